@@ -1,0 +1,101 @@
+package codec
+
+import (
+	"crypto"
+	"math/big"
+	"slices"
+
+	"golang.org/x/crypto/cryptobyte"
+	"golang.org/x/crypto/cryptobyte/asn1"
+)
+
+// CertIDIssuer writes the part of a CertID that names the issuer: the hash algorithm, with NULL parameters
+// or none, and the hashes of the issuer's name, given as DER, and of its key, given as the content of the
+// BIT STRING (RFC 6960 section 4.1.1).
+func CertIDIssuer(hash crypto.Hash, nullParameters bool, name, publicKey []byte) []byte {
+	i := slices.IndexFunc(hashAlgorithms, func(a hashAlgorithm) bool { return a.hash == hash })
+	oid := appendTLV(nil, tagOID, hashAlgorithms[i].oid)
+	if nullParameters {
+		oid = append(oid, derNull...)
+	}
+	der := appendTLV(nil, tagSequence, oid)
+	for _, data := range [][]byte{name, publicKey} {
+		h := hash.New()
+		h.Write(data)
+		der = appendTLV(der, tagOctetString, h.Sum(nil))
+	}
+	return der
+}
+
+// CertIDFrom writes a whole CertID from its issuer part and a serial's content octets.
+func CertIDFrom(issuer, serial []byte) []byte {
+	return appendTLV(nil, tagSequence, issuer, appendTLV(nil, tagInteger, serial))
+}
+
+// SerialBytes returns the content octets of the INTEGER n: two's complement, minimal.
+func SerialBytes(n *big.Int) []byte {
+	var b cryptobyte.Builder
+	b.AddASN1BigInt(n)
+	element, body := cryptobyte.String(b.BytesOrPanic()), cryptobyte.String(nil)
+	element.ReadASN1(&body, asn1.INTEGER)
+	return body
+}
+
+// SerialInt is the inverse of SerialBytes.
+func SerialInt(content []byte) *big.Int {
+	n := new(big.Int).SetBytes(content)
+	if len(content) > 0 && content[0]&0x80 != 0 {
+		n.Sub(n, new(big.Int).Lsh(big.NewInt(1), uint(8*len(content))))
+	}
+	return n
+}
+
+// AppendRequest appends the DER of a request, from VersionGiven, RequestorName, the entries' CertID.Raw and
+// extensions, Extensions and Signature; what ParseRequest derives is not looked at.
+func AppendRequest(dst []byte, req *Request) []byte {
+	return appendTLV(dst, tagSequence, AppendTBSRequest(nil, req), optional(tagContext0, req.Signature))
+}
+
+// AppendTBSRequest appends the part of a request that its signature covers.
+func AppendTBSRequest(dst []byte, req *Request) []byte {
+	var version, list []byte
+	if req.VersionGiven {
+		version = []byte{tagContext0, 3, tagInteger, 1, 0}
+	}
+	for _, e := range req.Entries {
+		list = appendTLV(list, tagSequence, e.CertID.Raw, extensionsField(tagContext0, e.Extensions, e.ExtensionsGiven))
+	}
+	return appendTLV(dst, tagSequence, version, optional(tagContext1, req.RequestorName),
+		appendTLV(nil, tagSequence, list), extensionsField(tagContext2, req.Extensions, req.ExtensionsGiven))
+}
+
+// optional writes an explicitly tagged field, nothing for nil.
+func optional(tag byte, content []byte) []byte {
+	if content == nil {
+		return nil
+	}
+	return appendTLV(nil, tag, content)
+}
+
+func extensionsField(tag byte, list []Extension, given bool) []byte {
+	if len(list) == 0 && !given {
+		return nil
+	}
+	var der []byte
+	for _, e := range list {
+		var critical []byte
+		if e.CriticalGiven || e.Critical {
+			critical = []byte{1, 1, 0}
+			if e.Critical {
+				critical[2] = 0xff
+			}
+		}
+		der = appendTLV(der, tagSequence, appendTLV(nil, tagOID, e.OID), critical, appendTLV(nil, tagOctetString, e.Value))
+	}
+	return appendTLV(nil, tag, appendTLV(nil, tagSequence, der))
+}
+
+// NonceExtension returns the request extension for a nonce.
+func NonceExtension(nonce []byte) Extension {
+	return Extension{OID: oidNonce, Value: appendTLV(nil, tagOctetString, nonce)}
+}

@@ -1,0 +1,79 @@
+// Package codec turns OCSP requests and responses into structs and back: RFC 6960, with the nonce of RFC
+// 9654 and the profile of RFC 9919. It reads strict DER and writes DER. It knows no clock, no I/O, no HTTP
+// and no policy.
+//
+// Reading goes through cryptobyte. Writing appends to a buffer of the caller's: an answer is written once per
+// signature, straight into the memory that is kept.
+package codec
+
+import (
+	"encoding/binary"
+	"math/bits"
+	"time"
+
+	"golang.org/x/crypto/cryptobyte/asn1"
+)
+
+const (
+	tagInteger         = byte(asn1.INTEGER)
+	tagBitString       = byte(asn1.BIT_STRING)
+	tagOctetString     = byte(asn1.OCTET_STRING)
+	tagNull            = byte(asn1.NULL)
+	tagOID             = byte(asn1.OBJECT_IDENTIFIER)
+	tagEnumerated      = byte(asn1.ENUM)
+	tagGeneralizedTime = byte(asn1.GeneralizedTime)
+	tagSequence        = byte(asn1.SEQUENCE)
+
+	// Constructed context-specific tags, which are what explicit tagging uses. They are untyped so that they
+	// serve the reader's asn1.Tag and the writer's byte alike.
+	tagContext0 = 0xa0
+	tagContext1 = 0xa1
+	tagContext2 = 0xa2
+)
+
+// appendLength appends a DER length.
+func appendLength(dst []byte, n int) []byte {
+	if n < 0x80 {
+		return append(dst, byte(n))
+	}
+	var be [8]byte
+	binary.BigEndian.PutUint64(be[:], uint64(n))
+	i := 0
+	for be[i] == 0 {
+		i++
+	}
+	dst = append(dst, 0x80|byte(8-i))
+	return append(dst, be[i:]...)
+}
+
+// sizeTLV returns the size of an element whose content has n octets.
+func sizeTLV(n int) int {
+	if n < 0x80 {
+		return 2 + n
+	}
+	return 2 + (bits.Len(uint(n))+7)/8 + n
+}
+
+// appendTLV appends an element whose content is the concatenation of parts.
+func appendTLV(dst []byte, tag byte, parts ...[]byte) []byte {
+	n := 0
+	for _, p := range parts {
+		n += len(p)
+	}
+	dst = appendLength(append(dst, tag), n)
+	for _, p := range parts {
+		dst = append(dst, p...)
+	}
+	return dst
+}
+
+const generalizedTimeLayout = "20060102150405Z"
+
+// sizeTime is the size of an encoded GeneralizedTime.
+const sizeTime = 2 + len(generalizedTimeLayout)
+
+// appendTime appends a GeneralizedTime in whole seconds (RFC 5280 section 4.1.2.5.2).
+func appendTime(dst []byte, unix int64) []byte {
+	dst = append(dst, tagGeneralizedTime, byte(len(generalizedTimeLayout)))
+	return time.Unix(unix, 0).UTC().AppendFormat(dst, generalizedTimeLayout)
+}

@@ -1,0 +1,453 @@
+package codec
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/x509"
+	"errors"
+	"fmt"
+
+	"golang.org/x/crypto/cryptobyte"
+	"golang.org/x/crypto/cryptobyte/asn1"
+)
+
+const (
+	// MaxNonce is the longest nonce that RFC 9654 section 2.1 allows, in octets.
+	MaxNonce = 128
+	// MaxSerial is the longest serial number that is looked up, in octets; RFC 5280 section 4.1.2.2 allows 20.
+	MaxSerial = 64
+	// maxSignatureCerts bounds the certificates beside a request's signature.
+	maxSignatureCerts = 16
+)
+
+// ErrMalformed is what every error of ParseRequest wraps.
+var ErrMalformed = errors.New("malformed OCSP request")
+
+// ReadLimits bounds what ParseRequest accepts.
+type ReadLimits struct {
+	CertIDs    int  // entries in the request list
+	Extensions int  // extensions in one list
+	Strict     bool // refuse empty extension lists
+}
+
+// Request is a parsed OCSPRequest (RFC 6960 section 4.1.1). Its slices point into the bytes that were parsed.
+type Request struct {
+	VersionGiven    bool   // the default version v1 was written out
+	RequestorName   []byte // the GeneralName, nil when absent
+	Entries         []RequestEntry
+	Extensions      []Extension
+	ExtensionsGiven bool   // an extension list was there, though perhaps empty
+	TBS             []byte // the bytes that a signature covers
+	Signature       []byte // the Signature, nil when the request is not signed
+
+	// What the known request extensions say.
+	Nonce     []byte
+	NonceForm NonceForm
+	Preferred []x509.SignatureAlgorithm // the client's order; unknown ones left out
+}
+
+// RequestEntry is one Request of the list.
+type RequestEntry struct {
+	CertID          CertID
+	Extensions      []Extension
+	ExtensionsGiven bool
+}
+
+// CertID names a certificate (RFC 6960 section 4.1.1). Equal Issuer bytes mean the same hash algorithm, the
+// same parameters and the same two hashes, so they serve as the key of an issuer table.
+type CertID struct {
+	Raw      []byte      // the whole CertID, mirrored in the answer
+	Issuer   []byte      // hashAlgorithm, issuerNameHash and issuerKeyHash as encoded
+	Hash     crypto.Hash // 0 when the algorithm is not one of CertIDHashes
+	NameHash []byte
+	KeyHash  []byte
+	Serial   []byte // two's complement, minimal
+}
+
+// Extension is an X.509 Extension.
+type Extension struct {
+	OID           []byte // content octets
+	Critical      bool
+	CriticalGiven bool // the field was written out, though perhaps with its default FALSE
+	Value         []byte
+}
+
+// NonceForm says how a request carried its nonce.
+type NonceForm uint8
+
+const (
+	// NonceAbsent: there is no nonce.
+	NonceAbsent NonceForm = iota
+	// NonceWrapped: an OCTET STRING inside the extension value, as RFC 9654 section 2.1 requires.
+	NonceWrapped
+	// NonceBare: the extension value is the nonce itself, as clients older than RFC 6960 send it.
+	NonceBare
+)
+
+func malformed(what string) error { return fmt.Errorf("%w: %s", ErrMalformed, what) }
+
+// ParseRequest reads exactly one DER OCSPRequest from der into req, whose slices it reuses. It allocates
+// nothing once they have grown.
+func ParseRequest(der []byte, req *Request, lim ReadLimits) error {
+	*req = Request{Entries: req.Entries[:0], Extensions: req.Extensions[:0], Preferred: req.Preferred[:0]}
+	input := cryptobyte.String(der)
+	var outer, tbs cryptobyte.String
+	if !input.ReadASN1(&outer, asn1.SEQUENCE) || !input.Empty() {
+		return malformed("not exactly one SEQUENCE")
+	}
+	if !outer.ReadASN1Element(&tbs, asn1.SEQUENCE) {
+		return malformed("no tbsRequest")
+	}
+	req.TBS = tbs
+	var signature cryptobyte.String
+	var signed bool
+	if !outer.ReadOptionalASN1(&signature, &signed, tagContext0) || !outer.Empty() {
+		return malformed("unexpected field after tbsRequest")
+	}
+	if signed {
+		if err := checkSignature(signature); err != nil {
+			return err
+		}
+		req.Signature = signature
+	}
+	if err := req.readTBS(tbs, lim); err != nil {
+		return err
+	}
+	return req.readKnownExtensions()
+}
+
+func (req *Request) readTBS(element cryptobyte.String, lim ReadLimits) error {
+	var tbs, field cryptobyte.String
+	if !element.ReadASN1(&tbs, asn1.SEQUENCE) {
+		return malformed("no tbsRequest")
+	}
+	if !tbs.ReadOptionalASN1(&field, &req.VersionGiven, tagContext0) {
+		return malformed("bad version")
+	}
+	if req.VersionGiven && !bytes.Equal(field, []byte{tagInteger, 1, 0}) {
+		return malformed("version is not v1")
+	}
+	var present bool
+	if !tbs.ReadOptionalASN1(&field, &present, tagContext1) {
+		return malformed("bad requestorName")
+	}
+	if present {
+		if !isGeneralName(field) {
+			return malformed("requestorName is not a GeneralName")
+		}
+		req.RequestorName = field
+	}
+	var list cryptobyte.String
+	if !tbs.ReadASN1(&list, asn1.SEQUENCE) || list.Empty() {
+		return malformed("no requestList")
+	}
+	for !list.Empty() {
+		if len(req.Entries) == lim.CertIDs {
+			return malformed("too many CertIDs")
+		}
+		if err := req.readEntry(&list, lim); err != nil {
+			return err
+		}
+	}
+	var err error
+	req.Extensions, req.ExtensionsGiven, err = readOptionalExtensions(&tbs, tagContext2, req.Extensions, lim)
+	if err != nil {
+		return err
+	}
+	if !tbs.Empty() {
+		return malformed("unexpected field in tbsRequest")
+	}
+	return nil
+}
+
+// readEntry appends the next Request of the list to Entries, reusing what an earlier parse left there.
+func (req *Request) readEntry(list *cryptobyte.String, lim ReadLimits) error {
+	var request cryptobyte.String
+	if !list.ReadASN1(&request, asn1.SEQUENCE) {
+		return malformed("request is not a SEQUENCE")
+	}
+	if n := len(req.Entries); n < cap(req.Entries) {
+		req.Entries = req.Entries[:n+1]
+	} else {
+		req.Entries = append(req.Entries, RequestEntry{})
+	}
+	entry := &req.Entries[len(req.Entries)-1]
+	if err := entry.CertID.read(&request); err != nil {
+		return err
+	}
+	var err error
+	entry.Extensions, entry.ExtensionsGiven, err = readOptionalExtensions(&request, tagContext0, entry.Extensions[:0], lim)
+	if err != nil {
+		return err
+	}
+	if !request.Empty() {
+		return malformed("unexpected field in request")
+	}
+	for i := range entry.Extensions {
+		if entry.Extensions[i].Critical {
+			return malformed("unknown critical extension in request")
+		}
+	}
+	return nil
+}
+
+// read takes one CertID. An unknown hash algorithm is well-formed, so its hashes may have any length; the
+// caller finds no issuer for it.
+func (id *CertID) read(s *cryptobyte.String) error {
+	*id = CertID{}
+	var element, body, algorithm, oid cryptobyte.String
+	if !s.ReadASN1Element(&element, asn1.SEQUENCE) {
+		return malformed("no CertID")
+	}
+	id.Raw = element
+	if !element.ReadASN1(&body, asn1.SEQUENCE) {
+		return malformed("no CertID")
+	}
+	content := []byte(body)
+	if !body.ReadASN1(&algorithm, asn1.SEQUENCE) || !algorithm.ReadASN1(&oid, asn1.OBJECT_IDENTIFIER) || !isOID(oid) {
+		return malformed("bad hashAlgorithm")
+	}
+	id.Hash = hashByOID(oid)
+	if id.Hash != 0 && !algorithm.Empty() && !bytes.Equal(algorithm, derNull) {
+		return malformed("hashAlgorithm parameters are neither absent nor NULL")
+	}
+	if !body.ReadASN1((*cryptobyte.String)(&id.NameHash), asn1.OCTET_STRING) ||
+		!body.ReadASN1((*cryptobyte.String)(&id.KeyHash), asn1.OCTET_STRING) {
+		return malformed("bad issuer hashes")
+	}
+	if id.Hash != 0 && (len(id.NameHash) != id.Hash.Size() || len(id.KeyHash) != id.Hash.Size()) {
+		return malformed("issuer hash does not fit its algorithm")
+	}
+	id.Issuer = content[:len(content)-len(body)]
+	if !body.ReadASN1((*cryptobyte.String)(&id.Serial), asn1.INTEGER) || !isMinimalInteger(id.Serial) {
+		return malformed("bad serialNumber")
+	}
+	if len(id.Serial) > MaxSerial {
+		return malformed("serialNumber too long")
+	}
+	if !body.Empty() {
+		return malformed("unexpected field in CertID")
+	}
+	return nil
+}
+
+// readOptionalExtensions reads an explicitly tagged Extensions field and appends it to list.
+func readOptionalExtensions(s *cryptobyte.String, tag asn1.Tag, list []Extension, lim ReadLimits) ([]Extension, bool, error) {
+	var field, extensions cryptobyte.String
+	var present bool
+	if !s.ReadOptionalASN1(&field, &present, tag) {
+		return list, false, malformed("bad extensions")
+	}
+	if !present {
+		return list, false, nil
+	}
+	if !field.ReadASN1(&extensions, asn1.SEQUENCE) || !field.Empty() {
+		return list, true, malformed("extensions are not one SEQUENCE")
+	}
+	if lim.Strict && extensions.Empty() {
+		return list, true, malformed("empty extensions")
+	}
+	for !extensions.Empty() {
+		if len(list) == lim.Extensions {
+			return list, true, malformed("too many extensions")
+		}
+		var ext Extension
+		if err := ext.read(&extensions); err != nil {
+			return list, true, err
+		}
+		for i := range list {
+			if bytes.Equal(list[i].OID, ext.OID) {
+				return list, true, malformed("extension given twice")
+			}
+		}
+		list = append(list, ext)
+	}
+	return list, true, nil
+}
+
+func (ext *Extension) read(s *cryptobyte.String) error {
+	var body, flag cryptobyte.String
+	if !s.ReadASN1(&body, asn1.SEQUENCE) {
+		return malformed("extension is not a SEQUENCE")
+	}
+	if !body.ReadASN1((*cryptobyte.String)(&ext.OID), asn1.OBJECT_IDENTIFIER) || !isOID(ext.OID) {
+		return malformed("bad extnID")
+	}
+	if !body.ReadOptionalASN1(&flag, &ext.CriticalGiven, asn1.BOOLEAN) {
+		return malformed("bad critical flag")
+	}
+	if ext.CriticalGiven {
+		if len(flag) != 1 || (flag[0] != 0 && flag[0] != 0xff) {
+			return malformed("bad critical flag")
+		}
+		ext.Critical = flag[0] == 0xff
+	}
+	if !body.ReadASN1((*cryptobyte.String)(&ext.Value), asn1.OCTET_STRING) || !body.Empty() {
+		return malformed("bad extnValue")
+	}
+	return nil
+}
+
+// readKnownExtensions interprets the request extensions; an unknown critical one must not be passed over.
+func (req *Request) readKnownExtensions() error {
+	for i := range req.Extensions {
+		ext := &req.Extensions[i]
+		var err error
+		switch {
+		case bytes.Equal(ext.OID, oidNonce):
+			err = req.readNonce(ext.Value)
+		case bytes.Equal(ext.OID, oidAcceptable):
+			err = checkAcceptable(ext.Value)
+		case bytes.Equal(ext.OID, oidPreferredSigAlgs):
+			err = req.readPreferred(ext.Value)
+		case ext.Critical:
+			err = malformed("unknown critical extension")
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// readNonce takes a value that is one OCTET STRING as the wrapped nonce, and one that is no TLV at all as
+// the bare nonce of an old client. Anything between the two is a broken encoding.
+func (req *Request) readNonce(value cryptobyte.String) error {
+	req.Nonce, req.NonceForm = value, NonceBare
+	var element, content cryptobyte.String
+	var tag asn1.Tag
+	rest := value
+	if rest.ReadAnyASN1Element(&element, &tag) && (tag == asn1.OCTET_STRING || rest.Empty()) {
+		if tag != asn1.OCTET_STRING || !rest.Empty() || !element.ReadASN1(&content, tag) {
+			return malformed("nonce is not one OCTET STRING")
+		}
+		req.Nonce, req.NonceForm = content, NonceWrapped
+	}
+	if len(req.Nonce) == 0 || len(req.Nonce) > MaxNonce {
+		return malformed("nonce length is not 1 to 128")
+	}
+	return nil
+}
+
+// checkAcceptable refuses a client that does not take basic answers, the only kind there is (RFC 6960 section 4.4.3).
+func checkAcceptable(value cryptobyte.String) error {
+	var list, oid cryptobyte.String
+	if !value.ReadASN1(&list, asn1.SEQUENCE) || !value.Empty() {
+		return malformed("bad acceptableResponses")
+	}
+	basic := false
+	for !list.Empty() {
+		if !list.ReadASN1(&oid, asn1.OBJECT_IDENTIFIER) || !isOID(oid) {
+			return malformed("bad acceptableResponses")
+		}
+		basic = basic || bytes.Equal(oid, oidBasic)
+	}
+	if !basic {
+		return malformed("acceptableResponses without id-pkix-ocsp-basic")
+	}
+	return nil
+}
+
+// readPreferred reads PreferredSignatureAlgorithms (RFC 6960 section 4.4.7.1).
+func (req *Request) readPreferred(value cryptobyte.String) error {
+	var list, one, algorithm, body, oid, key cryptobyte.String
+	if !value.ReadASN1(&list, asn1.SEQUENCE) || !value.Empty() || list.Empty() {
+		return malformed("bad preferredSignatureAlgorithms")
+	}
+	for !list.Empty() {
+		if !list.ReadASN1(&one, asn1.SEQUENCE) || !one.ReadASN1Element(&algorithm, asn1.SEQUENCE) {
+			return malformed("bad preferredSignatureAlgorithms")
+		}
+		element := algorithm
+		if !element.ReadASN1(&body, asn1.SEQUENCE) || !body.ReadASN1(&oid, asn1.OBJECT_IDENTIFIER) || !isOID(oid) {
+			return malformed("bad preferredSignatureAlgorithms")
+		}
+		if !one.Empty() && (!one.ReadASN1(&key, asn1.SEQUENCE) || !one.Empty()) {
+			return malformed("bad preferredSignatureAlgorithms")
+		}
+		if alg := signatureAlgorithmOf(algorithm); alg != x509.UnknownSignatureAlgorithm {
+			req.Preferred = append(req.Preferred, alg)
+		}
+	}
+	return nil
+}
+
+// checkSignature checks the frame of an optionalSignature without judging the signature.
+func checkSignature(s cryptobyte.String) error {
+	_, err := ParseSignature(s)
+	return err
+}
+
+// Signature is the optionalSignature of a request (RFC 6960 section 4.1.1).
+type Signature struct {
+	Algorithm    x509.SignatureAlgorithm // Unknown for one this package does not know
+	Value        []byte
+	Certificates [][]byte
+}
+
+// ParseSignature reads Request.Signature.
+func ParseSignature(der []byte) (Signature, error) {
+	var sig Signature
+	input := cryptobyte.String(der)
+	var body, algorithm, element, oid, bits, field, list, cert cryptobyte.String
+	var present bool
+	if !input.ReadASN1(&body, asn1.SEQUENCE) || !input.Empty() || !body.ReadASN1Element(&algorithm, asn1.SEQUENCE) {
+		return sig, malformed("bad optionalSignature")
+	}
+	element = algorithm
+	if !element.ReadASN1(&field, asn1.SEQUENCE) || !field.ReadASN1(&oid, asn1.OBJECT_IDENTIFIER) || !isOID(oid) {
+		return sig, malformed("bad signatureAlgorithm")
+	}
+	sig.Algorithm = signatureAlgorithmOf(algorithm)
+	if !body.ReadASN1(&bits, asn1.BIT_STRING) || len(bits) == 0 || bits[0] != 0 {
+		return sig, malformed("bad signature")
+	}
+	sig.Value = bits[1:]
+	if !body.ReadOptionalASN1(&field, &present, tagContext0) || !body.Empty() {
+		return sig, malformed("unexpected field in optionalSignature")
+	}
+	if !present {
+		return sig, nil
+	}
+	if !field.ReadASN1(&list, asn1.SEQUENCE) || !field.Empty() {
+		return sig, malformed("bad certs")
+	}
+	for !list.Empty() {
+		if len(sig.Certificates) == maxSignatureCerts {
+			return sig, malformed("too many certs")
+		}
+		if !list.ReadASN1Element(&cert, asn1.SEQUENCE) {
+			return sig, malformed("bad certs")
+		}
+		sig.Certificates = append(sig.Certificates, cert)
+	}
+	return sig, nil
+}
+
+// isGeneralName reports whether b is one element tagged as a choice of GeneralName. What is inside is the
+// client's affair: nothing here reads it.
+func isGeneralName(b cryptobyte.String) bool {
+	var element cryptobyte.String
+	var tag asn1.Tag
+	return b.ReadAnyASN1Element(&element, &tag) && b.Empty() && tag&0xc0 == 0x80 && tag&0x1f <= 8
+}
+
+// isOID reports whether the content octets of an OBJECT IDENTIFIER are whole and minimal (X.690 8.19).
+func isOID(b []byte) bool {
+	start := true
+	for _, c := range b {
+		if start && c == 0x80 {
+			return false
+		}
+		start = c&0x80 == 0
+	}
+	return len(b) > 0 && start
+}
+
+// isMinimalInteger reports whether the content octets of an INTEGER are minimal (X.690 8.3.2).
+func isMinimalInteger(b []byte) bool {
+	if len(b) < 2 {
+		return len(b) == 1
+	}
+	return !(b[0] == 0 && b[1]&0x80 == 0) && !(b[0] == 0xff && b[1]&0x80 != 0)
+}

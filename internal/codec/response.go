@@ -1,0 +1,377 @@
+package codec
+
+import (
+	"bytes"
+	"crypto/sha1"
+	"errors"
+	"time"
+
+	"golang.org/x/crypto/cryptobyte"
+	"golang.org/x/crypto/cryptobyte/asn1"
+)
+
+// ResponseStatus is an OCSPResponseStatus (RFC 6960 section 4.2.1).
+type ResponseStatus byte
+
+// The response statuses; 4 is not in use.
+const (
+	Successful       ResponseStatus = 0
+	MalformedRequest ResponseStatus = 1
+	InternalError    ResponseStatus = 2
+	TryLater         ResponseStatus = 3
+	SigRequired      ResponseStatus = 5
+	Unauthorized     ResponseStatus = 6
+)
+
+// ErrorResponse returns the five octets of an answer that carries nothing but an error.
+func ErrorResponse(status ResponseStatus) []byte {
+	return []byte{tagSequence, 3, tagEnumerated, 1, byte(status)}
+}
+
+// CertStatus is the choice of a CertStatus, numbered as its tags are.
+type CertStatus byte
+
+// The certificate statuses.
+const (
+	Good    CertStatus = 0
+	Revoked CertStatus = 1
+	Unknown CertStatus = 2
+)
+
+// NoReason stands for an absent revocationReason; 0 is the code "unspecified", which is never written.
+const NoReason = 0
+
+// NoTime stands for an absent time. It is the zero time.Time's second, which no certificate's life touches.
+const NoTime int64 = -62135596800
+
+// Single is one SingleResponse. Times are seconds since 1970.
+type Single struct {
+	CertID         []byte // as the request had it
+	Status         CertStatus
+	RevokedAt      int64
+	Reason         byte  // the CRLReason code, NoReason when absent
+	InvalidityDate int64 // NoTime when absent
+	ThisUpdate     int64
+	NextUpdate     int64
+	ArchiveCutoff  int64 // NoTime when absent
+}
+
+// ResponseData is what a response signs. The version is v1 and so not written.
+type ResponseData struct {
+	ResponderID    []byte // from ByName or ByKey
+	ProducedAt     int64
+	Singles        []Single
+	Nonce          []byte // nil when absent
+	ExtendedRevoke bool   // RFC 6960 section 4.4.8
+}
+
+// ByName encodes a ResponderID that is the signing certificate's subject, given as its DER.
+func ByName(subject []byte) []byte { return appendTLV(nil, tagContext1, subject) }
+
+// ByKey encodes a ResponderID that is the SHA-1 of the signing key, given as the content of its BIT STRING
+// without the octet that counts unused bits (RFC 6960 section 4.2.1).
+func ByKey(publicKey []byte) []byte {
+	sum := sha1.Sum(publicKey)
+	return appendTLV(nil, tagContext2, appendTLV(nil, tagOctetString, sum[:]))
+}
+
+// CertsField encodes the certs field of a basic response.
+func CertsField(certs ...[]byte) []byte {
+	return appendTLV(nil, tagContext0, appendTLV(nil, tagSequence, certs...))
+}
+
+const (
+	sizeReason = 5 // [0] { ENUMERATED }
+	sizeChoice = 2 // an implicitly tagged NULL
+)
+
+// statusSize returns the size of the CertStatus element.
+func (s *Single) statusSize() int {
+	if s.Status != Revoked {
+		return sizeChoice
+	}
+	return sizeTLV(s.revokedInfoSize())
+}
+
+func (s *Single) revokedInfoSize() int {
+	if s.Reason == NoReason {
+		return sizeTime
+	}
+	return sizeTime + sizeReason
+}
+
+// sizeTimeExtension returns the size of a non-critical extension whose value is a GeneralizedTime.
+func sizeTimeExtension(oid []byte) int {
+	return sizeTLV(sizeTLV(len(oid)) + sizeTLV(sizeTime))
+}
+
+func appendTimeExtension(dst, oid []byte, unix int64) []byte {
+	dst = appendLength(append(dst, tagSequence), sizeTLV(len(oid))+sizeTLV(sizeTime))
+	dst = appendTLV(dst, tagOID, oid)
+	return appendTime(append(dst, tagOctetString, byte(sizeTime)), unix)
+}
+
+func (s *Single) extensionsSize() int {
+	n := 0
+	if s.ArchiveCutoff != NoTime {
+		n += sizeTimeExtension(oidArchiveCutoff)
+	}
+	if s.InvalidityDate != NoTime {
+		n += sizeTimeExtension(oidInvalidityDate)
+	}
+	return n
+}
+
+// contentSize returns the size of the SingleResponse without its tag and length.
+func (s *Single) contentSize() int {
+	n := len(s.CertID) + s.statusSize() + sizeTime + sizeTLV(sizeTime)
+	if e := s.extensionsSize(); e > 0 {
+		n += sizeTLV(sizeTLV(e))
+	}
+	return n
+}
+
+func (s *Single) append(dst []byte) []byte {
+	dst = appendLength(append(dst, tagSequence), s.contentSize())
+	dst = append(dst, s.CertID...)
+	if s.Status == Revoked {
+		dst = append(dst, tagContext1, byte(s.revokedInfoSize()))
+		dst = appendTime(dst, s.RevokedAt)
+		if s.Reason != NoReason {
+			dst = append(dst, tagContext0, 3, tagEnumerated, 1, s.Reason)
+		}
+	} else {
+		dst = append(dst, 0x80|byte(s.Status), 0)
+	}
+	dst = appendTime(dst, s.ThisUpdate)
+	dst = appendTime(append(dst, tagContext0, byte(sizeTime)), s.NextUpdate)
+	if n := s.extensionsSize(); n > 0 {
+		dst = appendLength(append(dst, tagContext1), sizeTLV(n))
+		dst = appendLength(append(dst, tagSequence), n)
+		if s.ArchiveCutoff != NoTime {
+			dst = appendTimeExtension(dst, oidArchiveCutoff, s.ArchiveCutoff)
+		}
+		if s.InvalidityDate != NoTime {
+			dst = appendTimeExtension(dst, oidInvalidityDate, s.InvalidityDate)
+		}
+	}
+	return dst
+}
+
+// extendedRevokeExtension is the whole extension, whose value is NULL.
+var extendedRevokeExtension = appendTLV(nil, tagSequence, appendTLV(nil, tagOID, oidExtendedRevoke), appendTLV(nil, tagOctetString, derNull))
+
+func (d *ResponseData) nonceContentSize() int {
+	return sizeTLV(len(oidNonce)) + sizeTLV(sizeTLV(len(d.Nonce)))
+}
+
+func (d *ResponseData) extensionsSize() int {
+	n := 0
+	if d.Nonce != nil {
+		n += sizeTLV(d.nonceContentSize())
+	}
+	if d.ExtendedRevoke {
+		n += len(extendedRevokeExtension)
+	}
+	return n
+}
+
+// AppendTBS appends the ResponseData's DER, the bytes to sign.
+func (d *ResponseData) AppendTBS(dst []byte) []byte {
+	responses := 0
+	for i := range d.Singles {
+		responses += sizeTLV(d.Singles[i].contentSize())
+	}
+	extensions := d.extensionsSize()
+	size := len(d.ResponderID) + sizeTime + sizeTLV(responses)
+	if extensions > 0 {
+		size += sizeTLV(sizeTLV(extensions))
+	}
+	dst = appendLength(append(dst, tagSequence), size)
+	dst = append(dst, d.ResponderID...)
+	dst = appendTime(dst, d.ProducedAt)
+	dst = appendLength(append(dst, tagSequence), responses)
+	for i := range d.Singles {
+		dst = d.Singles[i].append(dst)
+	}
+	if extensions > 0 {
+		dst = appendLength(append(dst, tagContext1), sizeTLV(extensions))
+		dst = appendLength(append(dst, tagSequence), extensions)
+		if d.Nonce != nil {
+			dst = appendLength(append(dst, tagSequence), d.nonceContentSize())
+			dst = appendTLV(dst, tagOID, oidNonce)
+			dst = appendLength(append(dst, tagOctetString), sizeTLV(len(d.Nonce)))
+			dst = appendTLV(dst, tagOctetString, d.Nonce)
+		}
+		if d.ExtendedRevoke {
+			dst = append(dst, extendedRevokeExtension...)
+		}
+	}
+	return dst
+}
+
+// responseType is the responseType field of ResponseBytes.
+var responseType = appendTLV(nil, tagOID, oidBasic)
+
+// AppendResponse appends a successful OCSPResponse. algorithm is an AlgorithmIdentifier, certs is from
+// CertsField or nil.
+func AppendResponse(dst, tbs, algorithm, signature, certs []byte) []byte {
+	basic := len(tbs) + len(algorithm) + sizeTLV(1+len(signature)) + len(certs)
+	responseBytes := len(responseType) + sizeTLV(sizeTLV(basic))
+	dst = appendLength(append(dst, tagSequence), 3+sizeTLV(sizeTLV(responseBytes)))
+	dst = append(dst, tagEnumerated, 1, byte(Successful))
+	dst = appendLength(append(dst, tagContext0), sizeTLV(responseBytes))
+	dst = appendLength(append(dst, tagSequence), responseBytes)
+	dst = append(dst, responseType...)
+	dst = appendLength(append(dst, tagOctetString), sizeTLV(basic))
+	dst = appendLength(append(dst, tagSequence), basic)
+	dst = append(dst, tbs...)
+	dst = append(dst, algorithm...)
+	dst = appendLength(append(dst, tagBitString), 1+len(signature))
+	dst = append(append(dst, 0), signature...)
+	return append(dst, certs...)
+}
+
+// Response is a parsed successful OCSPResponse. Its slices point into the bytes that were parsed.
+type Response struct {
+	Data      ResponseData
+	TBS       []byte
+	Algorithm []byte
+	Signature []byte
+	Certs     []byte // the certs field, nil when absent
+}
+
+var errNotOurs = errors.New("not a response this package writes")
+
+// ParseResponse reads back what AppendTBS and AppendResponse wrote, and nothing else: the answer's parts
+// written again must give the same bytes.
+func ParseResponse(der []byte) (*Response, error) {
+	var r Response
+	if !r.read(der) {
+		return nil, errNotOurs
+	}
+	if !bytes.Equal(AppendResponse(nil, r.Data.AppendTBS(nil), r.Algorithm, r.Signature, r.Certs), der) {
+		return nil, errNotOurs
+	}
+	return &r, nil
+}
+
+func (r *Response) read(der cryptobyte.String) bool {
+	var outer, explicit, responseBytes, octets, basic, algorithm, bits, certs cryptobyte.String
+	var present bool
+	if !der.ReadASN1(&outer, asn1.SEQUENCE) || !outer.Skip(3) || !outer.ReadASN1(&explicit, tagContext0) ||
+		!explicit.ReadASN1(&responseBytes, asn1.SEQUENCE) || !responseBytes.SkipASN1(asn1.OBJECT_IDENTIFIER) ||
+		!responseBytes.ReadASN1(&octets, asn1.OCTET_STRING) || !octets.ReadASN1(&basic, asn1.SEQUENCE) ||
+		!basic.ReadASN1Element((*cryptobyte.String)(&r.TBS), asn1.SEQUENCE) ||
+		!basic.ReadASN1Element(&algorithm, asn1.SEQUENCE) ||
+		!basic.ReadASN1(&bits, asn1.BIT_STRING) || len(bits) == 0 {
+		return false
+	}
+	if r.Algorithm, r.Signature = algorithm, bits[1:]; !basic.Empty() {
+		if !basic.ReadASN1Element(&certs, tagContext0) {
+			return false
+		}
+		r.Certs = certs
+	}
+	var tbs, responses cryptobyte.String
+	var tag asn1.Tag
+	element := cryptobyte.String(r.TBS)
+	if !element.ReadASN1(&tbs, asn1.SEQUENCE) || !tbs.ReadAnyASN1Element((*cryptobyte.String)(&r.Data.ResponderID), &tag) ||
+		!readTime(&tbs, &r.Data.ProducedAt) || !tbs.ReadASN1(&responses, asn1.SEQUENCE) {
+		return false
+	}
+	for !responses.Empty() {
+		var single Single
+		if !single.read(&responses) {
+			return false
+		}
+		r.Data.Singles = append(r.Data.Singles, single)
+	}
+	var extensions cryptobyte.String
+	if !tbs.ReadOptionalASN1(&extensions, &present, tagContext1) {
+		return false
+	}
+	return !present || r.Data.readExtensions(extensions)
+}
+
+func (d *ResponseData) readExtensions(field cryptobyte.String) bool {
+	var list cryptobyte.String
+	if !field.ReadASN1(&list, asn1.SEQUENCE) {
+		return false
+	}
+	for !list.Empty() {
+		var ext Extension
+		if ext.read(&list) != nil {
+			return false
+		}
+		switch value := cryptobyte.String(ext.Value); {
+		case bytes.Equal(ext.OID, oidNonce):
+			if !value.ReadASN1((*cryptobyte.String)(&d.Nonce), asn1.OCTET_STRING) {
+				return false
+			}
+		case bytes.Equal(ext.OID, oidExtendedRevoke):
+			d.ExtendedRevoke = true
+		}
+	}
+	return true
+}
+
+func (s *Single) read(list *cryptobyte.String) bool {
+	var body, status, next, field, extensions cryptobyte.String
+	var tag asn1.Tag
+	var present bool
+	s.InvalidityDate, s.ArchiveCutoff = NoTime, NoTime
+	if !list.ReadASN1(&body, asn1.SEQUENCE) || !body.ReadASN1Element((*cryptobyte.String)(&s.CertID), asn1.SEQUENCE) ||
+		!body.ReadAnyASN1(&status, &tag) {
+		return false
+	}
+	if s.Status = CertStatus(tag & 0x1f); s.Status == Revoked {
+		var reason cryptobyte.String
+		if !readTime(&status, &s.RevokedAt) || !status.ReadOptionalASN1(&reason, &present, tagContext0) {
+			return false
+		}
+		if present && len(reason) == 3 {
+			s.Reason = reason[2]
+		}
+	}
+	if !readTime(&body, &s.ThisUpdate) || !body.ReadASN1(&next, tagContext0) || !readTime(&next, &s.NextUpdate) ||
+		!body.ReadOptionalASN1(&field, &present, tagContext1) {
+		return false
+	}
+	if !present {
+		return true
+	}
+	if !field.ReadASN1(&extensions, asn1.SEQUENCE) {
+		return false
+	}
+	for !extensions.Empty() {
+		var ext Extension
+		if ext.read(&extensions) != nil {
+			return false
+		}
+		value := cryptobyte.String(ext.Value)
+		switch {
+		case bytes.Equal(ext.OID, oidArchiveCutoff):
+			present = readTime(&value, &s.ArchiveCutoff)
+		case bytes.Equal(ext.OID, oidInvalidityDate):
+			present = readTime(&value, &s.InvalidityDate)
+		}
+		if !present {
+			return false
+		}
+	}
+	return true
+}
+
+func readTime(s *cryptobyte.String, unix *int64) bool {
+	var text cryptobyte.String
+	if !s.ReadASN1(&text, asn1.GeneralizedTime) {
+		return false
+	}
+	t, err := time.Parse(generalizedTimeLayout, string(text))
+	if err != nil {
+		return false
+	}
+	*unix = t.Unix()
+	return true
+}
