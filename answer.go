@@ -1,0 +1,155 @@
+package ocsp
+
+import (
+	"crypto"
+	"crypto/sha256"
+	"encoding/hex"
+	"math/big"
+	"net/http"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/kmsocsp/ocsp/internal/codec"
+)
+
+// Outcome says how an answer came about.
+type Outcome uint8
+
+// The outcomes: three kinds of signed answers, then the errors of RFC 6960 section 2.3.
+const (
+	OutcomeSigned        Outcome = iota + 1 // a signature was made for this answer or for one that waited beside it
+	OutcomeCached                           // an earlier signature was served
+	OutcomeStale                            // an earlier signature was served because the store or the signer failed; Err says why
+	OutcomeMalformed                        // malformedRequest
+	OutcomeInternalError                    // internalError
+	OutcomeTryLater                         // tryLater
+	OutcomeSigRequired                      // sigRequired
+	OutcomeUnauthorized                     // unauthorized
+)
+
+var outcomes = [...]string{"invalid", "signed", "cached", "stale", "malformedRequest", "internalError", "tryLater", "sigRequired", "unauthorized"}
+
+// String returns "signed", "cached", "stale" or the name of the error in RFC 6960 section 4.2.1.
+func (o Outcome) String() string {
+	if int(o) >= len(outcomes) {
+		o = 0
+	}
+	return outcomes[o]
+}
+
+// Answer is what Responder.Respond returns. Everything in it may be shared with other answers and must not
+// be changed.
+type Answer struct {
+	// DER is the OCSPResponse to send, errors included. It is never empty.
+	DER []byte
+
+	Outcome Outcome
+
+	// Entries is what a signed answer says, one for each CertID of the request in its order. It is empty when
+	// the answer is an error.
+	Entries []Entry
+
+	// ThisUpdate and NextUpdate are when the answer's validity begins and ends; of several entries, the
+	// earliest end. From RefreshAt on the responder would sign anew. All are zero when the answer is an error.
+	ThisUpdate, NextUpdate, RefreshAt time.Time
+
+	// Cacheable tells whether HTTP caches may keep the answer until RefreshAt: it is signed, carries no nonce
+	// and is about nothing but certificates that were issued.
+	Cacheable bool
+
+	// Err is the cause of an error or of a stale answer, for logs. It is never sent to a client.
+	Err error
+}
+
+// Entry is what a signed answer says about one certificate.
+type Entry struct {
+	IssuerID  string // "" for a certificate of an issuer that is not configured
+	Serial    *big.Int
+	Status    Status
+	Reason    Reason    // zero unless revoked
+	RevokedAt time.Time // zero unless revoked
+}
+
+// Event describes one answer, for metrics, tracing and audit.
+type Event struct {
+	Method  string      // "GET", "HEAD" or "POST"; "" for Respond and Staple
+	Hash    crypto.Hash // the hash algorithm of the first CertID; 0 when the request could not be read
+	CertIDs int         // how many CertIDs the request has
+	Nonce   bool        // the request has a nonce
+
+	// Entry is about the first CertID. For an error, its Status is Unknown, and IssuerID and Serial are set
+	// as far as the request could be read and its issuer is configured.
+	Entry
+
+	Outcome Outcome
+	Age     time.Duration // since the answer's thisUpdate; zero for an error
+
+	// StoreTime and SignTime are how long the answer waited for the store and for the signature or the
+	// shared cache; zero if it needed none. Total is how long the whole answer took.
+	StoreTime, SignTime, Total time.Duration
+
+	// Err is the cause of an error or of a stale answer. It may name internals.
+	Err error
+}
+
+// reply is a finished response and all that is needed to serve it again. It does not change once built.
+type reply struct {
+	der       []byte
+	outcome   Outcome // of an error; zero for a signed reply
+	entries   []Entry
+	status    certStatus // what a cacheable reply attests
+	id        replyID
+	cacheable bool
+
+	thisUpdate, refreshAt, nextUpdate int64 // seconds since 1970
+
+	refreshing atomic.Bool // somebody is making the reply that follows this one
+
+	etag, expires, lastModified, contentLength []string // header values
+}
+
+// replyID tells apart the signed replies for one certificate.
+type replyID struct {
+	encoding  int    // which way the request encodes the CertID, see authority
+	signer    uint64 // signer.seq
+	algorithm int    // index into signer.algorithms
+}
+
+func httpTime(unix int64) []string {
+	return []string{time.Unix(unix, 0).UTC().Format(http.TimeFormat)}
+}
+
+func (p *reply) setHeaders() {
+	sum := sha256.Sum256(p.der)
+	p.etag = []string{`"` + hex.EncodeToString(sum[:]) + `"`}
+	p.expires = httpTime(p.nextUpdate)
+	p.lastModified = httpTime(p.thisUpdate)
+	p.contentLength = []string{strconv.Itoa(len(p.der))}
+}
+
+// answer is the reply as a caller of Respond sees it.
+func (p *reply) answer(outcome Outcome, err error) Answer {
+	a := Answer{DER: p.der, Outcome: outcome, Entries: p.entries, Cacheable: p.cacheable, Err: err}
+	if p.outcome == 0 {
+		a.ThisUpdate = time.Unix(p.thisUpdate, 0).UTC()
+		a.NextUpdate = time.Unix(p.nextUpdate, 0).UTC()
+		a.RefreshAt = time.Unix(p.refreshAt, 0).UTC()
+	}
+	return a
+}
+
+// errorReplies holds the reply for each error outcome.
+var errorReplies = func() (list [len(outcomes)]*reply) {
+	for outcome, status := range map[Outcome]codec.ResponseStatus{
+		OutcomeMalformed:     codec.MalformedRequest,
+		OutcomeInternalError: codec.InternalError,
+		OutcomeTryLater:      codec.TryLater,
+		OutcomeSigRequired:   codec.SigRequired,
+		OutcomeUnauthorized:  codec.Unauthorized,
+	} {
+		der := codec.ErrorResponse(status)
+		list[outcome] = &reply{der: der, outcome: outcome, contentLength: []string{strconv.Itoa(len(der))}}
+	}
+	return list
+}()

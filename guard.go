@@ -1,0 +1,152 @@
+package ocsp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+)
+
+var (
+	errClosed  = errors.New("ocsp: the responder is closed")
+	errTimeout = errors.New("ocsp: no answer in time")
+	errBusy    = errors.New("ocsp: too many calls are waiting")
+)
+
+// panicError is a panic of the host's code, contained.
+type panicError struct {
+	value any
+	stack []byte
+}
+
+func (e *panicError) Error() string { return fmt.Sprintf("ocsp: panic: %v", e.value) }
+
+// protect calls f and turns a panic into an error.
+func protect[T any](ctx context.Context, f func(context.Context) (T, error)) (result T, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = &panicError{v, debug.Stack()}
+		}
+	}()
+	return f(ctx)
+}
+
+// lifecycle knows the goroutines that Close waits for.
+type lifecycle struct {
+	closed atomic.Bool
+	mu     sync.Mutex // so that none starts once closed is set
+	group  sync.WaitGroup
+}
+
+// start registers a goroutine, unless the responder is closed.
+func (l *lifecycle) start() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed.Load() {
+		return false
+	}
+	l.group.Add(1)
+	return true
+}
+
+func (l *lifecycle) done() { l.group.Done() }
+
+// close lets nothing start any more and waits for what runs. It reports whether all of it ended in time.
+func (l *lifecycle) close(limit time.Duration) bool {
+	l.mu.Lock()
+	l.closed.Store(true)
+	l.mu.Unlock()
+	ended := make(chan struct{})
+	go func() {
+		l.group.Wait()
+		close(ended)
+	}()
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case <-ended:
+		return true
+	case <-timer.C:
+		return false
+	}
+}
+
+// slots bounds the calls into one of the host's components, and how many may wait for their turn. A call that
+// hangs keeps its slot, since the component is still busy with it.
+type slots struct {
+	free       *semaphore.Weighted
+	waiting    atomic.Int64
+	maxWaiting int64
+}
+
+func newSlots(concurrent, waiting int) *slots {
+	return &slots{free: semaphore.NewWeighted(int64(concurrent)), maxWaiting: int64(waiting)}
+}
+
+// acquire takes a slot, waiting for it if the queue is not full, until ctx ends or for limit.
+func (s *slots) acquire(ctx context.Context, limit time.Duration) error {
+	if s.free.TryAcquire(1) {
+		return nil
+	}
+	defer s.waiting.Add(-1)
+	if s.waiting.Add(1) > s.maxWaiting {
+		return errBusy
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	if s.free.Acquire(ctx, 1) != nil {
+		return errBusy
+	}
+	return nil
+}
+
+func (s *slots) release() { s.free.Release(1) }
+
+type result[T any] struct {
+	value T
+	err   error
+}
+
+// detach calls f in a goroutine of its own, within the slots' bound. The context that f gets ends after limit
+// but not with ctx, so that a client that leaves does not undo what others may use. detach itself returns
+// when f does, when ctx ends, or after limit, whichever comes first, also when f never returns.
+func detach[T any](ctx context.Context, life *lifecycle, s *slots, limit time.Duration, f func(context.Context) (T, error)) (T, error) {
+	var zero T
+	begun := time.Now()
+	if err := s.acquire(ctx, limit); err != nil {
+		return zero, err
+	}
+	if !life.start() {
+		s.release()
+		return zero, errClosed
+	}
+	work, cancel := context.WithDeadline(context.WithoutCancel(ctx), begun.Add(limit))
+	ch := make(chan result[T], 1)
+	go func() {
+		defer life.done()
+		defer s.release()
+		defer cancel()
+		value, err := protect(work, f)
+		ch <- result[T]{value, err}
+	}()
+	var err error
+	select {
+	case r := <-ch:
+		return r.value, r.err
+	case <-ctx.Done():
+		err = ctx.Err()
+	case <-work.Done():
+		err = errTimeout
+	}
+	select { // a result that came at the same time is still a result
+	case r := <-ch:
+		return r.value, r.err
+	default:
+		return zero, err
+	}
+}

@@ -1,0 +1,211 @@
+package ocsp
+
+import (
+	"crypto"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"golang.org/x/crypto/cryptobyte"
+	"golang.org/x/crypto/cryptobyte/asn1"
+
+	"github.com/kmsocsp/ocsp/internal/codec"
+)
+
+// Issuer is a CA whose certificates the responder answers for, and the key that signs those answers.
+//
+// Two issuers may share a certificate name with different keys. Two that share name and key, such as a CA
+// and its renewed certificate, are one authority to a client: the first one's key signs, and the store is
+// asked under each ID in turn.
+type Issuer struct {
+	// ID names the CA to the store, usually the KMS's uid of its certificate. Empty is the lower-case hex
+	// SHA-256 of the CA's SubjectPublicKeyInfo.
+	ID string
+
+	// Certificate is the CA's own certificate. Required.
+	Certificate *x509.Certificate
+
+	// Signer is the private key of ResponderCertificate or, without one, of Certificate. It may be any
+	// crypto.Signer or crypto.MessageSigner; see SignerFunc for keys that live elsewhere. Required.
+	Signer crypto.Signer
+
+	// ResponderCertificate is a delegated responder's certificate (RFC 6960 section 4.2.2.2): issued directly by
+	// Certificate, with the extended key usage OCSPSigning and, so that clients need not ask about it in
+	// turn, id-pkix-ocsp-nocheck. It goes into every answer. Nil lets the CA sign itself.
+	ResponderCertificate *x509.Certificate
+
+	// SignatureAlgorithm is what answers are signed with. Zero fits the key: SHA-256 with PKCS #1 v1.5 for RSA,
+	// the hash as long as the curve for ECDSA, Ed25519 for its own; then a client's preference among the other
+	// safe ones is honoured (RFC 6960 section 4.4.7) if Signer is one of Go's own private keys.
+	SignatureAlgorithm x509.SignatureAlgorithm
+
+	// ResponderID is how answers name their signer. Zero is ResponderIDByKey.
+	ResponderID ResponderIDKind
+
+	// EmbedCertificate puts the CA's certificate into answers that it signs itself. Apache's SSLOCSPEnable
+	// wants it; Go clients of an intermediate CA refuse it (golang.org/issue/59641). Zero leaves it out.
+	EmbedCertificate bool
+
+	// CompromisedAt is since when the CA's own key must be taken for compromised. Then every certificate that
+	// was good or on hold is answered as revoked since that time, with cACompromise (RFC 6960 section 2.7).
+	// Zero is never.
+	CompromisedAt time.Time
+
+	// NameAliases are further DER encodings of the CA's subject that clients hash, for a CA that changed the
+	// string type of its name in the certificates it issues. Zero is none.
+	NameAliases [][]byte
+}
+
+// ResponderIDKind is a choice of RFC 6960 section 4.2.1's ResponderID.
+type ResponderIDKind uint8
+
+const (
+	// ResponderIDByKey names the signer by the hash of its key, as RFC 9919 section 3.2.2 asks.
+	ResponderIDByKey ResponderIDKind = iota
+	// ResponderIDByName names the signer by its subject, for clients that know no other way.
+	ResponderIDByName
+)
+
+// issuer is a checked Issuer.
+type issuer struct {
+	Issuer
+	name   string // RawSubject and the key: what makes an authority
+	signer *signer
+}
+
+// newIssuer checks an Issuer and prepares its signer. The error names the field and the cure.
+func (r *Responder) newIssuer(cfg Issuer) (*issuer, error) {
+	if cfg.Certificate == nil {
+		return nil, errors.New("the field Certificate is nil: give the CA's certificate")
+	}
+	if len(cfg.Certificate.Raw) == 0 {
+		return nil, errors.New("the field Certificate was not parsed from DER: use x509.ParseCertificate")
+	}
+	if cfg.ID == "" {
+		sum := sha256.Sum256(cfg.Certificate.RawSubjectPublicKeyInfo)
+		cfg.ID = hex.EncodeToString(sum[:])
+	}
+	if cfg.ResponderID > ResponderIDByName {
+		return nil, fmt.Errorf("the field ResponderID is %d: use ResponderIDByKey or ResponderIDByName", cfg.ResponderID)
+	}
+	if y := cfg.CompromisedAt.UTC().Year(); y < 1 || y > 9999 {
+		return nil, fmt.Errorf("the field CompromisedAt has the year %d: it must have four digits", y)
+	}
+	if slices.ContainsFunc(cfg.NameAliases, func(n []byte) bool { return !isSequence(n) }) {
+		return nil, errors.New("the field NameAliases has a name that is not the DER of a SEQUENCE: use the RawSubject of a certificate")
+	}
+	s, err := r.newSigner(&cfg)
+	if err != nil {
+		return nil, err
+	}
+	name := string(cfg.Certificate.RawSubject) + string(cfg.Certificate.RawSubjectPublicKeyInfo)
+	return &issuer{Issuer: cfg, name: name, signer: s}, nil
+}
+
+func isSequence(der cryptobyte.String) bool {
+	return der.SkipASN1(asn1.SEQUENCE) && der.Empty()
+}
+
+// authority is what a client takes for one CA: one name and one key.
+type authority struct {
+	prefix      string   // of this authority's keys in the cache; never used for another authority
+	ids         []string // of its issuers, in the order of configuration
+	signer      *signer
+	certificate *x509.Certificate
+	compromised int64 // codec.NoTime: it is not
+	encodings   []string
+}
+
+// registry finds the authority for a CertID. It is replaced, never changed.
+type registry struct {
+	issuers  []*issuer // in the order of configuration
+	byName   map[string]*authority
+	byID     map[string]*authority
+	byCertID map[string]certIDMatch // CertID.Issuer -> authority
+}
+
+// certIDMatch is an authority and which of its encodings the CertID has.
+type certIDMatch struct {
+	*authority
+	encoding int
+}
+
+// newRegistry groups issuers into authorities. An authority that the old registry has too keeps its prefix,
+// so that what is cached about its certificates stays.
+func newRegistry(issuers []*issuer, old *registry, nextPrefix func() string) *registry {
+	reg := &registry{
+		issuers:  issuers,
+		byName:   map[string]*authority{},
+		byID:     map[string]*authority{},
+		byCertID: map[string]certIDMatch{},
+	}
+	for _, iss := range issuers {
+		a := reg.byName[iss.name]
+		if a == nil {
+			a = &authority{signer: iss.signer, certificate: iss.Certificate, compromised: codec.NoTime}
+			if before := old.byName[iss.name]; before != nil {
+				a.prefix = before.prefix
+			} else {
+				a.prefix = nextPrefix()
+			}
+			reg.byName[iss.name] = a
+		}
+		a.ids = append(a.ids, iss.ID)
+		reg.byID[iss.ID] = a
+		if at := iss.CompromisedAt.Unix(); at != codec.NoTime && (a.compromised == codec.NoTime || at < a.compromised) {
+			a.compromised = at
+		}
+		key := publicKeyBits(iss.Certificate)
+		for _, name := range append([][]byte{iss.Certificate.RawSubject}, iss.NameAliases...) {
+			for _, hash := range codec.CertIDHashes() {
+				for _, null := range []bool{true, false} {
+					certID := string(codec.CertIDIssuer(hash, null, name, key))
+					if _, ok := reg.byCertID[certID]; !ok {
+						reg.byCertID[certID] = certIDMatch{a, len(a.encodings)}
+						a.encodings = append(a.encodings, certID)
+					}
+				}
+			}
+		}
+	}
+	return reg
+}
+
+// with returns the registry with one issuer added, or replaced if its ID is there.
+func (reg *registry) with(iss *issuer, nextPrefix func() string) *registry {
+	list := slices.Clone(reg.issuers)
+	if i := slices.IndexFunc(list, func(o *issuer) bool { return o.ID == iss.ID }); i >= 0 {
+		list[i] = iss
+	} else {
+		list = append(list, iss)
+	}
+	return newRegistry(list, reg, nextPrefix)
+}
+
+// without returns the registry without the issuer of that ID.
+func (reg *registry) without(id string, nextPrefix func() string) *registry {
+	list := slices.DeleteFunc(slices.Clone(reg.issuers), func(o *issuer) bool { return o.ID == id })
+	return newRegistry(list, reg, nextPrefix)
+}
+
+// named returns the authorities with that subject.
+func (reg *registry) named(rawSubject []byte) []*authority {
+	return slices.DeleteFunc(slices.Collect(maps.Values(reg.byName)), func(a *authority) bool {
+		return string(a.certificate.RawSubject) != string(rawSubject)
+	})
+}
+
+// publicKeyBits returns the content of the BIT STRING in a certificate's SubjectPublicKeyInfo, which is what
+// key hashes are made of.
+func publicKeyBits(cert *x509.Certificate) []byte {
+	spki, bits := cryptobyte.String(cert.RawSubjectPublicKeyInfo), cryptobyte.String(nil)
+	if !spki.ReadASN1(&spki, asn1.SEQUENCE) || !spki.SkipASN1(asn1.SEQUENCE) || !spki.ReadASN1(&bits, asn1.BIT_STRING) || len(bits) == 0 {
+		return nil // x509.ParseCertificate lets no such key through
+	}
+	return bits[1:]
+}

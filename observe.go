@@ -1,0 +1,74 @@
+package ocsp
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync/atomic"
+	"time"
+)
+
+// observe reports an answer to the host. A panic there is the host's, but must not cost the client's answer.
+func (r *Responder) observe(ctx context.Context, p *reply, x *exchange) {
+	defer func() {
+		if v := recover(); v != nil {
+			r.logs.warn(ctx, r.cfg.Logger, logPanic, "ocsp: Observe panicked", &panicError{value: v})
+		}
+	}()
+	e := Event{
+		Method: x.method, CertIDs: len(x.req.Entries), Nonce: x.req.NonceForm != 0, Entry: x.entry, Outcome: x.outcome,
+		StoreTime: x.storeTime, SignTime: x.signTime, Total: time.Since(x.start), Err: x.err,
+	}
+	if len(x.req.Entries) > 0 {
+		e.Hash = x.req.Entries[0].CertID.Hash
+	}
+	if p.outcome == 0 {
+		e.Entry = p.entries[0]
+		e.Age = x.now.Sub(time.Unix(p.thisUpdate, 0))
+	}
+	r.cfg.Observe(ctx, e)
+}
+
+// logKind is a kind of failure that is logged at most once a second.
+type logKind int
+
+const (
+	logFailure logKind = iota
+	logStale
+	logPanic
+	logShared
+	logKinds
+)
+
+// logs keeps what outsiders can provoke from flooding the log.
+type logs struct {
+	last [logKinds]atomic.Int64 // second of the last line, by the wall clock
+}
+
+func (l *logs) due(kind logKind) bool {
+	now, last := time.Now().Unix(), l.last[kind].Load()
+	return now != last && l.last[kind].CompareAndSwap(last, now)
+}
+
+func (l *logs) warn(ctx context.Context, logger *slog.Logger, kind logKind, message string, err error) {
+	if l.due(kind) {
+		logger.WarnContext(ctx, message, slog.Any("error", err))
+	}
+}
+
+// failure logs an answer that the store, the signer or the host spoiled; what clients do wrong is for Observe.
+func (l *logs) failure(ctx context.Context, logger *slog.Logger, x *exchange) {
+	var p *panicError
+	switch {
+	case errors.As(x.err, &p):
+		if l.due(logPanic) {
+			logger.ErrorContext(ctx, "ocsp: a panic was answered with internalError", slog.Any("error", x.err), slog.String("stack", string(p.stack)))
+		}
+	case x.outcome == OutcomeInternalError, x.outcome == OutcomeTryLater && !errors.Is(x.err, errClosed):
+		if l.due(logFailure) {
+			logger.ErrorContext(ctx, "ocsp: no answer could be given", slog.String("outcome", x.outcome.String()), slog.Any("error", x.err))
+		}
+	case x.outcome == OutcomeStale:
+		l.warn(ctx, logger, logStale, "ocsp: a cached answer was served past its refresh point or unchecked", x.err)
+	}
+}

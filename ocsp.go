@@ -1,0 +1,379 @@
+package ocsp
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"math/big"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+
+	"github.com/kmsocsp/ocsp/internal/codec"
+)
+
+// Config is what a Responder is made of. Every zero value is the default that suits a private CA.
+type Config struct {
+	// Disabled makes Handler answer 404 to everything; nothing else is looked at. Zero is enabled.
+	Disabled bool
+
+	// Issuers are the CAs to answer for. At least one; SetIssuer adds more later.
+	Issuers []Issuer
+
+	// Store knows the certificates. Required.
+	Store CertStore
+
+	// Validity is how long a signed answer may be believed: nextUpdate − thisUpdate + 1 s, since both ends
+	// count. Whole seconds, at least 10 s. Zero is 24 h.
+	Validity time.Duration
+
+	// Backdate moves thisUpdate before the present, for clients whose clocks are slow. Whole seconds, less
+	// than half of Validity. Zero does not.
+	Backdate time.Duration
+
+	// MaxAge bounds the max-age of HTTP caching headers, which never passes the answer's refresh point.
+	// Whole seconds. Zero sets no other bound.
+	MaxAge time.Duration
+
+	// Nonce is what becomes of a client's nonce. Zero is NonceEcho.
+	Nonce NoncePolicy
+
+	// Unissued is the answer for a serial number that the issuer never issued. Zero is UnissuedUnknown.
+	Unissued UnissuedPolicy
+
+	// Retention is how long after its NotAfter a certificate is still answered for. Then the answer is
+	// unauthorized, as RFC 9919 section 3.2.3 allows. Answers carry the archive cutoff of RFC 6960 section 4.4.4:
+	// producedAt − Retention, or the CA's notBefore with RetainForever. Zero goes on answering, without an
+	// archive cutoff.
+	Retention time.Duration
+
+	// RequestSigners, when set, makes the responder answer only requests signed by a certificate that chains
+	// to one of these roots (RFC 6960 section 4.1.2): unsigned requests get sigRequired, others unauthorized.
+	// Nil ignores signatures, as RFC 9919 section 3.1.2 allows.
+	RequestSigners *x509.CertPool
+
+	// Profile refuses settings that a rule book forbids. Zero is ProfilePrivate.
+	Profile Profile
+
+	// Strict refuses what the standards forbid but common clients do: a POST without the content type
+	// application/ocsp-request, an empty extension list, a request that names a foreign issuer beside a
+	// configured one. Zero accepts them.
+	Strict bool
+
+	// Timeout bounds one answer: store, shared cache and signer together. Zero is 10 s.
+	Timeout time.Duration
+
+	Cache   CacheOptions   // zero: see its fields
+	Signing SigningOptions // zero: see its fields
+	Limits  Limits         // zero: see its fields
+
+	// Logger gets what an operator should look into, at most once a second for each kind of failure. It never
+	// gets a secret. Nil is silent.
+	Logger *slog.Logger
+
+	// Observe is called once for each answer, from the goroutine that serves it, so it should be quick. Nil
+	// costs nothing.
+	Observe func(context.Context, Event)
+
+	// Now is the clock. Nil is time.Now.
+	Now func() time.Time
+}
+
+// RetainForever, as Config.Retention, says that expired certificates are answered for without end, and says
+// so in an archive cutoff.
+const RetainForever time.Duration = math.MaxInt64
+
+// NoncePolicy is what becomes of a client's nonce (RFC 9654).
+type NoncePolicy uint8
+
+const (
+	// NonceEcho signs an answer with the nonce, and serves requests without one from the cache.
+	NonceEcho NoncePolicy = iota
+	// NonceIgnore answers as if there were none, so that every answer can come from the cache.
+	NonceIgnore
+	// NonceRequire is NonceEcho, and refuses requests without a nonce as malformed.
+	NonceRequire
+	// NonceEchoBare is NonceEcho, and also echoes, well wrapped, the unwrapped nonces of clients older than
+	// RFC 6960.
+	NonceEchoBare
+)
+
+// UnissuedPolicy is the answer for a serial number that the issuer never issued.
+type UnissuedPolicy uint8
+
+const (
+	// UnissuedUnknown answers unknown.
+	UnissuedUnknown UnissuedPolicy = iota
+	// UnissuedUnauthorized answers with the unsigned error unauthorized (RFC 9919 section 3.2.3), which costs
+	// no signature.
+	UnissuedUnauthorized
+	// UnissuedRevoked answers revoked, on hold since 1970, with the extended revoke extension (RFC 6960
+	// sections 2.2 and 4.4.8).
+	UnissuedRevoked
+)
+
+// Profile is a rule book that a configuration must keep.
+type Profile uint8
+
+const (
+	// ProfilePrivate keeps to the RFCs.
+	ProfilePrivate Profile = iota
+	// ProfileCABF keeps to the CA/B Forum's TLS Baseline Requirements 4.9.9, 4.9.13 and 7.3: Validity from 8 h
+	// to 10 days, no UnissuedRevoked, no certificateHold.
+	ProfileCABF
+)
+
+// Limits bounds what a request may be. Zero fields are the defaults.
+type Limits struct {
+	MaxRequestBytes int // a request's DER; more is 413 by POST. Zero is 16 KiB
+	MaxPathBytes    int // a GET's path; more is 414. Zero is 8 KiB
+	MaxCertIDs      int // certificates in one request; more is malformedRequest. Zero is 32
+	MaxExtensions   int // extensions in one list; more is malformedRequest. Zero is 16
+}
+
+// SigningOptions is the budget for signatures. Zero fields are the defaults. Over budget, a request with a
+// nonce is answered from the cache without one (RFC 9654 section 2.1 allows it), a serial that was never issued
+// gets the unsigned error unauthorized, and anything else tryLater.
+type SigningOptions struct {
+	MaxConcurrent int           // signatures at a time. Zero is 16
+	MaxWaiting    int           // answers that wait for their turn. Zero is 256
+	Timeout       time.Duration // one signature, its turn included. Zero is 5 s
+}
+
+const (
+	defaultValidity = 24 * time.Hour
+	minValidity     = 10 * time.Second
+	maxValidity     = 10 * 366 * 24 * time.Hour
+
+	storeConcurrent  = 1024
+	storeWaiting     = 4096
+	sharedConcurrent = 64
+)
+
+// Responder answers OCSP requests. Make one with New. It is safe for concurrent use.
+type Responder struct {
+	cfg    Config // with defaults filled in
+	now    func() time.Time
+	limits codec.ReadLimits
+	logs   logs
+
+	seq      atomic.Uint64 // numbers signers and authorities
+	issuerMu sync.Mutex    // held while registry is replaced
+	registry atomic.Pointer[registry]
+
+	cache       *replyCache
+	sharedUntil atomic.Int64 // until when the shared cache is left alone; nanoseconds since 1970
+	storeHangs  atomic.Bool  // the last store read to end did so by timeout
+
+	life      lifecycle
+	reads     singleflight.Group // store reads, when StatusTTL lets answers share them
+	signs     singleflight.Group
+	signing   *slots
+	storing   *slots
+	sharing   *slots
+	exchanges sync.Pool
+}
+
+// New checks the configuration and makes a Responder. An error names the field at fault and the cure. Close
+// the Responder when it is no longer needed.
+func New(cfg Config) (*Responder, error) {
+	r := &Responder{cfg: cfg, now: cfg.Now}
+	r.exchanges.New = func() any { return new(exchange) }
+	r.registry.Store(&registry{})
+	if cfg.Disabled {
+		return r, nil
+	}
+	if err := r.cfg.check(); err != nil {
+		return nil, fmt.Errorf("ocsp: config: %w", err)
+	}
+	r.cfg.setDefaults()
+	r.now = r.cfg.Now
+	r.limits = codec.ReadLimits{CertIDs: r.cfg.Limits.MaxCertIDs, Extensions: r.cfg.Limits.MaxExtensions, Strict: cfg.Strict}
+	r.cache = newReplyCache(r.cfg.Cache)
+	r.signing = newSlots(r.cfg.Signing.MaxConcurrent, r.cfg.Signing.MaxWaiting)
+	r.storing = newSlots(storeConcurrent, storeWaiting)
+	r.sharing = newSlots(sharedConcurrent, 0)
+	for i, issuer := range cfg.Issuers {
+		iss, err := r.newIssuer(issuer)
+		if err != nil {
+			return nil, fmt.Errorf("ocsp: config: Issuers[%d]: %w", i, err)
+		}
+		reg := r.registry.Load()
+		if reg.byID[iss.ID] != nil {
+			return nil, fmt.Errorf("ocsp: config: Issuers[%d]: the field ID is %q, like that of an earlier issuer: give each its own", i, iss.ID)
+		}
+		r.registry.Store(reg.with(iss, r.nextPrefix))
+	}
+	return r, nil
+}
+
+// check finds the first field that cannot be used.
+func (c *Config) check() error {
+	if c.Store == nil {
+		return errors.New("the field Store is nil: give a CertStore")
+	}
+	if len(c.Issuers) == 0 {
+		return errors.New("the field Issuers is empty: give at least one CA")
+	}
+	durations := []struct {
+		field string
+		value time.Duration
+	}{
+		{"Validity", c.Validity}, {"Backdate", c.Backdate}, {"MaxAge", c.MaxAge}, {"Retention", c.Retention}, {"Timeout", c.Timeout},
+		{"Cache.StatusTTL", c.Cache.StatusTTL}, {"Signing.Timeout", c.Signing.Timeout},
+	}
+	for _, d := range durations {
+		if d.value < 0 {
+			return fmt.Errorf("the field %s is %v: it must not be negative", d.field, d.value)
+		}
+	}
+	for _, d := range durations[:4] {
+		if d.value%time.Second != 0 && d.value != RetainForever {
+			return fmt.Errorf("the field %s is %v: OCSP knows whole seconds only", d.field, d.value)
+		}
+	}
+	for _, n := range []struct {
+		field string
+		value int
+	}{
+		{"Cache.MaxEntries", c.Cache.MaxEntries}, {"Signing.MaxConcurrent", c.Signing.MaxConcurrent}, {"Signing.MaxWaiting", c.Signing.MaxWaiting},
+		{"Limits.MaxRequestBytes", c.Limits.MaxRequestBytes}, {"Limits.MaxPathBytes", c.Limits.MaxPathBytes},
+		{"Limits.MaxCertIDs", c.Limits.MaxCertIDs}, {"Limits.MaxExtensions", c.Limits.MaxExtensions},
+	} {
+		if n.value < 0 {
+			return fmt.Errorf("the field %s is %d: it must not be negative", n.field, n.value)
+		}
+	}
+	validity := c.Validity
+	if validity == 0 {
+		validity = defaultValidity
+	}
+	switch {
+	case validity < minValidity || validity > maxValidity:
+		return fmt.Errorf("the field Validity is %v: use %v to %v, an hour or more if answers are to be stapled", c.Validity, minValidity, maxValidity)
+	case c.Backdate*2 >= validity:
+		return fmt.Errorf("the field Backdate is %v: it must be less than half of Validity, which is %v", c.Backdate, validity)
+	case c.Nonce > NonceEchoBare:
+		return fmt.Errorf("the field Nonce is %d: use NonceEcho, NonceIgnore, NonceRequire or NonceEchoBare", c.Nonce)
+	case c.Unissued > UnissuedRevoked:
+		return fmt.Errorf("the field Unissued is %d: use UnissuedUnknown, UnissuedUnauthorized or UnissuedRevoked", c.Unissued)
+	case c.Profile > ProfileCABF:
+		return fmt.Errorf("the field Profile is %d: use ProfilePrivate or ProfileCABF", c.Profile)
+	case c.Cache.Disabled && (c.Cache.StatusTTL != 0 || c.Cache.Shared != nil || c.Cache.MaxEntries != 0):
+		return errors.New("the field Cache.Disabled contradicts StatusTTL, MaxEntries and Shared: leave those zero")
+	}
+	if c.Profile == ProfileCABF {
+		if validity < 8*time.Hour || validity > 10*24*time.Hour {
+			return fmt.Errorf("the field Validity is %v: ProfileCABF wants 8 h to 10 days (TLS BR 4.9.9)", c.Validity)
+		}
+		if c.Unissued == UnissuedRevoked {
+			return errors.New("the field Unissued is UnissuedRevoked, which answers certificateHold: ProfileCABF forbids it (TLS BR 4.9.13, 7.3)")
+		}
+	}
+	return nil
+}
+
+func (c *Config) setDefaults() {
+	setDefault(&c.Validity, defaultValidity)
+	setDefault(&c.Timeout, 10*time.Second)
+	setDefault(&c.Cache.MaxEntries, defaultMaxEntries)
+	setDefault(&c.Signing.MaxConcurrent, 16)
+	setDefault(&c.Signing.MaxWaiting, 256)
+	setDefault(&c.Signing.Timeout, 5*time.Second)
+	setDefault(&c.Limits.MaxRequestBytes, 16<<10)
+	setDefault(&c.Limits.MaxPathBytes, 8<<10)
+	setDefault(&c.Limits.MaxCertIDs, 32)
+	setDefault(&c.Limits.MaxExtensions, 16)
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// SetIssuer adds an issuer, or replaces the one with its ID, such as for a new key or a renewed delegate. No
+// answer begun after SetIssuer returned is signed with what it replaced. The error names the field at fault
+// and the cure; then nothing has changed. A disabled Responder ignores it.
+func (r *Responder) SetIssuer(cfg Issuer) error {
+	if r.cfg.Disabled {
+		return nil
+	}
+	iss, err := r.newIssuer(cfg)
+	if err != nil {
+		return fmt.Errorf("ocsp: issuer %q: %w", cfg.ID, err)
+	}
+	r.issuerMu.Lock()
+	defer r.issuerMu.Unlock()
+	r.registry.Store(r.registry.Load().with(iss, r.nextPrefix))
+	return nil
+}
+
+// RemoveIssuer removes an issuer. Requests begun after it returned that name it are unauthorized. Removing an
+// issuer that is not there does nothing.
+func (r *Responder) RemoveIssuer(id string) {
+	r.issuerMu.Lock()
+	defer r.issuerMu.Unlock()
+	r.registry.Store(r.registry.Load().without(id, r.nextPrefix))
+}
+
+// nextPrefix returns a cache key prefix for a new authority. The separator keeps any two prefixes apart.
+func (r *Responder) nextPrefix() string { return strconv.FormatUint(r.seq.Add(1), 36) + "/" }
+
+// Invalidate drops every answer about the issuer's certificates with those serials and makes sure that none
+// from before is served once it has returned. Call it when a revocation, a release or a new certificate has
+// been stored: it makes a long StatusTTL safe within this process, and cleans the shared cache, whose error
+// it returns after the local part is done.
+func (r *Responder) Invalidate(ctx context.Context, issuerID string, serials ...*big.Int) error {
+	if r.cfg.Disabled {
+		return nil
+	}
+	a := r.registry.Load().byID[issuerID]
+	if a == nil {
+		return fmt.Errorf("ocsp: invalidate: no issuer has the ID %q", issuerID)
+	}
+	var shared []string
+	for _, serial := range serials {
+		if serial == nil {
+			return errors.New("ocsp: invalidate: a serial is nil")
+		}
+		content := codec.SerialBytes(serial)
+		r.cache.invalidate(a.prefix + string(content))
+		shared = append(shared, a.sharedKeys(content)...)
+	}
+	if r.cfg.Cache.Shared == nil || len(shared) == 0 {
+		return nil
+	}
+	_, err := detach(ctx, &r.life, r.sharing, r.cfg.Timeout, func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, r.cfg.Cache.Shared.Delete(ctx, shared...)
+	})
+	if err != nil {
+		return fmt.Errorf("ocsp: invalidate: shared cache: %w", err)
+	}
+	return nil
+}
+
+// Close ends the Responder: every answer from then on is tryLater. It waits for signatures and store reads
+// that are under way, for Config.Timeout at the most, and reports it if some have not ended then.
+func (r *Responder) Close() error {
+	if r.cfg.Disabled {
+		return nil
+	}
+	if !r.life.close(r.cfg.Timeout) {
+		return errors.New("ocsp: close: the store, the signer or the shared cache still has not returned from a call")
+	}
+	return nil
+}

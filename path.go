@@ -1,0 +1,194 @@
+package ocsp
+
+import (
+	"encoding/base64"
+	"strings"
+
+	"github.com/kmsocsp/ocsp/internal/codec"
+)
+
+const (
+	// maxRepairSlashes is how many lost slashes are put back at the most.
+	maxRepairSlashes = 3
+	// maxRepairs bounds the ways that are tried to put them back.
+	maxRepairs = 256
+	// maxRepairLetters bounds the requests for which that is tried.
+	maxRepairLetters = 2048
+	// maxDecodings bounds the parts of one path that are decoded.
+	maxDecodings = 8
+)
+
+// getRequest finds the request in the path of a GET (RFC 6960 appendix A.1, RFC 9919 section 6), which net/http
+// has percent-decoded once, and decodes it into buf. It is the first part of the path, after a slash and up to
+// the end, that is the base64 of exactly one DER SEQUENCE, so that any prefix may stand before it, stripped or
+// not. Since DER says how long it is, there is no telling from how the path ends: missing padding and
+// slashes behind the request do no harm.
+//
+// A router that cleans paths makes one slash of several, which base64 may contain. They are put back if
+// exactly one way to do so gives a request that accept takes.
+func getRequest(path string, buf []byte, accept func(der []byte) bool) ([]byte, bool) {
+	var short string // the first part that would be a request if it had a few more slashes
+	missing, decodings := 0, 0
+	for start := 0; start < len(path) && decodings < maxDecodings; start++ {
+		if path[start] != 'M' || start > 0 && path[start-1] != '/' { // a SEQUENCE's first six bits
+			continue
+		}
+		part := path[start:]
+		need, ok := lettersNeeded(part)
+		if !ok {
+			continue
+		}
+		letters := strings.TrimRight(part, "=")
+		switch {
+		case need <= len(letters):
+			decodings++
+			if der, ok := decodeLetters(buf, part, need); ok {
+				return der, true
+			}
+		case short == "" && need-len(letters) <= maxRepairSlashes && need <= maxRepairLetters:
+			short, missing = letters, need-len(letters)
+		}
+	}
+	if short == "" {
+		return buf, false
+	}
+	return repairSlashes(buf, short, missing, accept)
+}
+
+// lettersNeeded returns how many base64 letters the DER element takes that s begins with.
+func lettersNeeded(s string) (int, bool) {
+	const most = 8 // letters: six octets, enough for a tag and a length of up to three octets
+	var head [6]byte
+	var buf [most]byte
+	n := copy(buf[:], s)
+	for n > 0 && buf[n-1] == '=' {
+		n--
+	}
+	n -= n % 4
+	if !normalize(buf[:n]) {
+		return 0, false
+	}
+	octets, err := base64.RawStdEncoding.Decode(head[:], buf[:n])
+	if err != nil || octets < 2 || head[0] != 0x30 {
+		return 0, false
+	}
+	size := 2 + int(head[1])
+	if head[1] >= 0x80 {
+		long := int(head[1] & 0x7f)
+		if long < 1 || long > 3 || octets < 2+long {
+			return 0, false
+		}
+		size = 0
+		for _, b := range head[2 : 2+long] {
+			size = size<<8 | int(b)
+		}
+		size += 2 + long
+	}
+	return (size*8 + 5) / 6, true
+}
+
+// decodeLetters decodes the first need letters of s, behind which only padding and slashes may stand.
+func decodeLetters(buf []byte, s string, need int) ([]byte, bool) {
+	if len(s) < need {
+		return buf, false
+	}
+	tail := s[need:]
+	padding := 0
+	for padding < len(tail) && tail[padding] == '=' {
+		padding++
+	}
+	if padding > (4-need%4)%4 {
+		return buf, false
+	}
+	for i := padding; i < len(tail); i++ {
+		if tail[i] != '/' {
+			return buf, false
+		}
+	}
+	buf = append(buf[:0], s[:need]...)
+	if !normalize(buf) {
+		return buf, false
+	}
+	n, err := strictBase64.Decode(buf, buf)
+	return buf[:n], err == nil
+}
+
+var strictBase64 = base64.RawStdEncoding.Strict()
+
+// normalize maps the URL-safe letters, and the space that a form decoder makes of a plus, to the standard
+// ones. It reports false for anything that is no letter, line breaks included, which Go's decoder would skip.
+func normalize(b []byte) bool {
+	for i, c := range b {
+		switch {
+		case 'A' <= c && c <= 'Z', 'a' <= c && c <= 'z', '0' <= c && c <= '9', c == '+', c == '/':
+		case c == '-', c == ' ':
+			b[i] = '+'
+		case c == '_':
+			b[i] = '/'
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// repairSlashes tries all ways to put missing slashes behind the runs of slashes that are there, unless they
+// are too many to tell that only one gives a request.
+func repairSlashes(buf []byte, s string, missing int, accept func(der []byte) bool) ([]byte, bool) {
+	var runs []int // where runs of slashes end
+	for i := range len(s) {
+		if s[i] == '/' && (i+1 == len(s) || s[i+1] != '/') {
+			runs = append(runs, i+1)
+		}
+	}
+	if n := len(runs); n == 0 || repairs(n, missing) > maxRepairs {
+		return buf, false
+	}
+	var found []byte
+	count, unrepaired := 0, len(s)
+	var place func(s string, from, missing int)
+	place = func(s string, from, missing int) {
+		if missing == 0 {
+			if der, ok := decodeLetters(nil, s, len(s)); ok && accept(der) {
+				found = der
+				count++
+			}
+			return
+		}
+		for i := from; i < len(runs); i++ {
+			// Every slash placed so far stands at or before this run and has moved it.
+			at := runs[i] + len(s) - unrepaired
+			place(s[:at]+"/"+s[at:], i, missing-1)
+		}
+	}
+	place(s, 0, missing)
+	if count != 1 {
+		return buf, false
+	}
+	return append(buf[:0], found...), true
+}
+
+// repairs returns in how many ways slashes can be put behind n runs.
+func repairs(n, slashes int) int {
+	ways := 1
+	for i := range slashes {
+		ways = ways * (n + i) / (i + 1)
+	}
+	return ways
+}
+
+// acceptRepair reports whether a repaired request is one that could be answered: anything less could as well
+// be another client's request.
+func (r *Responder) acceptRepair(der []byte) bool {
+	var req codec.Request
+	if codec.ParseRequest(der, &req, r.limits) != nil {
+		return false
+	}
+	reg := r.registry.Load()
+	for i := range req.Entries {
+		if _, ok := reg.byCertID[string(req.Entries[i].CertID.Issuer)]; !ok {
+			return false
+		}
+	}
+	return true
+}

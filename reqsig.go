@@ -1,0 +1,40 @@
+package ocsp
+
+import (
+	"crypto/x509"
+
+	"github.com/kmsocsp/ocsp/internal/codec"
+)
+
+// checkRequestSigner applies Config.RequestSigners (RFC 6960 section 4.1.2): the first certificate beside the
+// signature must verify it and chain to one of the roots, and the request must name its requestor.
+func (r *Responder) checkRequestSigner(req *codec.Request) (Outcome, error) {
+	if req.Signature == nil {
+		return OutcomeSigRequired, errUnsigned
+	}
+	sig, err := codec.ParseSignature(req.Signature)
+	if err != nil {
+		return OutcomeMalformed, err
+	}
+	if req.RequestorName == nil || len(sig.Certificates) == 0 {
+		return OutcomeUnauthorized, errSigner
+	}
+	certs := make([]*x509.Certificate, len(sig.Certificates))
+	intermediates := x509.NewCertPool()
+	for i, der := range sig.Certificates {
+		if certs[i], err = x509.ParseCertificate(der); err != nil {
+			return OutcomeUnauthorized, errSigner
+		}
+		intermediates.AddCert(certs[i])
+	}
+	if certs[0].CheckSignature(sig.Algorithm, req.TBS, sig.Value) != nil {
+		return OutcomeUnauthorized, errSigner
+	}
+	_, err = certs[0].Verify(x509.VerifyOptions{
+		Roots: r.cfg.RequestSigners, Intermediates: intermediates, CurrentTime: r.now(), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
+	})
+	if err != nil {
+		return OutcomeUnauthorized, errSigner
+	}
+	return 0, nil
+}

@@ -1,0 +1,526 @@
+package ocsp
+
+import (
+	"context"
+	"crypto"
+	"crypto/x509"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/big"
+	"slices"
+	"time"
+
+	"github.com/kmsocsp/ocsp/internal/codec"
+)
+
+const (
+	// maxAttempts bounds how often an answer is begun again because the certificate's status changed, or
+	// Invalidate was called, while it was being made.
+	maxAttempts = 8
+	// refreshPatience is how long the one request that renews an answer waits for the signer before it is
+	// served the answer that is still valid.
+	refreshPatience = 250 * time.Millisecond
+	// hangPatience is how long a request that could be served from the cache waits for a store that let
+	// an earlier read run into Config.Timeout.
+	hangPatience = 100 * time.Millisecond
+)
+
+var (
+	errDisabled  = errors.New("ocsp: the responder is disabled")
+	errNoIssuer  = errors.New("ocsp: no configured issuer has these hashes")
+	errUnissued  = errors.New("ocsp: the issuer never issued this serial")
+	errRetired   = errors.New("ocsp: the certificate expired longer ago than Config.Retention")
+	errOvertaken = errors.New("ocsp: the certificate's status keeps changing")
+	errUnsigned  = errors.New("ocsp: the request is not signed")
+	errSigner    = errors.New("ocsp: the request's signer is not trusted")
+	errNoNonce   = errors.New("ocsp: the request has no nonce")
+	errForeign   = errors.New("ocsp: the request names issuers that no one key can answer for")
+)
+
+// exchange is what one request needs while it is being answered. It is pooled, so nothing that outlives the
+// request may point into it.
+type exchange struct {
+	req codec.Request
+	buf []byte // the request's DER
+
+	method   string
+	observed bool      // timings are wanted
+	now      time.Time // by the responder's clock: the present of this answer
+	outcome  Outcome
+	err      error
+	entry    Entry // about the first CertID
+
+	start               time.Time // when observed
+	deadline            time.Time // when the answer must be there; zero until something needs it
+	storeTime, signTime time.Duration
+}
+
+// Respond answers one DER OCSPRequest. It never fails: errors are answers too. ctx bounds the caller's wait;
+// the answer's own bound is Config.Timeout.
+func (r *Responder) Respond(ctx context.Context, requestDER []byte) Answer {
+	x := r.acquire("")
+	defer r.release(x)
+	p := r.respond(ctx, requestDER, x)
+	return p.answer(x.outcome, x.err)
+}
+
+// Staple returns an answer to staple to a TLS handshake of the host's own server, whose certificate must be
+// of a configured issuer. The CertID is hashed with SHA-1, the only hash that every client matches. It fails
+// rather than return an answer that says unknown or nothing.
+func (r *Responder) Staple(ctx context.Context, leaf *x509.Certificate) ([]byte, error) {
+	for _, a := range r.registry.Load().named(leaf.RawIssuer) {
+		if leaf.CheckSignatureFrom(a.certificate) != nil {
+			continue
+		}
+		certID := codec.CertIDFrom(codec.CertIDIssuer(crypto.SHA1, true, a.certificate.RawSubject, publicKeyBits(a.certificate)), codec.SerialBytes(leaf.SerialNumber))
+		request := codec.AppendRequest(nil, &codec.Request{Entries: []codec.RequestEntry{{CertID: codec.CertID{Raw: certID}}}})
+		answer := r.Respond(ctx, request)
+		if len(answer.Entries) != 1 || answer.Entries[0].Status == Unknown {
+			return nil, fmt.Errorf("ocsp: staple: the answer is %v: %w", answer.Outcome, cmpErr(answer.Err, errUnissued))
+		}
+		return answer.DER, nil
+	}
+	return nil, fmt.Errorf("ocsp: staple: %w", errNoIssuer)
+}
+
+func cmpErr(err, otherwise error) error {
+	if err != nil {
+		return err
+	}
+	return otherwise
+}
+
+func (r *Responder) acquire(method string) *exchange {
+	x := r.exchanges.Get().(*exchange)
+	x.method = method
+	if r.cfg.Observe != nil {
+		x.observed = true
+		x.start = time.Now()
+	}
+	return x
+}
+
+// release puts an exchange back without what it refers to.
+func (r *Responder) release(x *exchange) {
+	*x = exchange{req: x.req, buf: x.buf[:0]}
+	r.exchanges.Put(x)
+}
+
+// respond is the one way from a request's DER to an answer.
+func (r *Responder) respond(ctx context.Context, der []byte, x *exchange) (p *reply) {
+	p = r.contained(ctx, der, x)
+	if x.err != nil {
+		r.logs.failure(ctx, r.cfg.Logger, x)
+	}
+	if x.observed {
+		r.observe(ctx, p, x)
+	}
+	return p
+}
+
+// contained keeps a panic anywhere in the pipeline from reaching the host.
+func (r *Responder) contained(ctx context.Context, der []byte, x *exchange) (p *reply) {
+	defer func() {
+		if v := recover(); v != nil {
+			p = x.fail(&panicError{value: v})
+		}
+	}()
+	if r.cfg.Disabled {
+		return x.refuse(OutcomeUnauthorized, errDisabled)
+	}
+	if r.life.closed.Load() {
+		return x.fail(errClosed)
+	}
+	if len(der) > r.cfg.Limits.MaxRequestBytes {
+		return x.refuse(OutcomeMalformed, codec.ErrMalformed)
+	}
+	if err := codec.ParseRequest(der, &x.req, r.limits); err != nil {
+		return x.refuse(OutcomeMalformed, err)
+	}
+	if r.cfg.Nonce == NonceRequire && x.req.NonceForm == codec.NonceAbsent {
+		return x.refuse(OutcomeMalformed, errNoNonce)
+	}
+	if r.cfg.RequestSigners != nil {
+		if outcome, err := r.checkRequestSigner(&x.req); err != nil {
+			return x.refuse(outcome, err)
+		}
+	}
+	reg := r.registry.Load()
+	if len(x.req.Entries) > 1 {
+		return r.respondMany(ctx, reg, x)
+	}
+	id := &x.req.Entries[0].CertID
+	match, ok := reg.byCertID[string(id.Issuer)]
+	if !ok {
+		return x.refuse(OutcomeUnauthorized, errNoIssuer)
+	}
+	return r.respondOne(ctx, match, id, x)
+}
+
+// refuse ends an exchange with an error that is the request's own doing.
+func (x *exchange) refuse(outcome Outcome, err error) *reply {
+	x.outcome, x.err = outcome, err
+	return errorReplies[outcome]
+}
+
+// fail ends an exchange with an error of the store, the signer or the host.
+func (x *exchange) fail(err error) *reply {
+	outcome := OutcomeTryLater
+	if isBroken(err) {
+		outcome = OutcomeInternalError
+	}
+	return x.refuse(outcome, err)
+}
+
+// isBroken reports whether an error is a fault to mend rather than one that may pass.
+func isBroken(err error) bool {
+	var p *panicError
+	return errors.As(err, &p) || errors.Is(err, errInvalidRecord)
+}
+
+// serve ends an exchange with a signed reply; err is why it is not a fresher one.
+func (x *exchange) serve(outcome Outcome, p *reply, err error) *reply {
+	x.outcome, x.err = outcome, err
+	return p
+}
+
+// nonce returns the nonce to put into the answer, nil for none.
+func (r *Responder) nonce(req *codec.Request) []byte {
+	switch {
+	case req.NonceForm == codec.NonceAbsent, r.cfg.Nonce == NonceIgnore,
+		req.NonceForm == codec.NonceBare && r.cfg.Nonce != NonceEchoBare:
+		return nil
+	}
+	return req.Nonce
+}
+
+// respondOne answers for a single certificate.
+func (r *Responder) respondOne(ctx context.Context, match certIDMatch, id *codec.CertID, x *exchange) *reply {
+	key := match.prefix + string(id.Serial)
+	want := replyID{match.encoding, match.signer.seq, match.signer.choose(x.req.Preferred)}
+	nonce := r.nonce(&x.req)
+	if x.observed {
+		x.entry = Entry{IssuerID: match.ids[0], Serial: codec.SerialInt(id.Serial)}
+	}
+	for range maxAttempts {
+		read := r.status(ctx, match.authority, key, id.Serial, x)
+		if read.err != nil {
+			if errors.Is(read.err, errOvertaken) {
+				continue
+			}
+			if p := r.stale(key, want, read.begun, x); p != nil && !isBroken(read.err) && !r.cfg.Cache.FailClosed {
+				return x.serve(OutcomeStale, p, read.err)
+			}
+			return x.fail(read.err)
+		}
+		if !read.status.issued && r.cfg.Unissued == UnissuedUnauthorized {
+			return x.refuse(OutcomeUnauthorized, errUnissued)
+		}
+		if r.retired(read.status, x.now) {
+			return x.refuse(OutcomeUnauthorized, errRetired)
+		}
+		p := r.replyFor(ctx, match, id, key, want, nonce, read, x)
+		if p.outcome != 0 || r.cache.valid(key, read.begun, read.status) {
+			return p
+		}
+	}
+	return x.fail(errOvertaken)
+}
+
+// replyFor finds or makes the reply that says what was read.
+func (r *Responder) replyFor(ctx context.Context, match certIDMatch, id *codec.CertID, key string, want replyID, nonce []byte, read statusRead, x *exchange) *reply {
+	job := signJob{authority: match.authority, algorithm: want.algorithm, now: x.now, nonce: nonce,
+		parts: []part{{issuerID: read.issuerID, certID: id.Raw, serial: id.Serial, status: read.status}}}
+	switch {
+	case nonce != nil:
+		p, err := r.timedSign(ctx, job, x)
+		if err == nil {
+			return x.serve(OutcomeSigned, p, nil)
+		}
+		if p := r.stale(key, want, read.begun, x); p != nil && p.status == read.status {
+			return x.serve(OutcomeStale, p, err)
+		}
+		return r.unsigned(err, read.status, x)
+	case !read.status.issued:
+		p, err := r.timedSign(ctx, job, x)
+		if err != nil {
+			return r.unsigned(err, read.status, x)
+		}
+		return x.serve(OutcomeSigned, p, nil)
+	}
+	old := r.cache.find(key, read.status, want)
+	if old != nil && old.fresh(x.now) {
+		return x.serve(OutcomeCached, old, nil)
+	}
+	job.parts[0].certID = slices.Clone(id.Raw)
+	job.parts[0].serial = job.parts[0].certID[len(id.Raw)-len(id.Serial):]
+	f := flight{job: job, key: key, want: want, begun: read.begun}
+	if old != nil && x.now.Unix() < old.nextUpdate {
+		return r.refresh(ctx, f, old, x)
+	}
+	p, err := r.shareSign(ctx, f, x)
+	if err != nil {
+		return r.unsigned(err, read.status, x)
+	}
+	return x.serve(OutcomeSigned, p, nil)
+}
+
+// unsigned ends an exchange for which no signature could be made.
+func (r *Responder) unsigned(err error, status certStatus, x *exchange) *reply {
+	if !status.issued && !isBroken(err) {
+		return x.refuse(OutcomeUnauthorized, err)
+	}
+	return x.fail(err)
+}
+
+// stale returns a reply that may stand in while the store or the signer fails, nil if there is none. A client
+// that was promised its nonce gets none.
+func (r *Responder) stale(key string, want replyID, begun uint64, x *exchange) *reply {
+	if x.req.NonceForm != codec.NonceAbsent && r.cfg.Nonce == NonceRequire {
+		return nil
+	}
+	e := r.cache.entry(key)
+	if e == nil {
+		return nil
+	}
+	p := e.state.Load().find(want)
+	if p == nil || x.now.Unix() >= p.nextUpdate || !r.cache.valid(key, begun, p.status) {
+		return nil
+	}
+	return p
+}
+
+// retired reports whether a certificate expired longer ago than it is answered for.
+func (r *Responder) retired(s certStatus, now time.Time) bool {
+	if r.cfg.Retention == 0 || r.cfg.Retention == RetainForever || s.notAfter == codec.NoTime {
+		return false
+	}
+	return now.Unix() > s.notAfter+int64(r.cfg.Retention/time.Second)
+}
+
+// refresh lets one request renew a reply past its refresh point while others, and this one too if the signer
+// takes its time, are served the old one.
+func (r *Responder) refresh(ctx context.Context, f flight, old *reply, x *exchange) *reply {
+	if !old.refreshing.CompareAndSwap(false, true) {
+		return x.serve(OutcomeCached, old, nil)
+	}
+	f.replaces = old
+	ctx, cancel := context.WithTimeout(ctx, refreshPatience)
+	defer cancel()
+	p, err := r.shareSign(ctx, f, x)
+	if err != nil {
+		return x.serve(OutcomeStale, old, err)
+	}
+	return x.serve(OutcomeSigned, p, nil)
+}
+
+// respondMany answers for several certificates with one signature. Such answers are not cached.
+func (r *Responder) respondMany(ctx context.Context, reg *registry, x *exchange) *reply {
+	entries := x.req.Entries
+	matches := make([]certIDMatch, len(entries))
+	var signing *authority
+	for i := range entries {
+		match, ok := reg.byCertID[string(entries[i].CertID.Issuer)]
+		switch {
+		case !ok && r.cfg.Strict:
+			return x.refuse(OutcomeUnauthorized, errNoIssuer)
+		case ok && signing != nil && match.authority != signing:
+			return x.refuse(OutcomeUnauthorized, errForeign)
+		case ok:
+			matches[i], signing = match, match.authority
+		}
+	}
+	if signing == nil {
+		return x.refuse(OutcomeUnauthorized, errNoIssuer)
+	}
+	if first := matches[0]; x.observed && first.authority != nil {
+		x.entry = Entry{IssuerID: first.ids[0], Serial: codec.SerialInt(entries[0].CertID.Serial)}
+	}
+	for range maxAttempts {
+		p, err := r.tryMany(ctx, signing, matches, x)
+		if !errors.Is(err, errOvertaken) {
+			return p
+		}
+	}
+	return x.fail(errOvertaken)
+}
+
+// tryMany makes one attempt at a reply for several certificates; errOvertaken asks for another.
+func (r *Responder) tryMany(ctx context.Context, signing *authority, matches []certIDMatch, x *exchange) (*reply, error) {
+	type seen struct {
+		key  string
+		read statusRead
+	}
+	job := signJob{authority: signing, algorithm: signing.signer.choose(x.req.Preferred), nonce: r.nonce(&x.req)}
+	all := make([]seen, 0, len(matches))
+	issued := false
+	for i := range matches {
+		id := &x.req.Entries[i].CertID
+		p := part{certID: id.Raw, serial: id.Serial, status: unissued(UnissuedUnknown), foreign: matches[i].authority == nil}
+		if !p.foreign {
+			key := signing.prefix + string(id.Serial)
+			n := slices.IndexFunc(all, func(s seen) bool { return s.key == key })
+			if n < 0 {
+				n, all = len(all), append(all, seen{key, r.status(ctx, signing, key, id.Serial, x)})
+			}
+			read := all[n].read
+			switch {
+			case errors.Is(read.err, errOvertaken):
+				return nil, errOvertaken
+			case read.err != nil:
+				return x.fail(read.err), nil
+			case !read.status.issued && r.cfg.Unissued == UnissuedUnauthorized:
+				return x.refuse(OutcomeUnauthorized, errUnissued), nil
+			case r.retired(read.status, x.now):
+				return x.refuse(OutcomeUnauthorized, errRetired), nil
+			}
+			p.status, p.issuerID = read.status, read.issuerID
+			issued = issued || read.status.issued
+		}
+		job.parts = append(job.parts, p)
+	}
+	job.now = x.now
+	p, err := r.timedSign(ctx, job, x)
+	if err != nil {
+		return r.unsigned(err, certStatus{issued: issued}, x), nil
+	}
+	for _, s := range all {
+		if !r.cache.valid(s.key, s.read.begun, s.read.status) {
+			return nil, errOvertaken
+		}
+	}
+	return x.serve(OutcomeSigned, p, nil), nil
+}
+
+// statusRead is what is known about a certificate, and since when.
+type statusRead struct {
+	found
+	begun uint64 // the tick at which the read began
+	err   error
+}
+
+// status returns what the store says about a certificate, or said less than StatusTTL ago. It sets x.now.
+func (r *Responder) status(ctx context.Context, a *authority, key string, serial []byte, x *exchange) statusRead {
+	begun := r.cache.begin()
+	x.now = r.now()
+	e := r.cache.entry(key)
+	if e != nil && r.cfg.Cache.StatusTTL > 0 {
+		if s := e.state.Load(); s.trusted(x.now, r.cfg.Cache.StatusTTL) {
+			return statusRead{found: s.found, begun: begun}
+		}
+	}
+	if x.observed {
+		defer func(start time.Time) { x.storeTime += time.Since(start) }(time.Now())
+	}
+	if e != nil && !r.cfg.Cache.FailClosed && r.storeHangs.Load() {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, hangPatience)
+		defer cancel()
+	}
+	if r.cfg.Cache.StatusTTL > 0 {
+		return r.shareRead(ctx, a, key, codec.SerialInt(serial), x)
+	}
+	return r.read(ctx, a, key, codec.SerialInt(serial), begun, x.now, r.remaining(x))
+}
+
+// remaining returns how much of Config.Timeout is left to this exchange.
+func (r *Responder) remaining(x *exchange) time.Duration {
+	if x.deadline.IsZero() {
+		x.deadline = time.Now().Add(r.cfg.Timeout)
+		return r.cfg.Timeout
+	}
+	return time.Until(x.deadline)
+}
+
+// shareRead joins the read of the certificate's status that is under way, or starts one. Only a StatusTTL
+// above zero allows it: what a joined read finds may be as old as the read.
+func (r *Responder) shareRead(ctx context.Context, a *authority, key string, serial *big.Int, x *exchange) statusRead {
+	ctx, cancel := context.WithTimeout(ctx, r.remaining(x))
+	defer cancel()
+	begun, now := r.cache.begin(), x.now
+	ch := r.reads.DoChan(key, func() (any, error) {
+		return r.read(context.WithoutCancel(ctx), a, key, serial, begun, now, r.cfg.Timeout), nil
+	})
+	select {
+	case res := <-ch:
+		return res.Val.(statusRead)
+	case <-ctx.Done():
+		return statusRead{begun: begun, err: errTimeout}
+	}
+}
+
+// read asks the store, and notes in the cache what it says.
+func (r *Responder) read(ctx context.Context, a *authority, key string, serial *big.Int, begun uint64, now time.Time, limit time.Duration) statusRead {
+	f, err := detach(ctx, &r.life, r.storing, limit, func(ctx context.Context) (found, error) {
+		f, err := r.find(ctx, a, serial)
+		r.storeHangs.Store(ctx.Err() != nil)
+		return f, err
+	})
+	read := statusRead{found: f, begun: begun, err: err}
+	switch {
+	case errors.Is(err, errTimeout):
+		r.storeHangs.Store(true)
+	case err != nil:
+	case f.status.issued && !r.cache.record(key, begun, f, now),
+		!f.status.issued && !r.cache.forget(key, begun):
+		read.err = errOvertaken
+	}
+	return read
+}
+
+// found is a certificate's status and the ID of the issuer under which the store has it.
+type found struct {
+	status   certStatus
+	issuerID string
+}
+
+// find asks the store for the certificate under each of the authority's IDs.
+func (r *Responder) find(ctx context.Context, a *authority, serial *big.Int) (found, error) {
+	for _, id := range a.ids {
+		record, err := r.cfg.Store.FindBySerial(ctx, id, serial)
+		if errors.Is(err, ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return found{}, fmt.Errorf("ocsp: store: %w", err)
+		}
+		status, err := record.certStatus()
+		if err == nil && r.cfg.Profile == ProfileCABF && status.reason == CertificateHold {
+			err = fmt.Errorf("%w: ProfileCABF forbids certificateHold (TLS BR 4.9.13)", errInvalidRecord)
+		}
+		if err != nil {
+			return found{}, fmt.Errorf("ocsp: store: issuer %q, serial %x: %w", id, serial, err)
+		}
+		return found{status, id}, nil
+	}
+	return found{unissued(r.cfg.Unissued), a.ids[0]}, nil
+}
+
+// fresh reports whether the reply's refresh point is at least a second away, so that it can be sent with a
+// max-age of one or more.
+func (p *reply) fresh(now time.Time) bool { return ceilSecond(now) < p.refreshAt }
+
+func ceilSecond(t time.Time) int64 {
+	if t.Nanosecond() > 0 {
+		return t.Unix() + 1
+	}
+	return t.Unix()
+}
+
+// flightKey tells apart the signatures that answers can share.
+func (f *flight) flightKey() string {
+	b := append(make([]byte, 0, len(f.key)+64), f.key...)
+	b = binary.AppendUvarint(b, uint64(f.want.encoding))
+	b = binary.AppendUvarint(b, f.want.signer)
+	b = binary.AppendUvarint(b, uint64(f.want.algorithm))
+	s := f.job.parts[0].status
+	b = append(b, byte(s.status), byte(s.reason))
+	for _, t := range []int64{s.revokedAt, s.invalidityDate, s.notAfter} {
+		b = binary.AppendVarint(b, t)
+	}
+	if f.replaces != nil {
+		b = binary.AppendVarint(append(b, 'r'), f.replaces.thisUpdate)
+	}
+	return string(b)
+}

@@ -1,0 +1,230 @@
+package ocsp
+
+import (
+	"context"
+	"crypto"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Settings is the [ocsp] block of a KMS's configuration file. Any TOML, JSON or YAML decoder fills it; it
+// holds no secrets. Zero fields are the defaults, except that the responder is disabled until Enabled is set.
+type Settings struct {
+	// Enabled turns the responder on. Off, every OCSP path is 404.
+	Enabled bool `toml:"enabled" json:"enabled" yaml:"enabled"`
+	// CAUID is the KMS's uid of the CA certificate to answer for. Required when enabled.
+	CAUID string `toml:"ca_uid" json:"ca_uid" yaml:"ca_uid"`
+	// CacheTTLSecs is how long a signed answer may be believed and cached: Config.Validity. 0 is 86400, a day.
+	CacheTTLSecs int `toml:"cache_ttl_secs" json:"cache_ttl_secs" yaml:"cache_ttl_secs"`
+
+	// ResponderUID is the uid of a delegated responder's certificate. "" lets the CA sign itself.
+	ResponderUID string `toml:"responder_uid" json:"responder_uid" yaml:"responder_uid"`
+	// ResponderID is how answers name their signer: "key" or "name". "" is "key".
+	ResponderID string `toml:"responder_id" json:"responder_id" yaml:"responder_id"`
+	// SignatureAlgorithm is one of x509.SignatureAlgorithm's names, such as "SHA256-RSAPSS". "" fits the key.
+	SignatureAlgorithm string `toml:"signature_algorithm" json:"signature_algorithm" yaml:"signature_algorithm"`
+	// EmbedCertificate puts the CA's certificate into answers that it signs itself.
+	EmbedCertificate bool `toml:"embed_certificate" json:"embed_certificate" yaml:"embed_certificate"`
+
+	// Nonce is "echo", "ignore", "require" or "echo-bare". "" is "echo".
+	Nonce string `toml:"nonce" json:"nonce" yaml:"nonce"`
+	// Unissued is "unknown", "unauthorized" or "revoked". "" is "unknown".
+	Unissued string `toml:"unissued" json:"unissued" yaml:"unissued"`
+	// Profile is "private" or "cabf". "" is "private".
+	Profile string `toml:"profile" json:"profile" yaml:"profile"`
+	// Strict is Config.Strict.
+	Strict bool `toml:"strict" json:"strict" yaml:"strict"`
+
+	// StatusTTLSecs is how long a status read from the store is trusted: CacheOptions.StatusTTL. 0 reads the
+	// store for every answer.
+	StatusTTLSecs int `toml:"status_ttl_secs" json:"status_ttl_secs" yaml:"status_ttl_secs"`
+	// BackdateSecs is Config.Backdate.
+	BackdateSecs int `toml:"backdate_secs" json:"backdate_secs" yaml:"backdate_secs"`
+	// MaxAgeSecs bounds the max-age of HTTP caching headers: Config.MaxAge. 0 sets no bound of its own.
+	MaxAgeSecs int `toml:"max_age_secs" json:"max_age_secs" yaml:"max_age_secs"`
+	// RetentionDays is Config.Retention: 0 goes on answering for expired certificates without an archive
+	// cutoff, -1 with one (RetainForever).
+	RetentionDays int `toml:"retention_days" json:"retention_days" yaml:"retention_days"`
+	// TimeoutSecs bounds one answer: Config.Timeout. 0 is 10.
+	TimeoutSecs int `toml:"timeout_secs" json:"timeout_secs" yaml:"timeout_secs"`
+
+	// CacheDisabled is CacheOptions.Disabled.
+	CacheDisabled bool `toml:"cache_disabled" json:"cache_disabled" yaml:"cache_disabled"`
+	// CacheMaxEntries is CacheOptions.MaxEntries. 0 is 100000.
+	CacheMaxEntries int `toml:"cache_max_entries" json:"cache_max_entries" yaml:"cache_max_entries"`
+	// FailClosed is CacheOptions.FailClosed.
+	FailClosed bool `toml:"fail_closed" json:"fail_closed" yaml:"fail_closed"`
+
+	// MaxConcurrentSignatures is SigningOptions.MaxConcurrent. 0 is 16.
+	MaxConcurrentSignatures int `toml:"max_concurrent_signatures" json:"max_concurrent_signatures" yaml:"max_concurrent_signatures"`
+	// MaxWaitingSignatures is SigningOptions.MaxWaiting. 0 is 256.
+	MaxWaitingSignatures int `toml:"max_waiting_signatures" json:"max_waiting_signatures" yaml:"max_waiting_signatures"`
+	// SigningTimeoutSecs is SigningOptions.Timeout. 0 is 5.
+	SigningTimeoutSecs int `toml:"signing_timeout_secs" json:"signing_timeout_secs" yaml:"signing_timeout_secs"`
+
+	// MaxRequestBytes and MaxCertIDs are of Limits. 0 is 16384 and 32.
+	MaxRequestBytes int `toml:"max_request_bytes" json:"max_request_bytes" yaml:"max_request_bytes"`
+	MaxCertIDs      int `toml:"max_cert_ids" json:"max_cert_ids" yaml:"max_cert_ids"`
+}
+
+var (
+	nonceNames     = map[string]NoncePolicy{"": NonceEcho, "echo": NonceEcho, "ignore": NonceIgnore, "require": NonceRequire, "echo-bare": NonceEchoBare}
+	unissuedNames  = map[string]UnissuedPolicy{"": UnissuedUnknown, "unknown": UnissuedUnknown, "unauthorized": UnissuedUnauthorized, "revoked": UnissuedRevoked}
+	profileNames   = map[string]Profile{"": ProfilePrivate, "private": ProfilePrivate, "cabf": ProfileCABF}
+	responderNames = map[string]ResponderIDKind{"": ResponderIDByKey, "key": ResponderIDByKey, "name": ResponderIDByName}
+	signatureNames = func() map[string]x509.SignatureAlgorithm {
+		names := map[string]x509.SignatureAlgorithm{"": x509.UnknownSignatureAlgorithm}
+		for alg := x509.SHA256WithRSA; alg <= x509.PureEd25519; alg++ {
+			if signerOpts(alg) != crypto.Hash(0) || alg == x509.PureEd25519 {
+				names[alg.String()] = alg
+			}
+		}
+		return names
+	}()
+)
+
+// maxSettingSecs keeps durations from overflowing.
+const maxSettingSecs = int(maxValidity / time.Second)
+
+// Validate checks every value and names each bad one, as the configuration file spells it. Whether the values
+// fit the CA's key and each other is for NewFromSettings to find out.
+func (s Settings) Validate() error {
+	var bad []error
+	refuse := func(key string, value any, cure string) {
+		bad = append(bad, fmt.Errorf("ocsp: settings: %s = %v: %s", key, value, cure))
+	}
+	if s.Enabled && s.CAUID == "" {
+		refuse("ca_uid", `""`, "give the uid of the CA certificate to answer for")
+	}
+	for _, n := range []struct {
+		key   string
+		value int
+		least int
+	}{
+		{"cache_ttl_secs", s.CacheTTLSecs, int(minValidity / time.Second)},
+		{"status_ttl_secs", s.StatusTTLSecs, 0}, {"backdate_secs", s.BackdateSecs, 0}, {"max_age_secs", s.MaxAgeSecs, 0},
+		{"timeout_secs", s.TimeoutSecs, 0}, {"cache_max_entries", s.CacheMaxEntries, 0},
+		{"max_concurrent_signatures", s.MaxConcurrentSignatures, 0}, {"max_waiting_signatures", s.MaxWaitingSignatures, 0},
+		{"signing_timeout_secs", s.SigningTimeoutSecs, 0}, {"max_request_bytes", s.MaxRequestBytes, 0}, {"max_cert_ids", s.MaxCertIDs, 0},
+	} {
+		if n.value != 0 && (n.value < n.least || n.value > maxSettingSecs) {
+			refuse(n.key, n.value, fmt.Sprintf("use %d to %d, or 0 for the default", max(n.least, 1), maxSettingSecs))
+		}
+	}
+	if s.RetentionDays < -1 || s.RetentionDays > maxSettingSecs/86400 {
+		refuse("retention_days", s.RetentionDays, fmt.Sprintf("use 1 to %d, 0 for no archive cutoff, or -1 for ever", maxSettingSecs/86400))
+	}
+	refuseUnknown(refuse, "nonce", s.Nonce, nonceNames)
+	refuseUnknown(refuse, "unissued", s.Unissued, unissuedNames)
+	refuseUnknown(refuse, "profile", s.Profile, profileNames)
+	refuseUnknown(refuse, "responder_id", s.ResponderID, responderNames)
+	refuseUnknown(refuse, "signature_algorithm", s.SignatureAlgorithm, signatureNames)
+	return errors.Join(bad...)
+}
+
+func refuseUnknown[T any](refuse func(key string, value any, cure string), key, value string, names map[string]T) {
+	if _, ok := names[value]; !ok {
+		known := slices.DeleteFunc(slices.Sorted(maps.Keys(names)), func(n string) bool { return n == "" })
+		refuse(key, fmt.Sprintf("%q", value), `use "`+strings.Join(known, `", "`)+`", or leave it out`)
+	}
+}
+
+// KMS is what NewFromSettings needs of a key management server.
+type KMS interface {
+	CertStore
+	// Certificate returns the certificate with that uid.
+	Certificate(ctx context.Context, uid string) (*x509.Certificate, error)
+	// Signer returns the private key of the certificate with that uid.
+	Signer(ctx context.Context, uid string) (crypto.Signer, error)
+}
+
+// NewFromSettings makes a Responder from the settings block and the KMS that holds the CA. When the settings
+// are not enabled it does not touch the KMS, and the Responder's handler answers 404 to everything. For what
+// a settings file cannot say, such as a Logger, use Settings.Config and New.
+func NewFromSettings(ctx context.Context, s Settings, kms KMS) (*Responder, error) {
+	cfg, err := s.Config(ctx, kms)
+	if err != nil {
+		return nil, err
+	}
+	return New(cfg)
+}
+
+// Config validates the settings and turns them into a Config, with the CA's certificate and key from the KMS.
+// It does not touch the KMS when the settings are not enabled.
+func (s Settings) Config(ctx context.Context, kms KMS) (Config, error) {
+	if err := s.Validate(); err != nil {
+		return Config{}, err
+	}
+	if !s.Enabled {
+		return Config{Disabled: true}, nil
+	}
+	if kms == nil {
+		return Config{}, errors.New("ocsp: settings: the KMS is nil")
+	}
+	issuer, err := s.issuer(ctx, kms)
+	if err != nil {
+		return Config{}, fmt.Errorf("ocsp: settings: %w", err)
+	}
+	cfg := s.policies()
+	cfg.Issuers, cfg.Store = []Issuer{issuer}, kms
+	return cfg, nil
+}
+
+// issuer fetches the CA's side from the KMS.
+func (s Settings) issuer(ctx context.Context, kms KMS) (Issuer, error) {
+	issuer := Issuer{
+		ID:                 s.CAUID,
+		SignatureAlgorithm: signatureNames[s.SignatureAlgorithm],
+		ResponderID:        responderNames[s.ResponderID],
+		EmbedCertificate:   s.EmbedCertificate,
+	}
+	var err error
+	if issuer.Certificate, err = kms.Certificate(ctx, s.CAUID); err != nil {
+		return issuer, fmt.Errorf("ca_uid = %q: certificate: %w", s.CAUID, err)
+	}
+	key, uid := "ca_uid", s.CAUID
+	if s.ResponderUID != "" {
+		key, uid = "responder_uid", s.ResponderUID
+		if issuer.ResponderCertificate, err = kms.Certificate(ctx, uid); err != nil {
+			return issuer, fmt.Errorf("responder_uid = %q: certificate: %w", uid, err)
+		}
+	}
+	if issuer.Signer, err = kms.Signer(ctx, uid); err != nil {
+		return issuer, fmt.Errorf("%s = %q: signer: %w", key, uid, err)
+	}
+	return issuer, nil
+}
+
+// policies returns the Config without what only a KMS can give. The settings must be valid.
+func (s Settings) policies() Config {
+	seconds := func(n int) time.Duration { return time.Duration(n) * time.Second }
+	cfg := Config{
+		Validity: seconds(s.CacheTTLSecs),
+		Backdate: seconds(s.BackdateSecs),
+		MaxAge:   seconds(s.MaxAgeSecs),
+		Timeout:  seconds(s.TimeoutSecs),
+		Nonce:    nonceNames[s.Nonce],
+		Unissued: unissuedNames[s.Unissued],
+		Profile:  profileNames[s.Profile],
+		Strict:   s.Strict,
+		Cache: CacheOptions{
+			Disabled:   s.CacheDisabled,
+			StatusTTL:  seconds(s.StatusTTLSecs),
+			MaxEntries: s.CacheMaxEntries,
+			FailClosed: s.FailClosed,
+		},
+		Signing: SigningOptions{MaxConcurrent: s.MaxConcurrentSignatures, MaxWaiting: s.MaxWaitingSignatures, Timeout: seconds(s.SigningTimeoutSecs)},
+		Limits:  Limits{MaxRequestBytes: s.MaxRequestBytes, MaxCertIDs: s.MaxCertIDs},
+	}
+	if s.RetentionDays == -1 {
+		cfg.Retention = RetainForever
+	} else {
+		cfg.Retention = time.Duration(s.RetentionDays) * 24 * time.Hour
+	}
+	return cfg
+}

@@ -1,0 +1,144 @@
+package ocsp
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"time"
+
+	"github.com/kmsocsp/ocsp/internal/codec"
+)
+
+// The second tier: signatures that other replicas made. Nothing that it says is believed. A value counts
+// only if it is, byte for byte, the answer that this process would write about the status it read itself,
+// within the times it would choose, under a signature that verifies.
+
+const (
+	// sharedPatience bounds a call of the shared cache, of Config.Timeout too.
+	sharedPatience = 500 * time.Millisecond
+	// sharedPause is how long a shared cache is left alone after it failed to answer in time.
+	sharedPause = 5 * time.Second
+)
+
+// sharedKey names an answer. It hashes everything that tells apart two answers that attest the same status.
+func (a *authority) sharedKey(encoding, algorithm int, serial []byte) string {
+	h := sha256.New()
+	h.Write(a.signer.fingerprint[:])
+	h.Write(a.signer.algorithms[algorithm].der)
+	h.Write([]byte(a.encodings[encoding]))
+	h.Write(serial)
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// sharedKeys names all answers about a certificate.
+func (a *authority) sharedKeys(serial []byte) []string {
+	keys := make([]string, 0, len(a.encodings)*len(a.signer.algorithms))
+	for encoding := range a.encodings {
+		for algorithm := range a.signer.algorithms {
+			keys = append(keys, a.sharedKey(encoding, algorithm, serial))
+		}
+	}
+	return keys
+}
+
+// sharedLimit returns how long a call of the shared cache may take, 0 when it must not be called.
+func (r *Responder) sharedLimit() time.Duration {
+	if r.cfg.Cache.Shared == nil || time.Now().UnixNano() < r.sharedUntil.Load() {
+		return 0
+	}
+	return min(sharedPatience, r.cfg.Timeout/2)
+}
+
+// sharedFailed notes a failed call.
+func (r *Responder) sharedFailed(ctx context.Context, err error) {
+	if errors.Is(err, errTimeout) || errors.Is(err, context.DeadlineExceeded) {
+		r.sharedUntil.Store(time.Now().Add(sharedPause).UnixNano())
+	}
+	r.logs.warn(ctx, r.cfg.Logger, logShared, "ocsp: shared cache failed; answers are signed instead", err)
+}
+
+// fetchShared returns the flight's reply if the shared cache has it and it stands up, nil otherwise.
+func (r *Responder) fetchShared(ctx context.Context, f flight) *reply {
+	limit := r.sharedLimit()
+	if limit == 0 {
+		return nil
+	}
+	key := f.job.authority.sharedKey(f.want.encoding, f.want.algorithm, f.job.parts[0].serial)
+	value, err := detach(ctx, &r.life, r.sharing, limit, func(ctx context.Context) ([]byte, error) {
+		return r.cfg.Cache.Shared.Get(ctx, key)
+	})
+	if err != nil {
+		if !errors.Is(err, ErrCacheMiss) {
+			r.sharedFailed(ctx, err)
+		}
+		return nil
+	}
+	p, err := r.checkShared(f, bytes.Clone(value))
+	if err != nil {
+		r.logs.warn(ctx, r.cfg.Logger, logShared, "ocsp: shared cache holds a value that is not the answer; it is signed anew", err)
+		return nil
+	}
+	return p
+}
+
+var (
+	errSharedTimes = errors.New("its times are not ones this responder would use now")
+	errSharedBytes = errors.New("it says something else, or in other words, than this responder would")
+)
+
+// checkShared verifies what the shared cache returned.
+func (r *Responder) checkShared(f flight, der []byte) (*reply, error) {
+	response, err := codec.ParseResponse(der)
+	if err != nil {
+		return nil, err
+	}
+	if len(response.Data.Singles) != 1 {
+		return nil, errSharedBytes
+	}
+	s, now := f.job.authority.signer, f.job.now.Unix()
+	made := response.Data.ProducedAt
+	if made > now {
+		return nil, errSharedTimes
+	}
+	times, err := r.window(s, made, notAfterAt(f.job.parts, made))
+	if err != nil || response.Data.Singles[0].NextUpdate > times.nextUpdate || response.Data.Singles[0].ThisUpdate > made {
+		return nil, errSharedTimes
+	}
+	times.thisUpdate, times.nextUpdate = response.Data.Singles[0].ThisUpdate, response.Data.Singles[0].NextUpdate
+	times.refreshAt = refreshPoint(times.thisUpdate, times.nextUpdate, made)
+	if times.refreshAt <= ceilSecond(f.job.now) || times.nextUpdate <= now {
+		return nil, errSharedTimes
+	}
+	data := r.responseData(f.job, times)
+	tbs := data.AppendTBS(nil)
+	if !bytes.Equal(codec.AppendResponse(nil, tbs, s.algorithms[f.want.algorithm].der, response.Signature, s.certs), der) {
+		return nil, errSharedBytes
+	}
+	if err := s.verify(f.want.algorithm, tbs, response.Signature); err != nil {
+		return nil, err
+	}
+	p := newReply(f.job, times, data, der)
+	p.id = f.want
+	return p, nil
+}
+
+// storeShared offers a reply to the shared cache, without waiting for it.
+func (r *Responder) storeShared(ctx context.Context, f flight, p *reply) {
+	limit := r.sharedLimit()
+	if limit == 0 || !r.life.start() {
+		return
+	}
+	key := f.job.authority.sharedKey(f.want.encoding, f.want.algorithm, f.job.parts[0].serial)
+	ttl := time.Unix(p.nextUpdate, 0).Sub(f.job.now)
+	go func() {
+		defer r.life.done()
+		_, err := detach(ctx, &r.life, r.sharing, limit, func(ctx context.Context) (struct{}, error) {
+			return struct{}{}, r.cfg.Cache.Shared.Put(ctx, key, p.der, ttl)
+		})
+		if err != nil {
+			r.sharedFailed(ctx, err)
+		}
+	}()
+}

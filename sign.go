@@ -1,0 +1,196 @@
+package ocsp
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/kmsocsp/ocsp/internal/codec"
+)
+
+// part is what a reply will say about one certificate.
+type part struct {
+	issuerID string
+	certID   []byte // mirrored from the request
+	serial   []byte
+	status   certStatus
+	foreign  bool // of an issuer that is not configured
+}
+
+// signJob is a reply to be made.
+type signJob struct {
+	authority *authority
+	algorithm int
+	now       time.Time
+	parts     []part
+	nonce     []byte
+}
+
+// flight is a signJob whose reply answers everyone who asks the same, and is cached.
+type flight struct {
+	job      signJob
+	key      string // of the certificate in the cache
+	want     replyID
+	begun    uint64 // the tick at which the read of the status began
+	replaces *reply // the reply it renews
+}
+
+// timedSign makes a reply for this exchange alone.
+func (r *Responder) timedSign(ctx context.Context, job signJob, x *exchange) (*reply, error) {
+	if x.observed {
+		defer func(start time.Time) { x.signTime += time.Since(start) }(time.Now())
+	}
+	ctx, cancel := context.WithTimeout(ctx, r.remaining(x))
+	defer cancel()
+	return r.sign(ctx, job)
+}
+
+// shareSign joins the flight that makes the same reply, or starts it. The flight goes on when the caller
+// leaves.
+func (r *Responder) shareSign(ctx context.Context, f flight, x *exchange) (*reply, error) {
+	if x.observed {
+		defer func(start time.Time) { x.signTime += time.Since(start) }(time.Now())
+	}
+	ctx, cancel := context.WithTimeout(ctx, r.remaining(x))
+	defer cancel()
+	ch := r.signs.DoChan(f.flightKey(), func() (any, error) {
+		return protect(context.WithoutCancel(ctx), func(ctx context.Context) (*reply, error) { return r.fly(ctx, f) })
+	})
+	select {
+	case res := <-ch:
+		if res.Err != nil {
+			return nil, res.Err
+		}
+		return res.Val.(*reply), nil
+	case <-ctx.Done():
+		return nil, errTimeout
+	}
+}
+
+// fly makes or fetches the reply of a flight.
+func (r *Responder) fly(ctx context.Context, f flight) (*reply, error) {
+	if f.replaces != nil {
+		defer f.replaces.refreshing.Store(false)
+	}
+	if !r.life.start() {
+		return nil, errClosed
+	}
+	defer r.life.done()
+	// A flight that landed between the caller's look into the cache and this one's start made it already.
+	if p := r.cache.find(f.key, f.job.parts[0].status, f.want); p != nil && p.fresh(f.job.now) {
+		return p, nil
+	}
+	if p := r.fetchShared(ctx, f); p != nil {
+		r.cache.add(f.key, f.begun, p)
+		return p, nil
+	}
+	p, err := r.sign(ctx, f.job)
+	if err != nil {
+		return nil, err
+	}
+	p.id = f.want
+	r.cache.add(f.key, f.begun, p)
+	r.storeShared(ctx, f, p)
+	return p, nil
+}
+
+// sign makes a reply within the budget for signatures.
+func (r *Responder) sign(ctx context.Context, job signJob) (*reply, error) {
+	s := job.authority.signer
+	times, err := r.window(s, job.now.Unix(), notAfterAt(job.parts, job.now.Unix()))
+	if err != nil {
+		return nil, err
+	}
+	data := r.responseData(job, times)
+	tbs := data.AppendTBS(make([]byte, 0, 256*len(job.parts)+128))
+	sign := func(ctx context.Context) ([]byte, error) { return s.sign(ctx, job.algorithm, tbs) }
+	var sig []byte
+	if s.opaque {
+		sig, err = detach(ctx, &r.life, r.signing, r.cfg.Signing.Timeout, sign)
+	} else if err = r.signing.acquire(ctx, r.cfg.Signing.Timeout); err == nil {
+		sig, err = protect(ctx, sign) // Go's own keys do not hang
+		r.signing.release()
+	}
+	if err != nil {
+		return nil, err
+	}
+	der := codec.AppendResponse(make([]byte, 0, len(tbs)+len(sig)+len(s.certs)+128), tbs, s.algorithms[job.algorithm].der, sig, s.certs)
+	return newReply(job, times, data, der), nil
+}
+
+// notAfterAt returns the earliest end of a certificate that has not expired at that time, codec.NoTime if
+// none is known.
+func notAfterAt(parts []part, at int64) int64 {
+	earliest := codec.NoTime
+	for i := range parts {
+		if end := parts[i].status.notAfter; end > at && (earliest == codec.NoTime || end < earliest) {
+			earliest = end
+		}
+	}
+	return earliest
+}
+
+// responseData is what a reply will sign.
+func (r *Responder) responseData(job signJob, t window) codec.ResponseData {
+	data := codec.ResponseData{
+		ResponderID: job.authority.signer.responderID,
+		ProducedAt:  t.producedAt,
+		Singles:     make([]codec.Single, len(job.parts)),
+		Nonce:       job.nonce,
+	}
+	for i := range job.parts {
+		p := &job.parts[i]
+		s := p.status.compromised(job.authority.compromised)
+		single := codec.Single{
+			CertID: p.certID, Status: codec.Unknown, RevokedAt: codec.NoTime, InvalidityDate: s.invalidityDate,
+			ThisUpdate: t.thisUpdate, NextUpdate: t.nextUpdate, ArchiveCutoff: codec.NoTime,
+		}
+		switch s.status {
+		case Good:
+			single.Status = codec.Good
+		case Revoked:
+			single.Status, single.Reason, single.RevokedAt = codec.Revoked, byte(s.reason.Code()), s.revokedAt
+			if s.revokedAt > t.producedAt {
+				single.RevokedAt = t.thisUpdate
+			}
+			data.ExtendedRevoke = data.ExtendedRevoke || !s.issued
+		}
+		if s.issued {
+			single.ArchiveCutoff = r.archiveCutoff(job.authority, t.producedAt)
+		}
+		data.Singles[i] = single
+	}
+	return data
+}
+
+// archiveCutoff returns the date of RFC 6960 section 4.4.4, codec.NoTime for none.
+func (r *Responder) archiveCutoff(a *authority, producedAt int64) int64 {
+	switch r.cfg.Retention {
+	case 0:
+		return codec.NoTime
+	case RetainForever:
+		return a.certificate.NotBefore.Unix()
+	default:
+		return producedAt - int64(r.cfg.Retention/time.Second)
+	}
+}
+
+// newReply wraps a finished response.
+func newReply(job signJob, t window, data codec.ResponseData, der []byte) *reply {
+	p := &reply{
+		der: der, status: job.parts[0].status,
+		thisUpdate: t.thisUpdate, refreshAt: t.refreshAt, nextUpdate: t.nextUpdate,
+		cacheable: job.nonce == nil && !slices.ContainsFunc(job.parts, func(p part) bool { return p.foreign || !p.status.issued }),
+		entries:   make([]Entry, len(job.parts)),
+	}
+	for i := range job.parts {
+		s := job.parts[i].status.compromised(job.authority.compromised)
+		e := Entry{IssuerID: job.parts[i].issuerID, Serial: codec.SerialInt(job.parts[i].serial), Status: s.status}
+		if s.status == Revoked {
+			e.Reason, e.RevokedAt = s.reason, time.Unix(data.Singles[i].RevokedAt, 0).UTC()
+		}
+		p.entries[i] = e
+	}
+	p.setHeaders()
+	return p
+}

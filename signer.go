@@ -1,0 +1,327 @@
+package ocsp
+
+import (
+	"bytes"
+	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/asn1"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/kmsocsp/ocsp/internal/codec"
+)
+
+// SignerFunc makes a crypto.Signer of a function that signs with a key elsewhere: a remote KMS, a cloud
+// service, an HSM session that takes a context. digest is the hash that opts.HashFunc names, or the whole
+// message when that is zero, as it is for Ed25519. The context ends at SigningOptions.Timeout.
+func SignerFunc(pub crypto.PublicKey, sign func(ctx context.Context, digest []byte, opts crypto.SignerOpts) ([]byte, error)) crypto.Signer {
+	return &funcSigner{pub, sign}
+}
+
+type funcSigner struct {
+	pub  crypto.PublicKey
+	sign func(ctx context.Context, digest []byte, opts crypto.SignerOpts) ([]byte, error)
+}
+
+func (f *funcSigner) Public() crypto.PublicKey { return f.pub }
+
+func (f *funcSigner) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+	return f.sign(context.Background(), digest, opts)
+}
+
+// algorithm is one way in which a key signs.
+type algorithm struct {
+	alg  x509.SignatureAlgorithm
+	der  []byte // AlgorithmIdentifier
+	opts crypto.SignerOpts
+}
+
+// signer is a key ready to sign answers, with everything that goes into each of them.
+type signer struct {
+	seq         uint64 // tells signers apart; never used twice
+	key         crypto.Signer
+	opaque      bool              // not one of Go's own keys: each signature is verified
+	certificate *x509.Certificate // of the key
+	algorithms  []algorithm       // the first is the default
+	responderID []byte
+	certs       []byte   // the certs field, nil when the CA signs itself
+	fingerprint [32]byte // of all that answers inherit from the signer, for shared caches
+
+	notBefore, notAfter int64 // between them answers may be valid, seconds since 1970
+}
+
+// algorithmsFor lists what a public key can safely sign with, the default first.
+func algorithmsFor(pub crypto.PublicKey) ([]algorithm, error) {
+	var list []x509.SignatureAlgorithm
+	switch pub := pub.(type) {
+	case *rsa.PublicKey:
+		if pub.N.BitLen() < 2048 {
+			return nil, fmt.Errorf("the RSA key has %d bits: use at least 2048", pub.N.BitLen())
+		}
+		list = []x509.SignatureAlgorithm{x509.SHA256WithRSA, x509.SHA384WithRSA, x509.SHA512WithRSA,
+			x509.SHA256WithRSAPSS, x509.SHA384WithRSAPSS, x509.SHA512WithRSAPSS}
+	case *ecdsa.PublicKey:
+		switch pub.Curve {
+		case elliptic.P256():
+			list = []x509.SignatureAlgorithm{x509.ECDSAWithSHA256, x509.ECDSAWithSHA384, x509.ECDSAWithSHA512}
+		case elliptic.P384():
+			list = []x509.SignatureAlgorithm{x509.ECDSAWithSHA384, x509.ECDSAWithSHA256, x509.ECDSAWithSHA512}
+		case elliptic.P521():
+			list = []x509.SignatureAlgorithm{x509.ECDSAWithSHA512, x509.ECDSAWithSHA256, x509.ECDSAWithSHA384}
+		default:
+			return nil, fmt.Errorf("the curve %s is not supported: use P-256, P-384 or P-521", pub.Curve.Params().Name)
+		}
+	case ed25519.PublicKey:
+		list = []x509.SignatureAlgorithm{x509.PureEd25519}
+	default:
+		return nil, fmt.Errorf("keys of type %T are not supported: use RSA, ECDSA or Ed25519", pub)
+	}
+	algorithms := make([]algorithm, len(list))
+	for i, alg := range list {
+		algorithms[i] = algorithm{alg, codec.AlgorithmIdentifier(alg), signerOpts(alg)}
+	}
+	return algorithms, nil
+}
+
+func signerOpts(alg x509.SignatureAlgorithm) crypto.SignerOpts {
+	switch alg {
+	case x509.SHA256WithRSA, x509.ECDSAWithSHA256:
+		return crypto.SHA256
+	case x509.SHA384WithRSA, x509.ECDSAWithSHA384:
+		return crypto.SHA384
+	case x509.SHA512WithRSA, x509.ECDSAWithSHA512:
+		return crypto.SHA512
+	case x509.SHA256WithRSAPSS:
+		return &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: crypto.SHA256}
+	case x509.SHA384WithRSAPSS:
+		return &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: crypto.SHA384}
+	case x509.SHA512WithRSAPSS:
+		return &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: crypto.SHA512}
+	default:
+		return crypto.Hash(0)
+	}
+}
+
+// newSigner checks the signing side of an issuer.
+func (r *Responder) newSigner(cfg *Issuer) (*signer, error) {
+	if cfg.Signer == nil {
+		return nil, errors.New("the field Signer is nil: give the private key as a crypto.Signer")
+	}
+	now := r.now()
+	ca, cert, field := cfg.Certificate, cfg.Certificate, "Certificate"
+	if err := checkCA(ca, now); err != nil {
+		return nil, err
+	}
+	if cfg.ResponderCertificate != nil {
+		cert, field = cfg.ResponderCertificate, "ResponderCertificate"
+		if err := checkDelegate(cert, ca, now); err != nil {
+			return nil, err
+		}
+		if !hasNoCheck(cert) {
+			r.cfg.Logger.Warn("ocsp: the delegated responder's certificate lacks id-pkix-ocsp-nocheck, so clients may ask for its own status or refuse its answers; issue it with that extension",
+				slog.String("issuer", cfg.ID), slog.String("subject", cert.Subject.String()))
+		}
+	}
+	if cert.KeyUsage != 0 && cert.KeyUsage&x509.KeyUsageDigitalSignature == 0 {
+		return nil, fmt.Errorf("the field %s has a key usage without digitalSignature, so clients may refuse what it signs: reissue it with that usage or use a ResponderCertificate that has it", field)
+	}
+	pub := cfg.Signer.Public()
+	if key, ok := cert.PublicKey.(interface{ Equal(crypto.PublicKey) bool }); !ok || !key.Equal(pub) {
+		return nil, fmt.Errorf("the fields Signer and %s do not match: the certificate is for another key than the signer's", field)
+	}
+	algorithms, err := algorithmsFor(pub)
+	if err != nil {
+		return nil, fmt.Errorf("the field Signer: %w", err)
+	}
+	opaque := !isGoKey(cfg.Signer)
+	if cfg.SignatureAlgorithm != 0 {
+		i := slices.IndexFunc(algorithms, func(a algorithm) bool { return a.alg == cfg.SignatureAlgorithm })
+		if i < 0 {
+			return nil, fmt.Errorf("the field SignatureAlgorithm is %v, which this key cannot safely sign with: leave it zero or use one of %v", cfg.SignatureAlgorithm, algorithmNames(algorithms))
+		}
+		algorithms = algorithms[i : i+1]
+	} else if opaque {
+		algorithms = algorithms[:1] // such keys are often tied to one algorithm
+	}
+	s := &signer{
+		seq: r.seq.Add(1), key: cfg.Signer, opaque: opaque, certificate: cert, algorithms: algorithms,
+		responderID: codec.ByKey(publicKeyBits(cert)),
+		notBefore:   max(cert.NotBefore.Unix(), ca.NotBefore.Unix()),
+		notAfter:    min(cert.NotAfter.Unix(), ca.NotAfter.Unix()),
+	}
+	if cfg.ResponderID == ResponderIDByName {
+		s.responderID = codec.ByName(cert.RawSubject)
+	}
+	if cfg.ResponderCertificate != nil || cfg.EmbedCertificate {
+		s.certs = codec.CertsField(cert.Raw)
+	}
+	s.fingerprint = sha256.Sum256(bytes.Join([][]byte{cert.Raw, s.responderID, s.certs}, []byte{0}))
+	if !opaque {
+		if err := s.selfTest(); err != nil {
+			return nil, fmt.Errorf("the field Signer: a trial signature failed: %w", err)
+		}
+	}
+	return s, nil
+}
+
+// isGoKey reports whether the key is one that lives in this process and whose signatures need no checking.
+func isGoKey(key crypto.Signer) bool {
+	switch key.(type) {
+	case *rsa.PrivateKey, *ecdsa.PrivateKey, ed25519.PrivateKey:
+		return true
+	}
+	return false
+}
+
+func algorithmNames(list []algorithm) []string {
+	names := make([]string, len(list))
+	for i, a := range list {
+		names[i] = a.alg.String()
+	}
+	return names
+}
+
+func checkTime(field string, cert *x509.Certificate, now time.Time) error {
+	if now.Before(cert.NotBefore) {
+		return fmt.Errorf("the field %s is not valid before %s: wait, or check the clock", field, cert.NotBefore.UTC().Format(time.RFC3339))
+	}
+	if now.After(cert.NotAfter) {
+		return fmt.Errorf("the field %s expired at %s: renew it", field, cert.NotAfter.UTC().Format(time.RFC3339))
+	}
+	return nil
+}
+
+func checkCA(ca *x509.Certificate, now time.Time) error {
+	if ca.Version >= 3 && !(ca.BasicConstraintsValid && ca.IsCA) {
+		return errors.New("the field Certificate is not a CA certificate: give the issuer's certificate, not one it issued")
+	}
+	return checkTime("Certificate", ca, now)
+}
+
+// checkDelegate applies RFC 6960 section 4.2.2.2 and the responder profile of the CA/B Forum (TLS BR 7.1.2.8).
+func checkDelegate(cert, ca *x509.Certificate, now time.Time) error {
+	const field = "the field ResponderCertificate "
+	switch {
+	case len(cert.Raw) == 0:
+		return errors.New(field + "was not parsed from DER: use x509.ParseCertificate")
+	case !bytes.Equal(cert.RawIssuer, ca.RawSubject):
+		return fmt.Errorf(field+"was issued by %q, not by the CA %q: a delegate must be issued directly by the CA it answers for", cert.Issuer, ca.Subject)
+	case !slices.Contains(cert.ExtKeyUsage, x509.ExtKeyUsageOCSPSigning):
+		return errors.New(field + "lacks the extended key usage OCSPSigning: reissue it with id-kp-OCSPSigning")
+	case cert.IsCA:
+		return errors.New(field + "is a CA certificate: use one that is not")
+	}
+	if err := ca.CheckSignature(cert.SignatureAlgorithm, cert.RawTBSCertificate, cert.Signature); err != nil {
+		return fmt.Errorf(field+"was not signed with the CA's present key (%w): reissue it with that key", err)
+	}
+	return checkTime("ResponderCertificate", cert, now)
+}
+
+// choose returns the index of the algorithm to sign with (RFC 6960 section 4.4.7.2).
+func (s *signer) choose(preferred []x509.SignatureAlgorithm) int {
+	for _, p := range preferred {
+		for i := range s.algorithms {
+			if s.algorithms[i].alg == p {
+				return i
+			}
+		}
+	}
+	return 0
+}
+
+// sign makes one signature over message. It may block as long as the key does.
+func (s *signer) sign(ctx context.Context, algorithm int, message []byte) ([]byte, error) {
+	a := &s.algorithms[algorithm]
+	var sig []byte
+	var err error
+	if f, ok := s.key.(*funcSigner); ok {
+		digest := message
+		if h := a.opts.HashFunc(); h != 0 {
+			hash := h.New()
+			hash.Write(message)
+			digest = hash.Sum(nil)
+		}
+		sig, err = f.sign(ctx, digest, a.opts)
+	} else {
+		sig, err = crypto.SignMessage(s.key, rand.Reader, message, a.opts)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("ocsp: signer: %w", err)
+	}
+	if s.opaque {
+		if err := s.verify(algorithm, message, sig); err != nil {
+			return nil, fmt.Errorf("ocsp: signer returned a wrong signature: %w", err)
+		}
+	}
+	return sig, nil
+}
+
+func (s *signer) verify(algorithm int, message, sig []byte) error {
+	return s.certificate.CheckSignature(s.algorithms[algorithm].alg, message, sig)
+}
+
+// selfTest signs and verifies once.
+func (s *signer) selfTest() error {
+	message := []byte("ocsp signer self-test")
+	sig, err := s.sign(context.Background(), 0, message)
+	if err != nil {
+		return err
+	}
+	return s.verify(0, message, sig)
+}
+
+// window is the life of an answer, in seconds since 1970.
+type window struct {
+	thisUpdate, producedAt, refreshAt, nextUpdate int64
+}
+
+// window returns the life of an answer that is made now. It stays within the life of the signing certificate,
+// of the CA and, unless notAfter is codec.NoTime, of the certificate that the answer is about.
+func (r *Responder) window(s *signer, now, notAfter int64) (window, error) {
+	w := window{producedAt: now, thisUpdate: max(now-int64(r.cfg.Backdate/time.Second), s.notBefore)}
+	w.nextUpdate = min(w.thisUpdate+int64(r.cfg.Validity/time.Second)-1, s.notAfter)
+	if notAfter != codec.NoTime {
+		w.nextUpdate = min(w.nextUpdate, notAfter)
+	}
+	if w.thisUpdate > now || w.nextUpdate <= now {
+		return w, fmt.Errorf("ocsp: the signing certificate %q is not valid now: renew it and call SetIssuer", s.certificate.Subject)
+	}
+	w.refreshAt = refreshPoint(w.thisUpdate, w.nextUpdate, now)
+	return w, nil
+}
+
+// refreshPoint applies the CA/B Forum's rule for when a newer answer must be there (TLS BR 4.9.9). An answer
+// whose window was cut so short that the point has passed gets half of what is left.
+func refreshPoint(thisUpdate, nextUpdate, now int64) int64 {
+	const hour = 3600
+	at := min(nextUpdate-8*hour, thisUpdate+4*24*hour)
+	if validity := nextUpdate - thisUpdate + 1; validity < 16*hour {
+		at = thisUpdate + validity/2
+	}
+	if at <= now {
+		at = now + (nextUpdate-now+1)/2
+	}
+	return at
+}
+
+var oidNoCheck = asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 48, 1, 5}
+
+func hasNoCheck(cert *x509.Certificate) bool {
+	for _, ext := range cert.Extensions {
+		if ext.Id.Equal(oidNoCheck) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,251 @@
+package ocsp
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/kmsocsp/ocsp/internal/codec"
+)
+
+// Status is a certificate status of RFC 6960 section 2.2. The zero value is Unknown, so that a forgotten
+// field is never good.
+type Status uint8
+
+// The certificate statuses.
+const (
+	Unknown Status = iota
+	Good
+	Revoked
+)
+
+// String returns "good", "revoked" or "unknown".
+func (s Status) String() string {
+	switch s {
+	case Good:
+		return "good"
+	case Revoked:
+		return "revoked"
+	default:
+		return "unknown"
+	}
+}
+
+// State is the state of a KMIP object (KMIP 2.1 section 11.51). The zero value is not a state.
+type State uint8
+
+// The KMIP states.
+const (
+	PreActive            State = iota + 1 // good: issued, not yet in use
+	Active                                // good
+	Deactivated                           // revoked: no longer in use
+	Compromised                           // revoked: the key may be in other hands
+	Destroyed                             // revoked: the key is gone
+	DestroyedCompromised                  // revoked: the key is gone, and may be in other hands
+)
+
+// states lists, by State, the KMIP name and what an OCSP answer says.
+var states = [...]struct {
+	name   string
+	status Status
+	reason Reason // when the record gives none
+}{
+	PreActive:            {"PreActive", Good, 0},
+	Active:               {"Active", Good, 0},
+	Deactivated:          {"Deactivated", Revoked, CessationOfOperation},
+	Compromised:          {"Compromised", Revoked, KeyCompromise},
+	Destroyed:            {"Destroyed", Revoked, CessationOfOperation},
+	DestroyedCompromised: {"DestroyedCompromised", Revoked, KeyCompromise},
+}
+
+func (s State) valid() bool { return s > 0 && int(s) < len(states) }
+
+// String returns the KMIP name, such as "PreActive".
+func (s State) String() string {
+	if !s.valid() {
+		return fmt.Sprintf("State(%d)", uint8(s))
+	}
+	return states[s].name
+}
+
+// ParseState is the inverse of State.String.
+func ParseState(name string) (State, error) {
+	for s := PreActive; s.valid(); s++ {
+		if states[s].name == name {
+			return s, nil
+		}
+	}
+	return 0, fmt.Errorf("ocsp: %q is not a KMIP state", name)
+}
+
+// StateFromKMIP converts the enumeration of the KMIP State attribute: 1 Pre-Active, 2 Active, 3 Deactivated,
+// 4 Compromised, 5 Destroyed, 6 Destroyed Compromised.
+func StateFromKMIP(code uint32) (State, error) {
+	kmip := map[uint32]State{1: PreActive, 2: Active, 3: Deactivated, 4: Compromised, 5: Destroyed, 6: DestroyedCompromised}
+	if s, ok := kmip[code]; ok {
+		return s, nil
+	}
+	return 0, fmt.Errorf("ocsp: %d is not a KMIP state", code)
+}
+
+// Reason is why a certificate was revoked. It is neither a CRL reason code nor a KMIP one, which differ from
+// each other: convert with Code, ReasonFromCRL and ReasonFromKMIP. The zero value is no reason of its own.
+type Reason uint8
+
+// The revocation reasons of RFC 5280 section 5.3.1.
+const (
+	Unspecified          Reason = iota + 1 // left out of the answer, as RFC 5280 section 5.3.1 asks
+	KeyCompromise                          // the subject's key is in other hands
+	CACompromise                           // the issuer's key is in other hands
+	AffiliationChanged                     // the subject's name or affiliation changed
+	Superseded                             // the certificate was replaced
+	CessationOfOperation                   // the certificate is no longer needed
+	CertificateHold                        // revoked for now; may be released
+	RemoveFromCRL                          // released from hold: good
+	PrivilegeWithdrawn                     // a privilege in the certificate was withdrawn
+	AACompromise                           // the attribute authority's key is in other hands
+)
+
+// reasons lists, by Reason, the name in RFC 5280, the CRLReason code and the KMIP 2.1 section 11.48 code.
+var reasons = [...]struct {
+	name      string
+	crl, kmip int // kmip 0: KMIP has no such reason
+}{
+	Unspecified:          {"unspecified", 0, 1},
+	KeyCompromise:        {"keyCompromise", 1, 2},
+	CACompromise:         {"cACompromise", 2, 3},
+	AffiliationChanged:   {"affiliationChanged", 3, 4},
+	Superseded:           {"superseded", 4, 5},
+	CessationOfOperation: {"cessationOfOperation", 5, 6},
+	CertificateHold:      {"certificateHold", 6, 0},
+	RemoveFromCRL:        {"removeFromCRL", 8, 0},
+	PrivilegeWithdrawn:   {"privilegeWithdrawn", 9, 7},
+	AACompromise:         {"aACompromise", 10, 0},
+}
+
+func (r Reason) valid() bool { return r > 0 && int(r) < len(reasons) }
+
+// String returns the name in RFC 5280, such as "keyCompromise", and "" for the zero value.
+func (r Reason) String() string {
+	switch {
+	case r == 0:
+		return ""
+	case !r.valid():
+		return fmt.Sprintf("Reason(%d)", uint8(r))
+	}
+	return reasons[r].name
+}
+
+// Code returns the CRLReason code of RFC 5280 section 5.3.1, 0 (unspecified) for the zero value.
+func (r Reason) Code() int {
+	if !r.valid() {
+		return 0
+	}
+	return reasons[r].crl
+}
+
+// ParseReason is the inverse of Reason.String; "" gives the zero value.
+func ParseReason(name string) (Reason, error) {
+	if name == "" {
+		return 0, nil
+	}
+	for r := Unspecified; r.valid(); r++ {
+		if reasons[r].name == name {
+			return r, nil
+		}
+	}
+	return 0, fmt.Errorf("ocsp: %q is not a revocation reason", name)
+}
+
+// ReasonFromCRL converts a CRLReason code of RFC 5280 section 5.3.1.
+func ReasonFromCRL(code int) (Reason, error) {
+	for r := Unspecified; r.valid(); r++ {
+		if reasons[r].crl == code {
+			return r, nil
+		}
+	}
+	return 0, fmt.Errorf("ocsp: %d is not a CRL reason code", code)
+}
+
+// ReasonFromKMIP converts a KMIP Revocation Reason Code: 1 Unspecified, 2 Key Compromise, 3 CA Compromise,
+// 4 Affiliation Changed, 5 Superseded, 6 Cessation of Operation, 7 Privilege Withdrawn.
+func ReasonFromKMIP(code uint32) (Reason, error) {
+	for r := Unspecified; r.valid(); r++ {
+		if reasons[r].kmip != 0 && uint32(reasons[r].kmip) == code {
+			return r, nil
+		}
+	}
+	return 0, fmt.Errorf("ocsp: %d is not a KMIP revocation reason", code)
+}
+
+// errInvalidRecord is wrapped by the error of a Record that cannot be answered from.
+var errInvalidRecord = errors.New("invalid record")
+
+// certStatus is what an answer attests about one certificate. Two that are equal attest the same. Times are
+// seconds since 1970, codec.NoTime when absent.
+type certStatus struct {
+	status         Status
+	reason         Reason
+	revokedAt      int64
+	invalidityDate int64
+	notAfter       int64
+	issued         bool // false: the store does not know the serial
+}
+
+// unissued returns the status of a serial that the issuer never issued. Extended revoke is spelled out in RFC
+// 6960 section 2.2.
+func unissued(policy UnissuedPolicy) certStatus {
+	s := certStatus{revokedAt: codec.NoTime, invalidityDate: codec.NoTime, notAfter: codec.NoTime}
+	if policy == UnissuedRevoked {
+		s.status, s.reason, s.revokedAt = Revoked, CertificateHold, 0
+	}
+	return s
+}
+
+// certStatus applies the state and reason tables.
+func (r Record) certStatus() (certStatus, error) {
+	if !r.State.valid() {
+		return certStatus{}, fmt.Errorf("%w: State %d is not a KMIP state", errInvalidRecord, uint8(r.State))
+	}
+	if r.Reason != 0 && !r.Reason.valid() {
+		return certStatus{}, fmt.Errorf("%w: Reason %d is not a revocation reason", errInvalidRecord, uint8(r.Reason))
+	}
+	for _, t := range [...]time.Time{r.RevokedAt, r.CompromisedAt, r.NotAfter} {
+		if y := t.UTC().Year(); y < 1 || y > 9999 {
+			return certStatus{}, fmt.Errorf("%w: the year %d of RevokedAt, CompromisedAt or NotAfter has not four digits", errInvalidRecord, y)
+		}
+	}
+	s := certStatus{
+		status:         states[r.State].status,
+		reason:         r.Reason,
+		revokedAt:      r.RevokedAt.Unix(),
+		invalidityDate: r.CompromisedAt.Unix(),
+		notAfter:       r.NotAfter.Unix(),
+		issued:         true,
+	}
+	if r.Reason == RemoveFromCRL && (r.State == Deactivated || s.status == Good) {
+		s.status, s.reason, s.revokedAt, s.invalidityDate = Good, 0, codec.NoTime, codec.NoTime
+		return s, nil
+	}
+	switch {
+	case r.Reason == RemoveFromCRL:
+		return certStatus{}, fmt.Errorf("%w: State %v cannot be removed from the CRL", errInvalidRecord, r.State)
+	case s.status == Good && (r.Reason != 0 || !r.RevokedAt.IsZero() || !r.CompromisedAt.IsZero()):
+		return certStatus{}, fmt.Errorf("%w: State %v with Reason, RevokedAt or CompromisedAt set", errInvalidRecord, r.State)
+	case s.status == Revoked && r.RevokedAt.IsZero():
+		return certStatus{}, fmt.Errorf("%w: State %v without RevokedAt", errInvalidRecord, r.State)
+	}
+	if s.status == Revoked && s.reason == 0 {
+		s.reason = states[r.State].reason
+	}
+	return s, nil
+}
+
+// compromised turns the status of an issued certificate into what RFC 6960 section 2.7 lets a responder say
+// once the issuer's own key is compromised: revoked, from then on at the latest.
+func (s certStatus) compromised(at int64) certStatus {
+	if s.issued && (s.status == Good || s.reason == CertificateHold) {
+		s.status, s.reason, s.revokedAt, s.invalidityDate = Revoked, CACompromise, at, codec.NoTime
+	}
+	return s
+}

@@ -1,0 +1,60 @@
+package ocsp
+
+import (
+	"context"
+	"errors"
+	"math/big"
+	"time"
+)
+
+// ErrNotFound is what a CertStore returns, wrapped or not, for a serial number that the issuer never issued.
+// Only a store that is sure may return it: every other failure is another error.
+var ErrNotFound = errors.New("ocsp: certificate not found")
+
+// CertStore is the KMS's record of its certificates, and the only source of truth about them.
+//
+// FindBySerial reports the present state of the certificate that the issuer with that ID issued under that
+// serial number. Serial numbers are unique within one issuer only, so an implementation must look at both.
+// The serial comes from the network: it may be negative, zero or up to 64 octets long. Certificates of
+// subordinate CAs and of delegated responders are certificates like any other and must be found too.
+//
+// It must be safe for concurrent use, should honour ctx, and must not keep serial. An error other than
+// ErrNotFound is answered with tryLater, a panic or a Record that makes no sense with internalError; neither
+// ever becomes a status.
+type CertStore interface {
+	FindBySerial(ctx context.Context, issuerID string, serial *big.Int) (Record, error)
+}
+
+// StoreFunc lets an ordinary function serve as a CertStore.
+type StoreFunc func(ctx context.Context, issuerID string, serial *big.Int) (Record, error)
+
+// FindBySerial calls f.
+func (f StoreFunc) FindBySerial(ctx context.Context, issuerID string, serial *big.Int) (Record, error) {
+	return f(ctx, issuerID, serial)
+}
+
+// Record is what a store knows about one certificate. Times have a resolution of one second.
+type Record struct {
+	// State is the KMIP state of the certificate. The zero value is invalid, so that a forgotten field is an
+	// error and not an answer.
+	State State
+
+	// Reason is why the certificate was revoked. Zero is the reason that State implies: keyCompromise for
+	// Compromised and DestroyedCompromised, cessationOfOperation for Deactivated and Destroyed. A hold is
+	// Deactivated with CertificateHold, and its release is Active again.
+	Reason Reason
+
+	// RevokedAt is when the certificate was revoked. It is required when State implies revoked and must be
+	// zero otherwise. It is repeated in every answer, so it must never move; one that lies in the future is
+	// answered as revoked now.
+	RevokedAt time.Time
+
+	// CompromisedAt is when the key is believed to have been compromised, or the certificate otherwise to have
+	// become invalid: the invalidityDate of RFC 5280 section 5.3.2. Zero leaves it out.
+	CompromisedAt time.Time
+
+	// NotAfter is the end of the certificate's validity. Answers for a certificate that has not expired have
+	// no nextUpdate later than it, and Config.Retention counts from it. Zero means that the store does not
+	// know, and neither happens.
+	NotAfter time.Time
+}
