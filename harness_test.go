@@ -1,0 +1,129 @@
+package ocsp_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/x509"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	xocsp "golang.org/x/crypto/ocsp"
+
+	"github.com/kmsocsp/ocsp"
+	"github.com/kmsocsp/ocsp/ocsptest"
+)
+
+// rig is a responder with everything around it under the test's control.
+type rig struct {
+	*testing.T
+	ca        *ocsptest.CA
+	signer    *ocsptest.Signer // the CA's key; opaque, so that each signature counts
+	store     *ocsptest.Store
+	clock     *ocsptest.Clock
+	leaf      *x509.Certificate // active
+	responder *ocsp.Responder
+	handler   http.Handler
+}
+
+// newRig makes a responder for one P-256 CA. adjust, which may be nil, changes the configuration first.
+func newRig(t *testing.T, adjust func(*rig, *ocsp.Config)) *rig {
+	t.Helper()
+	r := &rig{T: t, ca: ocsptest.NewCA(ocsptest.Options{}), store: ocsptest.NewStore(), clock: ocsptest.NewClock(time.Now().Truncate(time.Second))}
+	r.signer = ocsptest.NewSigner(r.ca.Key)
+	r.leaf = r.issue()
+	issuer := r.ca.Issuer()
+	issuer.Signer = r.signer
+	cfg := ocsp.Config{Issuers: []ocsp.Issuer{issuer}, Store: r.store, Now: r.clock.Now}
+	if adjust != nil {
+		adjust(r, &cfg)
+	}
+	var err error
+	r.responder, err = ocsp.New(cfg)
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		r.store.SetFault(ocsptest.Healthy)
+		r.signer.SetFault(ocsptest.Healthy)
+		assert.NoError(t, r.responder.Close())
+	})
+	r.handler = r.responder.Handler()
+	return r
+}
+
+// issue makes an active certificate.
+func (r *rig) issue() *x509.Certificate {
+	cert := r.ca.Issue(ocsptest.Options{})
+	r.store.Add(r.ca.ID, cert)
+	return cert
+}
+
+// revoke revokes a certificate now.
+func (r *rig) revoke(cert *x509.Certificate, reason ocsp.Reason) {
+	r.store.Revoke(r.ca.ID, cert.SerialNumber, reason, r.clock.Now())
+}
+
+// client asks the rig's handler by its clock.
+func (r *rig) client() ocsptest.Client {
+	return ocsptest.Client{Handler: r.handler, Now: r.clock.Now}
+}
+
+// query asks about certificates of the rig's CA and requires an answer that passes every standing assertion.
+func (r *rig) query(certs ...*x509.Certificate) *ocsptest.Result {
+	r.Helper()
+	result, err := r.client().Query(context.Background(), r.ca.Certificate, certs...)
+	require.NoError(r, err)
+	return result
+}
+
+// status asks about one certificate.
+func (r *rig) status(cert *x509.Certificate) *xocsp.Response {
+	r.Helper()
+	return r.query(cert).Responses[0]
+}
+
+// post sends bytes as a POST body.
+func (r *rig) post(body []byte) *ocsptest.Result {
+	r.Helper()
+	result, err := r.client().Send(context.Background(), body)
+	require.NoError(r, err)
+	return result
+}
+
+// requireError requires that a result is that OCSP error, sent as CONFORMANCE asks: status 200, five octets, and
+// nothing that lets a cache keep it.
+func (r *rig) requireError(want xocsp.ResponseStatus, result *ocsptest.Result) {
+	r.Helper()
+	require.Equal(r, http.StatusOK, result.StatusCode)
+	require.Equal(r, "application/ocsp-response", result.Header.Get("Content-Type"))
+	require.Equal(r, []byte{0x30, 3, 10, 1, byte(want)}, result.DER)
+	require.Equal(r, "5", result.Header.Get("Content-Length"))
+	require.Equal(r, "no-store", result.Header.Get("Cache-Control"))
+	require.Empty(r, result.Header.Get("Etag"))
+	require.Empty(r, result.Header.Get("Expires"))
+}
+
+// request is the DER of a plain request for certificates of the rig's CA.
+func (r *rig) request(certs ...*x509.Certificate) []byte {
+	return r.client().Request(r.ca.Certificate, certs...)
+}
+
+// requireAnswer requires that a result is a signed answer that passes every standing assertion and says that
+// of each certificate in turn.
+func (r *rig) requireAnswer(result *ocsptest.Result, statuses ...int) []*xocsp.Response {
+	r.Helper()
+	require.Equal(r, http.StatusOK, result.StatusCode)
+	require.Equal(r, "application/ocsp-response", result.Header.Get("Content-Type"))
+	require.NoError(r, ocsptest.Lint(result.Request, result.DER, r.ca.Certificate, r.clock.Now()))
+	responses, err := ocsptest.Parse(result.DER, r.ca.Certificate)
+	require.NoError(r, err)
+	require.Len(r, responses, len(statuses))
+	for i, status := range statuses {
+		require.Equal(r, status, responses[i].Status)
+	}
+	return responses
+}
+
+// clone is bytes.Clone, for tables that change requests.
+func clone(b []byte) []byte { return bytes.Clone(b) }

@@ -1,0 +1,288 @@
+package ocsptest
+
+import (
+	"bytes"
+	"crypto/sha1"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// The ASN.1 of RFC 6960 section 4.2.1, for encoding/asn1: a second reader, which shares nothing with the
+// responder's own.
+type response struct {
+	Status asn1.Enumerated
+	Bytes  responseBytes `asn1:"explicit,tag:0,optional"`
+}
+
+type responseBytes struct {
+	Type     asn1.ObjectIdentifier
+	Response []byte
+}
+
+type basicResponse struct {
+	Data         responseData
+	Algorithm    pkix.AlgorithmIdentifier
+	Signature    asn1.BitString
+	Certificates []asn1.RawValue `asn1:"explicit,tag:0,optional"`
+}
+
+type responseData struct {
+	Raw         asn1.RawContent
+	Version     int `asn1:"explicit,tag:0,default:0,optional"`
+	ResponderID asn1.RawValue
+	ProducedAt  time.Time `asn1:"generalized"`
+	Responses   []singleResponse
+	Extensions  []pkix.Extension `asn1:"explicit,tag:1,optional"`
+}
+
+type singleResponse struct {
+	CertID     asn1.RawValue
+	Good       asn1.Flag        `asn1:"tag:0,optional"`
+	Revoked    revokedInfo      `asn1:"tag:1,optional"`
+	Unknown    asn1.Flag        `asn1:"tag:2,optional"`
+	ThisUpdate time.Time        `asn1:"generalized"`
+	NextUpdate time.Time        `asn1:"generalized,explicit,tag:0,optional"`
+	Extensions []pkix.Extension `asn1:"explicit,tag:1,optional"`
+}
+
+type revokedInfo struct {
+	RevokedAt time.Time       `asn1:"generalized"`
+	Reason    asn1.Enumerated `asn1:"explicit,tag:0,optional"`
+}
+
+// The request's side, as far as Lint looks at it.
+type request struct {
+	TBS       tbsRequest
+	Signature asn1.RawValue `asn1:"explicit,tag:0,optional"`
+}
+
+type tbsRequest struct {
+	Version       int           `asn1:"explicit,tag:0,default:0,optional"`
+	RequestorName asn1.RawValue `asn1:"explicit,tag:1,optional"`
+	List          []struct {
+		CertID     asn1.RawValue
+		Extensions []pkix.Extension `asn1:"explicit,tag:0,optional"`
+	}
+	Extensions []pkix.Extension `asn1:"explicit,tag:2,optional"`
+}
+
+var (
+	oidBasic         = asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 48, 1, 1}
+	oidNonce         = asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 48, 1, 2}
+	oidExtendedRevok = asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 48, 1, 9}
+	oidArchiveCutoff = asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 48, 1, 6}
+	oidCRLReason     = asn1.ObjectIdentifier{2, 5, 29, 21}
+	oidInvalidity    = asn1.ObjectIdentifier{2, 5, 29, 24}
+	oidEd25519       = asn1.ObjectIdentifier{1, 3, 101, 112}
+	oidPSS           = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 10}
+)
+
+// xcryptoAlgorithms are the signature algorithms that x/crypto/ocsp reads.
+var xcryptoAlgorithms = map[string]x509.SignatureAlgorithm{
+	"1.2.840.113549.1.1.11": x509.SHA256WithRSA,
+	"1.2.840.113549.1.1.12": x509.SHA384WithRSA,
+	"1.2.840.113549.1.1.13": x509.SHA512WithRSA,
+	"1.2.840.10045.4.3.2":   x509.ECDSAWithSHA256,
+	"1.2.840.10045.4.3.3":   x509.ECDSAWithSHA384,
+	"1.2.840.10045.4.3.4":   x509.ECDSAWithSHA512,
+}
+
+func unmarshal(der []byte) (*response, *basicResponse, error) {
+	var outer response
+	var basic basicResponse
+	if rest, err := asn1.Unmarshal(der, &outer); err != nil || len(rest) > 0 || !outer.Bytes.Type.Equal(oidBasic) {
+		return nil, nil, fmt.Errorf("ocsptest: not a basic OCSPResponse (%v)", err)
+	}
+	if rest, err := asn1.Unmarshal(outer.Bytes.Response, &basic); err != nil || len(rest) > 0 {
+		return nil, nil, fmt.Errorf("ocsptest: not a BasicOCSPResponse (%v)", err)
+	}
+	return &outer, &basic, nil
+}
+
+// Lint checks what must hold for every signed answer: DER, the responder's ID, the order of its times, the
+// request's CertIDs mirrored, which certificates and extensions stand where, and the signature. It returns all
+// that is wrong, joined.
+func Lint(requestDER, responseDER []byte, issuer *x509.Certificate, now time.Time) error {
+	var errs []error
+	wrong := func(format string, args ...any) { errs = append(errs, fmt.Errorf("ocsptest: lint: "+format, args...)) }
+	outer, basic, err := unmarshal(responseDER)
+	if err != nil {
+		return err
+	}
+	lintEncoding(wrong, responseDER, *outer, *basic)
+	signer := lintCertificates(wrong, basic, issuer)
+	if signer == nil {
+		return errors.Join(errs...)
+	}
+	if err := verify(basic, signer); err != nil {
+		wrong("T196: the signature does not verify: %v", err)
+	}
+	lintResponderID(wrong, basic.Data.ResponderID, signer)
+	lintCertIDs(wrong, requestDER, basic.Data.Responses)
+	lintTimes(wrong, basic, signer, now)
+	lintExtensions(wrong, basic)
+	return errors.Join(errs...)
+}
+
+type report func(format string, args ...any)
+
+// lintEncoding: T190.
+func lintEncoding(wrong report, der []byte, outer response, basic basicResponse) {
+	basic.Data.Raw = nil // write it again from its fields
+	again, err := asn1.Marshal(basic)
+	if err == nil {
+		outer.Bytes.Response = again
+		again, err = asn1.Marshal(outer)
+	}
+	if err != nil || !bytes.Equal(again, der) {
+		wrong("T190: encoding the answer again gives other bytes (%v)", err)
+	}
+}
+
+// lintCertificates: T194. It returns the certificate that must have signed.
+func lintCertificates(wrong report, basic *basicResponse, issuer *x509.Certificate) *x509.Certificate {
+	if len(basic.Certificates) == 0 {
+		return issuer
+	}
+	signer, err := x509.ParseCertificate(basic.Certificates[0].FullBytes)
+	switch {
+	case err != nil:
+		wrong("T194: the first certificate is not one: %v", err)
+		return nil
+	case signer.Equal(issuer):
+	case !slices.Contains(signer.ExtKeyUsage, x509.ExtKeyUsageOCSPSigning):
+		wrong("T194: the delegate lacks OCSPSigning")
+	case issuer.CheckSignature(signer.SignatureAlgorithm, signer.RawTBSCertificate, signer.Signature) != nil:
+		wrong("T194: the issuer did not sign the delegate")
+	}
+	if len(basic.Certificates) > 1 {
+		wrong("T194: %d certificates instead of one", len(basic.Certificates))
+	}
+	return signer
+}
+
+func verify(basic *basicResponse, signer *x509.Certificate) error {
+	alg, ok := xcryptoAlgorithms[basic.Algorithm.Algorithm.String()]
+	switch {
+	case ok:
+	case basic.Algorithm.Algorithm.Equal(oidEd25519):
+		alg = x509.PureEd25519
+	case basic.Algorithm.Algorithm.Equal(oidPSS):
+		var params struct {
+			Hash pkix.AlgorithmIdentifier `asn1:"explicit,tag:0"`
+			MGF  pkix.AlgorithmIdentifier `asn1:"explicit,tag:1"`
+			Salt int                      `asn1:"explicit,tag:2"`
+		}
+		if _, err := asn1.Unmarshal(basic.Algorithm.Parameters.FullBytes, &params); err != nil {
+			return err
+		}
+		alg = map[int]x509.SignatureAlgorithm{32: x509.SHA256WithRSAPSS, 48: x509.SHA384WithRSAPSS, 64: x509.SHA512WithRSAPSS}[params.Salt]
+	default:
+		return fmt.Errorf("unknown algorithm %v", basic.Algorithm.Algorithm)
+	}
+	return signer.CheckSignature(alg, basic.Data.Raw, basic.Signature.RightAlign())
+}
+
+// lintResponderID: T191; that the version is absent is part of T190, since it is v1.
+func lintResponderID(wrong report, id asn1.RawValue, signer *x509.Certificate) {
+	var spki struct {
+		Algorithm asn1.RawValue
+		Key       asn1.BitString
+	}
+	if _, err := asn1.Unmarshal(signer.RawSubjectPublicKeyInfo, &spki); err != nil {
+		wrong("the signer's key: %v", err)
+		return
+	}
+	switch id.Tag {
+	case 1:
+		if !bytes.Equal(id.Bytes, signer.RawSubject) {
+			wrong("T191: byName is not the signer's subject")
+		}
+	case 2:
+		var hash []byte
+		sum := sha1.Sum(spki.Key.Bytes)
+		if _, err := asn1.Unmarshal(id.Bytes, &hash); err != nil || !bytes.Equal(hash, sum[:]) {
+			wrong("T191: byKey is not the SHA-1 of the signer's key")
+		}
+	default:
+		wrong("T191: responderID has tag %d", id.Tag)
+	}
+}
+
+// lintCertIDs: T193.
+func lintCertIDs(wrong report, requestDER []byte, responses []singleResponse) {
+	var req request
+	if _, err := asn1.Unmarshal(requestDER, &req); err != nil {
+		wrong("T193: the request cannot be read: %v", err)
+		return
+	}
+	if len(req.TBS.List) != len(responses) {
+		wrong("T193: %d answers to %d CertIDs", len(responses), len(req.TBS.List))
+		return
+	}
+	for i := range responses {
+		if !bytes.Equal(req.TBS.List[i].CertID.FullBytes, responses[i].CertID.FullBytes) {
+			wrong("T193: CertID %d is not mirrored", i)
+		}
+	}
+}
+
+// lintTimes: T192.
+func lintTimes(wrong report, basic *basicResponse, signer *x509.Certificate, now time.Time) {
+	produced := basic.Data.ProducedAt
+	if produced.After(now.Add(time.Second)) {
+		wrong("T192: producedAt %v is later than now, %v", produced, now)
+	}
+	for _, r := range basic.Data.Responses {
+		if r.ThisUpdate.After(produced) {
+			wrong("T192: thisUpdate %v is later than producedAt %v", r.ThisUpdate, produced)
+		}
+		if !r.NextUpdate.After(r.ThisUpdate) {
+			wrong("T192: nextUpdate %v is not later than thisUpdate %v", r.NextUpdate, r.ThisUpdate)
+		}
+		if r.NextUpdate.After(signer.NotAfter) {
+			wrong("T192: nextUpdate %v is later than the signer's end, %v", r.NextUpdate, signer.NotAfter)
+		}
+		if !r.NextUpdate.After(now) {
+			wrong("T177: nextUpdate %v has passed at %v", r.NextUpdate, now)
+		}
+		if revoked := r.Revoked.RevokedAt; revoked.After(produced) {
+			wrong("T154: revocationTime %v is later than producedAt %v", revoked, produced)
+		}
+	}
+}
+
+// lintExtensions: T195; that none is critical includes the nonce.
+func lintExtensions(wrong report, basic *basicResponse) {
+	check := func(where string, list []pkix.Extension, allowed ...asn1.ObjectIdentifier) {
+		if list != nil && len(list) == 0 {
+			wrong("T195: %s is an empty list", where)
+		}
+		for i, ext := range list {
+			if ext.Critical {
+				wrong("T195: %s %v is critical", where, ext.Id)
+			}
+			if !slices.ContainsFunc(allowed, ext.Id.Equal) {
+				wrong("T195: %v does not belong into %s", ext.Id, where)
+			}
+			if slices.ContainsFunc(list[:i], func(e pkix.Extension) bool { return e.Id.Equal(ext.Id) }) {
+				wrong("T195: %s %v stands twice", where, ext.Id)
+			}
+		}
+	}
+	if basic.Certificates != nil && len(basic.Certificates) == 0 {
+		wrong("T195: certs is an empty list")
+	}
+	check("responseExtensions", basic.Data.Extensions, oidNonce, oidExtendedRevok)
+	for _, r := range basic.Data.Responses {
+		check("singleExtensions", r.Extensions, oidArchiveCutoff, oidInvalidity)
+		if slices.ContainsFunc(r.Extensions, func(e pkix.Extension) bool { return e.Id.Equal(oidCRLReason) }) {
+			wrong("T195: reasonCode stands in singleExtensions")
+		}
+	}
+}
