@@ -48,7 +48,7 @@ const NoTime int64 = -62135596800
 type Single struct {
 	CertID         []byte // as the request had it
 	Status         CertStatus
-	RevokedAt      int64
+	RevokedAt      int64 // NoTime unless revoked
 	Reason         byte  // the CRLReason code, NoReason when absent
 	InvalidityDate int64 // NoTime when absent
 	ThisUpdate     int64
@@ -320,7 +320,7 @@ func (s *Single) read(list *cryptobyte.String) bool {
 	var body, status, next, field, extensions cryptobyte.String
 	var tag asn1.Tag
 	var present bool
-	s.InvalidityDate, s.ArchiveCutoff = NoTime, NoTime
+	s.RevokedAt, s.InvalidityDate, s.ArchiveCutoff = NoTime, NoTime, NoTime
 	if !list.ReadASN1(&body, asn1.SEQUENCE) || !body.ReadASN1Element((*cryptobyte.String)(&s.CertID), asn1.SEQUENCE) ||
 		!body.ReadAnyASN1(&status, &tag) {
 		return false

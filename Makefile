@@ -1,0 +1,30 @@
+.PHONY: test demo lint tidy fuzz bench cover
+
+MODULES := . examples
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+FUZZTIME ?= 5s
+
+# Everything: formatting, vet, staticcheck, tidiness, tests with the race detector in every module against
+# real tools, coverage, and each fuzz target for FUZZTIME.
+test:
+	FUZZTIME=$(FUZZTIME) STATICCHECK=$(STATICCHECK) ./scripts/test.sh $(MODULES)
+
+# The example KMS shows what the responder does, with the machine's openssl as the client.
+demo:
+	go run ./examples/kms demo
+
+lint:
+	@for m in $(MODULES); do (cd $$m && test -z "$$(gofmt -l .)" && go vet ./... && go run $(STATICCHECK) ./...) || exit 1; done
+
+tidy:
+	@for m in $(MODULES); do (cd $$m && go mod tidy) || exit 1; done
+
+# A longer look for inputs that break a parser: make fuzz FUZZTIME=10m
+fuzz:
+	FUZZTIME=$(FUZZTIME) ./scripts/fuzz.sh
+
+bench:
+	go test -run '^$$' -bench . -benchmem .
+
+cover:
+	go test -coverpkg=.,./internal/codec -coverprofile=cover.out ./... && go tool cover -func=cover.out | tail -1
