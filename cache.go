@@ -89,7 +89,7 @@ type stripe struct {
 // cacheEntry is one certificate.
 type cacheEntry struct {
 	state atomic.Pointer[entryState]
-	used  atomic.Bool // since the hand last passed
+	used  atomic.Bool // a reply was served since the hand last passed
 	slot  int         // in ring, guarded by replyCache.mu
 }
 
@@ -122,11 +122,7 @@ func (c *replyCache) entry(key string) *cacheEntry {
 	if !ok {
 		return nil
 	}
-	e := item.(*cacheEntry)
-	if !e.used.Load() {
-		e.used.Store(true)
-	}
-	return e
+	return item.(*cacheEntry)
 }
 
 // valid reports whether what was read since the tick may still be answered.
@@ -283,14 +279,22 @@ func (s *entryState) trusted(now time.Time, ttl time.Duration) bool {
 	return age >= 0 && age < ttl
 }
 
-// find returns the reply with that identity that attests the certificate's status, nil if there is none.
+// find returns the reply to serve: the one with that identity that attests the certificate's status, nil if
+// there is none.
 func (c *replyCache) find(key string, status certStatus, id replyID) *reply {
-	if e := c.entry(key); e != nil {
-		if s := e.state.Load(); s.status == status {
-			return s.find(id)
-		}
+	e := c.entry(key)
+	if e == nil {
+		return nil
 	}
-	return nil
+	s := e.state.Load()
+	if s.status != status {
+		return nil
+	}
+	p := s.find(id)
+	if p != nil && !e.used.Load() {
+		e.used.Store(true)
+	}
+	return p
 }
 
 // find returns the reply with that identity, nil if there is none.

@@ -256,7 +256,7 @@ func (r *Responder) replyFor(ctx context.Context, match certIDMatch, id *codec.C
 	job.parts[0].certID = slices.Clone(id.Raw)
 	job.parts[0].serial = job.parts[0].certID[len(id.Raw)-len(id.Serial):]
 	f := flight{job: job, key: key, want: want, begun: read.begun}
-	if old != nil && x.now.Unix() < old.nextUpdate {
+	if old != nil && old.alive(x.now) {
 		return r.refresh(ctx, f, old, x)
 	}
 	p, err := r.shareSign(ctx, f, x)
@@ -285,7 +285,7 @@ func (r *Responder) stale(key string, want replyID, begun uint64, x *exchange) *
 		return nil
 	}
 	p := e.state.Load().find(want)
-	if p == nil || x.now.Unix() >= p.nextUpdate || !r.cache.valid(key, begun, p.status) {
+	if p == nil || !p.alive(x.now) || !r.cache.valid(key, begun, p.status) {
 		return nil
 	}
 	return p
@@ -499,7 +499,13 @@ func (r *Responder) find(ctx context.Context, a *authority, serial *big.Int) (fo
 
 // fresh reports whether the reply's refresh point is at least a second away, so that it can be sent with a
 // max-age of one or more.
-func (p *reply) fresh(now time.Time) bool { return ceilSecond(now) < p.refreshAt }
+func (p *reply) fresh(now time.Time) bool { return p.alive(now) && ceilSecond(now) < p.refreshAt }
+
+// alive reports whether the reply is valid: not past its end, nor, after the clock was set back, before its
+// beginning.
+func (p *reply) alive(now time.Time) bool {
+	return p.thisUpdate <= now.Unix() && now.Unix() < p.nextUpdate
+}
 
 func ceilSecond(t time.Time) int64 {
 	if t.Nanosecond() > 0 {

@@ -242,9 +242,9 @@ func (r Record) certStatus() (certStatus, error) {
 }
 
 // compromised turns the status of an issued certificate into what RFC 6960 section 2.7 lets a responder say
-// once the issuer's own key is compromised: revoked, from then on at the latest.
+// once the issuer's own key is compromised: revoked, from then on at the latest. With codec.NoTime it is not.
 func (s certStatus) compromised(at int64) certStatus {
-	if s.issued && (s.status == Good || s.reason == CertificateHold) {
+	if at != codec.NoTime && s.issued && (s.status == Good || s.reason == CertificateHold) {
 		s.status, s.reason, s.revokedAt, s.invalidityDate = Revoked, CACompromise, at, codec.NoTime
 	}
 	return s

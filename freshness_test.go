@@ -1,0 +1,356 @@
+package ocsp_test
+
+import (
+	"context"
+	"crypto"
+	"crypto/x509"
+	"math/big"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	xocsp "golang.org/x/crypto/ocsp"
+
+	"github.com/kmsocsp/ocsp"
+	"github.com/kmsocsp/ocsp/ocsptest"
+)
+
+func TestStoreIsReadForEveryAnswerAndSignedOnce(t *testing.T) {
+	r := newRig(t, nil)
+	for n := 1; n <= 5; n++ {
+		require.Equal(t, xocsp.Good, r.status(r.leaf).Status)
+		require.Equal(t, n, r.store.Calls())
+		require.Equal(t, 1, r.signer.Calls())
+	}
+	r.revoke(r.leaf, ocsp.Superseded)
+	revoked := r.status(r.leaf)
+	require.Equal(t, xocsp.Revoked, revoked.Status)
+	require.Equal(t, xocsp.Superseded, revoked.RevocationReason)
+	require.Equal(t, r.clock.Now().UTC(), revoked.RevokedAt)
+	r.clock.Advance(time.Hour)
+	require.Equal(t, revoked.RevokedAt, r.status(r.leaf).RevokedAt)
+	require.Equal(t, 2, r.signer.Calls())
+}
+
+func TestStatusTTL(t *testing.T) {
+	r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Cache.StatusTTL = 5 * time.Second })
+	r.status(r.leaf)
+	r.revoke(r.leaf, ocsp.KeyCompromise)
+	r.clock.Advance(5*time.Second - 1)
+	require.Equal(t, xocsp.Good, r.status(r.leaf).Status)
+	require.Equal(t, 1, r.store.Calls())
+	r.clock.Advance(1)
+	require.Equal(t, xocsp.Revoked, r.status(r.leaf).Status)
+	require.Equal(t, 2, r.store.Calls())
+
+	t.Run("Invalidate makes the change show at once", func(t *testing.T) {
+		other := r.issue()
+		require.Equal(t, xocsp.Good, r.status(other).Status)
+		r.revoke(other, ocsp.KeyCompromise)
+		require.NoError(t, r.responder.Invalidate(context.Background(), r.ca.ID, other.SerialNumber))
+		require.Equal(t, xocsp.Revoked, r.status(other).Status)
+	})
+	t.Run("a clock that goes back trusts nothing", func(t *testing.T) {
+		calls := r.store.Calls()
+		r.clock.Advance(-time.Hour)
+		require.Equal(t, r.clock.Now().UTC(), r.status(r.leaf).ThisUpdate)
+		require.Equal(t, calls+1, r.store.Calls())
+	})
+	t.Run("answers with a nonce use it too", func(t *testing.T) {
+		leaf := r.issue()
+		client := r.client()
+		calls := r.store.Calls()
+		for i := range 3 {
+			client.Nonce = []byte{byte(i), 1}
+			_, err := client.Query(context.Background(), r.ca.Certificate, leaf)
+			require.NoError(t, err)
+		}
+		require.Equal(t, calls+1, r.store.Calls())
+	})
+}
+
+func TestInvalidateNamesWhatItCannotDo(t *testing.T) {
+	r := newRig(t, nil)
+	ctx := context.Background()
+	require.ErrorContains(t, r.responder.Invalidate(ctx, "nobody", big.NewInt(1)), `"nobody"`)
+	require.ErrorContains(t, r.responder.Invalidate(ctx, r.ca.ID, nil), "serial is nil")
+	require.NoError(t, r.responder.Invalidate(ctx, r.ca.ID))
+	require.NoError(t, r.responder.Invalidate(ctx, r.ca.ID, big.NewInt(-5)))
+}
+
+// Another encoding's cached answer must not survive the news that the certificate is revoked, or it would be
+// served as good once the store is down.
+func TestNewStatusDropsEveryEncoding(t *testing.T) {
+	r := newRig(t, nil)
+	r.status(r.leaf) // SHA-1: good
+	r.revoke(r.leaf, ocsp.KeyCompromise)
+	sha256 := r.client()
+	sha256.Hash = crypto.SHA256
+	result, err := sha256.Query(context.Background(), r.ca.Certificate, r.leaf)
+	require.NoError(t, err)
+	require.Equal(t, xocsp.Revoked, result.Responses[0].Status)
+
+	r.store.SetFault(ocsptest.Fail)
+	r.requireError(xocsp.TryLater, r.post(r.request(r.leaf)))
+	result, err = sha256.Query(context.Background(), r.ca.Certificate, r.leaf)
+	require.NoError(t, err)
+	require.Equal(t, xocsp.Revoked, result.Responses[0].Status)
+}
+
+func TestForgottenCertificateIsNotServedFromTheCache(t *testing.T) {
+	r := newRig(t, nil)
+	r.status(r.leaf)
+	r.store.Remove(r.ca.ID, r.leaf.SerialNumber)
+	require.Equal(t, xocsp.Unknown, r.status(r.leaf).Status)
+	r.store.SetFault(ocsptest.Fail)
+	r.requireError(xocsp.TryLater, r.post(r.request(r.leaf)))
+}
+
+func TestRefreshPoint(t *testing.T) {
+	for _, c := range []struct {
+		validity, refresh time.Duration
+	}{
+		{time.Hour, 30 * time.Minute},
+		{15 * time.Hour, 15 * time.Hour / 2},
+		{16 * time.Hour, 8*time.Hour - time.Second},
+		{0, 16*time.Hour - time.Second}, // a day
+		{4 * 24 * time.Hour, 88*time.Hour - time.Second},
+		{10 * 24 * time.Hour, 96 * time.Hour},
+	} {
+		t.Run(c.validity.String(), func(t *testing.T) {
+			r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Validity = c.validity })
+			begin := r.clock.Now()
+			if c.validity == 0 {
+				c.validity = 24 * time.Hour
+			}
+			answer := r.responder.Respond(context.Background(), r.request(r.leaf))
+			require.Equal(t, begin.UTC(), answer.ThisUpdate)
+			require.Equal(t, begin.Add(c.validity-time.Second).UTC(), answer.NextUpdate)
+			require.Equal(t, begin.Add(c.refresh).UTC(), answer.RefreshAt)
+			r.clock.Set(begin.Add(c.refresh - time.Second))
+			r.status(r.leaf)
+			require.Equal(t, 1, r.signer.Calls())
+			r.clock.Set(begin.Add(c.refresh))
+			require.Equal(t, r.clock.Now().UTC(), r.status(r.leaf).ThisUpdate)
+			require.Equal(t, 2, r.signer.Calls())
+		})
+	}
+}
+
+func TestWindowStaysWithinCertificates(t *testing.T) {
+	now := time.Now().Truncate(time.Second)
+	soon := now.Add(time.Hour).UTC()
+	t.Run("backdated, but not to before the signer began", func(t *testing.T) {
+		r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Backdate = 5 * time.Minute })
+		answer := r.status(r.leaf)
+		require.Equal(t, r.clock.Now().Add(-5*time.Minute).UTC(), answer.ThisUpdate)
+		require.Equal(t, r.clock.Now().UTC(), answer.ProducedAt)
+		require.Equal(t, answer.ThisUpdate.Add(24*time.Hour-time.Second), answer.NextUpdate)
+	})
+	t.Run("the certificate's own end", func(t *testing.T) {
+		r := newRig(t, nil)
+		r.store.Set(r.ca.ID, r.leaf.SerialNumber, ocsp.Record{State: ocsp.Active, NotAfter: soon})
+		require.Equal(t, soon, r.status(r.leaf).NextUpdate)
+		r.clock.Set(soon.Add(time.Second)) // expired: the end no longer binds
+		require.Equal(t, soon.Add(24*time.Hour), r.status(r.leaf).NextUpdate)
+	})
+	t.Run("a dying delegate", func(t *testing.T) {
+		r := newRig(t, func(r *rig, cfg *ocsp.Config) {
+			cfg.Issuers[0].ResponderCertificate, cfg.Issuers[0].Signer = r.ca.Delegate(ocsptest.Options{NotAfter: soon, NotBefore: now.Add(-time.Minute)})
+			cfg.Backdate = time.Hour
+		})
+		answer := r.status(r.leaf)
+		require.Equal(t, now.Add(-time.Minute).UTC(), answer.ThisUpdate)
+		require.Equal(t, soon, answer.NextUpdate)
+		r.clock.Set(soon)
+		r.requireError(xocsp.TryLater, r.post(r.request(r.leaf)))
+	})
+}
+
+func TestSignerFails(t *testing.T) {
+	for _, fault := range []ocsptest.Fault{ocsptest.Fail, ocsptest.Panic, ocsptest.Wrong} {
+		events := make(chan ocsp.Event, 10)
+		r := newRig(t, func(_ *rig, cfg *ocsp.Config) {
+			cfg.Validity = time.Hour
+			cfg.Observe = func(_ context.Context, e ocsp.Event) { events <- e }
+		})
+		r.status(r.leaf)
+		require.Equal(t, ocsp.OutcomeSigned, (<-events).Outcome)
+		r.signer.SetFault(fault)
+		r.clock.Advance(40 * time.Minute)
+		stale := r.query(r.leaf) // past the refresh point: what was signed at the start
+		require.Equal(t, r.clock.Now().Add(-40*time.Minute).UTC(), stale.Responses[0].ThisUpdate)
+		require.Contains(t, stale.Header.Get("Cache-Control"), "max-age=1198,")
+		event := <-events
+		require.Equal(t, ocsp.OutcomeStale, event.Outcome)
+		require.Error(t, event.Err)
+		require.Equal(t, 40*time.Minute, event.Age)
+
+		// A revocation cannot be signed, and the good answer is no stand-in for it.
+		r.revoke(r.leaf, ocsp.KeyCompromise)
+		result := r.post(r.request(r.leaf))
+		want := xocsp.TryLater
+		if fault == ocsptest.Panic {
+			want = xocsp.InternalError
+		}
+		r.requireError(want, result)
+
+		r.signer.SetFault(ocsptest.Healthy)
+		require.Equal(t, xocsp.Revoked, r.status(r.leaf).Status)
+	}
+}
+
+func TestStoreFails(t *testing.T) {
+	for _, c := range []struct {
+		name       string
+		fault      ocsptest.Fault
+		failClosed bool
+		cached     xocsp.ResponseStatus // what a cached certificate gets
+		fresh      xocsp.ResponseStatus
+	}{
+		{"error", ocsptest.Fail, false, xocsp.Success, xocsp.TryLater},
+		{"error, fail closed", ocsptest.Fail, true, xocsp.TryLater, xocsp.TryLater},
+		{"invalid record", ocsptest.Wrong, false, xocsp.InternalError, xocsp.InternalError},
+		{"panic", ocsptest.Panic, false, xocsp.InternalError, xocsp.InternalError},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Cache.FailClosed = c.failClosed })
+			r.status(r.leaf)
+			other := r.issue()
+			r.store.SetFault(c.fault)
+			if c.cached == xocsp.Success {
+				require.Equal(t, xocsp.Good, r.status(r.leaf).Status)
+			} else {
+				r.requireError(c.cached, r.post(r.request(r.leaf)))
+			}
+			r.requireError(c.fresh, r.post(r.request(other)))
+			r.requireError(c.fresh, r.post(r.request(r.leaf, other)))
+			require.Equal(t, 1, r.signer.Calls())
+
+			r.clock.Advance(24 * time.Hour) // past nextUpdate nothing stands in
+			r.requireError(c.fresh, r.post(r.request(r.leaf)))
+			r.store.SetFault(ocsptest.Healthy)
+			require.Equal(t, xocsp.Good, r.status(r.leaf).Status)
+		})
+	}
+}
+
+func TestCacheDisabled(t *testing.T) {
+	r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Cache.Disabled = true })
+	for n := 1; n <= 3; n++ {
+		require.Equal(t, xocsp.Good, r.status(r.leaf).Status)
+		require.Equal(t, n, r.signer.Calls())
+	}
+	require.NoError(t, r.responder.Invalidate(context.Background(), r.ca.ID, r.leaf.SerialNumber))
+	r.store.SetFault(ocsptest.Fail)
+	r.requireError(xocsp.TryLater, r.post(r.request(r.leaf)))
+}
+
+func TestMaxEntriesKeepsWhatIsUsed(t *testing.T) {
+	r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Cache.MaxEntries = 3 })
+	hot := r.leaf
+	r.status(hot)
+	for range 20 {
+		r.status(r.issue())
+		r.status(hot)
+	}
+	require.Equal(t, 21, r.signer.Calls(), "the certificate in use must stay cached")
+
+	// Room that Invalidate makes is used again.
+	require.NoError(t, r.responder.Invalidate(context.Background(), r.ca.ID, hot.SerialNumber))
+	r.status(hot)
+	r.status(hot)
+	require.Equal(t, 22, r.signer.Calls())
+}
+
+func TestEncodingsOfOneCertificateAreBounded(t *testing.T) {
+	r := newRig(t, func(r *rig, cfg *ocsp.Config) {
+		cfg.Issuers[0].NameAliases = [][]byte{{0x30, 0}, {0x30, 2, 5, 0}}
+	})
+	alias := &x509.Certificate{RawSubject: []byte{0x30, 0}, RawSubjectPublicKeyInfo: r.ca.Certificate.RawSubjectPublicKeyInfo}
+	ask := func(issuer *x509.Certificate, hash crypto.Hash, bare bool) {
+		result := r.post(ocsptest.Client{Hash: hash, NoParameters: bare}.Request(issuer, r.leaf))
+		r.requireAnswer(result, xocsp.Good)
+	}
+	all := func() {
+		for _, issuer := range []*x509.Certificate{r.ca.Certificate, alias} {
+			for _, hash := range []crypto.Hash{crypto.SHA1, crypto.SHA256, crypto.SHA384, crypto.SHA512} {
+				ask(issuer, hash, false)
+				ask(issuer, hash, true)
+			}
+		}
+	}
+	all()
+	require.Equal(t, 16, r.signer.Calls())
+	ask(alias, crypto.SHA512, true) // among the eight that are kept
+	require.Equal(t, 16, r.signer.Calls())
+	ask(r.ca.Certificate, crypto.SHA1, false) // not among them
+	require.Equal(t, 17, r.signer.Calls())
+}
+
+func TestObserve(t *testing.T) {
+	var events []ocsp.Event
+	r := newRig(t, func(_ *rig, cfg *ocsp.Config) {
+		cfg.Observe = func(_ context.Context, e ocsp.Event) { events = append(events, e) }
+	})
+	last := func() ocsp.Event {
+		require.Len(t, events, 1, "one event for each answer")
+		e := events[0]
+		events = nil
+		return e
+	}
+	client := r.client()
+	client.Method, client.Hash = http.MethodGet, crypto.SHA256
+	ask := func(certs ...*x509.Certificate) ocsp.Event {
+		_, err := client.Query(context.Background(), r.ca.Certificate, certs...)
+		require.NoError(t, err)
+		return last()
+	}
+	e := ask(r.leaf)
+	assert.Equal(t, ocsp.OutcomeSigned, e.Outcome)
+	assert.Equal(t, http.MethodGet, e.Method)
+	assert.Equal(t, crypto.SHA256, e.Hash)
+	assert.Equal(t, ocsp.Good, e.Status)
+	assert.Equal(t, r.ca.ID, e.IssuerID)
+	assert.Equal(t, r.leaf.SerialNumber, e.Serial)
+	assert.Equal(t, 1, e.CertIDs)
+	assert.False(t, e.Nonce)
+	assert.Positive(t, e.StoreTime)
+	assert.Positive(t, e.SignTime)
+	assert.GreaterOrEqual(t, e.Total, e.StoreTime+e.SignTime)
+	r.clock.Advance(time.Minute)
+	e = ask(r.leaf)
+	assert.Equal(t, ocsp.OutcomeCached, e.Outcome)
+	assert.Equal(t, time.Minute, e.Age)
+	assert.Zero(t, e.SignTime)
+	client.Nonce = []byte("nonce")
+	r.revoke(r.leaf, ocsp.CertificateHold)
+	e = ask(r.leaf, r.issue())
+	assert.True(t, e.Nonce)
+	assert.Equal(t, 2, e.CertIDs)
+	assert.Equal(t, ocsp.Revoked, e.Status)
+	assert.Equal(t, ocsp.CertificateHold, e.Reason)
+
+	r.post([]byte("garbage"))
+	e = last()
+	assert.Equal(t, ocsp.OutcomeMalformed, e.Outcome)
+	assert.Equal(t, http.MethodPost, e.Method)
+	assert.Error(t, e.Err)
+	r.store.SetFault(ocsptest.Fail)
+	r.post(r.request(r.issue()))
+	e = last()
+	assert.Equal(t, ocsp.OutcomeTryLater, e.Outcome)
+	assert.ErrorIs(t, e.Err, ocsptest.ErrInjected)
+	assert.Equal(t, r.ca.ID, e.IssuerID)
+	assert.NotNil(t, e.Serial)
+
+	r.responder.Respond(context.Background(), nil)
+	assert.Empty(t, last().Method)
+}
+
+func TestObserveMayPanic(t *testing.T) {
+	r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Observe = func(context.Context, ocsp.Event) { panic("host") } })
+	require.Equal(t, xocsp.Good, r.status(r.leaf).Status)
+}

@@ -1,0 +1,154 @@
+package ocsp_test
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	xocsp "golang.org/x/crypto/ocsp"
+
+	"github.com/kmsocsp/ocsp"
+	"github.com/kmsocsp/ocsp/ocsptest"
+)
+
+// newReplica makes a second responder that shares the first one's store, key, clock and cache.
+func newReplica(r *rig, cache ocsp.Cache) *rig {
+	replica := *r
+	replica.signer = ocsptest.NewSigner(r.ca.Key)
+	issuer := r.ca.Issuer()
+	issuer.Signer = replica.signer
+	var err error
+	replica.responder, err = ocsp.New(ocsp.Config{Issuers: []ocsp.Issuer{issuer}, Store: r.store, Now: r.clock.Now, Cache: ocsp.CacheOptions{Shared: cache}})
+	require.NoError(r, err)
+	replica.handler = replica.responder.Handler()
+	r.Cleanup(func() { require.NoError(r, replica.responder.Close()) })
+	return &replica
+}
+
+func sharedRig(t *testing.T, cache ocsp.Cache) *rig {
+	return newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Cache.Shared = cache })
+}
+
+// settle waits until what the responder does behind an answer is done.
+func (r *rig) settle() { synctest.Wait() }
+
+func TestReplicasShareSignatures(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cache := ocsptest.NewCache()
+		first := sharedRig(t, cache)
+		second := newReplica(first, cache)
+		answer := first.query(first.leaf)
+		first.settle()
+		require.Len(t, cache.Values(), 1)
+		for key := range cache.Values() {
+			require.Regexp(t, "^[0-9a-z]{1,80}$", key)
+		}
+		require.Equal(t, answer.DER, second.query(second.leaf).DER)
+		require.Zero(t, second.signer.Calls())
+
+		// A revocation through one shows at the other at once: its status comes from the store.
+		first.revoke(first.leaf, ocsp.KeyCompromise)
+		require.Equal(t, xocsp.Revoked, second.status(second.leaf).Status)
+		require.Equal(t, 1, second.signer.Calls())
+
+		second.settle()
+		require.NoError(t, first.responder.Invalidate(context.Background(), first.ca.ID, first.leaf.SerialNumber))
+		require.Empty(t, cache.Values())
+	})
+}
+
+func TestSharedCacheIsNotBelieved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cache := ocsptest.NewCache()
+		r := sharedRig(t, cache)
+		other := r.issue()
+		foreign := newRig(t, func(f *rig, cfg *ocsp.Config) { // the same CA name and serials, another key
+			f.store = r.store
+			f.clock = r.clock
+			cfg.Store, cfg.Now = r.store, r.clock.Now
+		})
+		foreign.ca.ID = r.ca.ID
+		good := r.query(r.leaf).DER
+		r.settle()
+		flipped := clone(good)
+		flipped[len(flipped)-1] ^= 1
+		early := clone(good)
+		r.revoke(r.leaf, ocsp.KeyCompromise)
+		revoked := r.query(r.leaf).DER
+		r.store.Add(r.ca.ID, r.leaf)
+		nonce := r.client()
+		nonce.Nonce = []byte("nonce")
+		withNonce, err := nonce.Query(context.Background(), r.ca.Certificate, r.leaf)
+		require.NoError(t, err)
+		for name, value := range map[string][]byte{
+			"nothing":              {},
+			"random":               []byte("random octets"),
+			"another's answer":     r.query(other).DER,
+			"another status":       revoked,
+			"an answer and more":   append(clone(good), 0),
+			"a wrong signature":    flipped,
+			"another key's":        foreign.responder.Respond(context.Background(), r.request(r.leaf)).DER,
+			"an answer with nonce": withNonce.DER,
+			"an error":             {0x30, 3, 10, 1, 6},
+			"two answers":          r.query(r.leaf, other).DER,
+			"itself":               early,
+		} {
+			replica := newReplica(r, cache)
+			r.settle()
+			cache.Poison(value)
+			result := replica.query(r.leaf)
+			require.Equal(t, xocsp.Good, result.Responses[0].Status, name)
+			if name == "itself" {
+				require.Zero(t, replica.signer.Calls(), "the check must not refuse what is right")
+			} else {
+				require.Equal(t, 1, replica.signer.Calls(), name)
+			}
+			replica.settle()
+		}
+
+		t.Log("an answer past its refresh point, from the future, or too long")
+		cache.Poison(good)
+		for _, move := range []time.Duration{16*time.Hour - time.Second, 25 * time.Hour, -time.Minute} {
+			r.clock.Advance(move)
+			replica := newReplica(r, cache)
+			require.Equal(t, r.clock.Now().UTC(), replica.status(r.leaf).ThisUpdate)
+			require.Equal(t, 1, replica.signer.Calls(), move)
+			replica.settle()
+			r.clock.Advance(-move)
+			cache.Poison(good)
+		}
+		longer, err := ocsp.New(ocsp.Config{Issuers: []ocsp.Issuer{r.ca.Issuer()}, Store: r.store, Now: r.clock.Now, Validity: 48 * time.Hour})
+		require.NoError(t, err)
+		cache.Poison(longer.Respond(context.Background(), r.request(r.leaf)).DER)
+		replica := newReplica(r, cache)
+		replica.status(r.leaf)
+		require.Equal(t, 1, replica.signer.Calls())
+	})
+}
+
+func TestSharedCacheFails(t *testing.T) {
+	for _, fault := range []ocsptest.Fault{ocsptest.Fail, ocsptest.Panic, ocsptest.Hang, ocsptest.Wrong} {
+		synctest.Test(t, func(t *testing.T) {
+			cache := ocsptest.NewCache()
+			r := sharedRig(t, cache)
+			cache.SetFault(fault)
+			begin := time.Now()
+			require.Equal(t, xocsp.Good, r.status(r.leaf).Status)
+			require.Equal(t, xocsp.Good, r.status(r.issue()).Status)
+			require.LessOrEqual(t, time.Since(begin), time.Second, "it costs speed, but not much: the second answer does not wait again")
+			require.Equal(t, 2, r.signer.Calls())
+			if fault != ocsptest.Wrong { // which is about values, and Delete has none
+				ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+				require.Error(t, r.responder.Invalidate(ctx, r.ca.ID, r.leaf.SerialNumber))
+				cancel()
+			}
+			cache.SetFault(ocsptest.Healthy)
+			time.Sleep(6 * time.Second) // on the bubble's clock: until the cache is asked again
+			r.status(r.issue())
+			r.settle()
+			require.NotEmpty(t, cache.Values())
+		})
+	}
+}
