@@ -117,15 +117,16 @@ type result[T any] struct {
 // when f does, when ctx ends, or after limit, whichever comes first, also when f never returns.
 func detach[T any](ctx context.Context, life *lifecycle, s *slots, limit time.Duration, f func(context.Context) (T, error)) (T, error) {
 	var zero T
-	begun := time.Now()
+	work, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 	if err := s.acquire(ctx, limit); err != nil {
+		cancel()
 		return zero, err
 	}
 	if !life.start() {
+		cancel()
 		s.release()
 		return zero, errClosed
 	}
-	work, cancel := context.WithDeadline(context.WithoutCancel(ctx), begun.Add(limit))
 	ch := make(chan result[T], 1)
 	go func() {
 		defer life.done()

@@ -127,3 +127,6 @@ func (r *rig) requireAnswer(result *ocsptest.Result, statuses ...int) []*xocsp.R
 
 // clone is bytes.Clone, for tables that change requests.
 func clone(b []byte) []byte { return bytes.Clone(b) }
+
+// withoutNoCheck leaves id-pkix-ocsp-nocheck out of a delegate's certificate.
+func withoutNoCheck(template *x509.Certificate) { template.ExtraExtensions = nil }

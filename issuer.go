@@ -135,8 +135,8 @@ type certIDMatch struct {
 	encoding int
 }
 
-// newRegistry groups issuers into authorities. An authority that the old registry has too keeps its prefix,
-// so that what is cached about its certificates stays.
+// newRegistry groups issuers into authorities. An authority that has lost none of its IDs since the old registry
+// keeps its prefix, so that what is cached about its certificates stays.
 func newRegistry(issuers []*issuer, old *registry, nextPrefix func() string) *registry {
 	reg := &registry{
 		issuers:  issuers,
@@ -148,11 +148,6 @@ func newRegistry(issuers []*issuer, old *registry, nextPrefix func() string) *re
 		a := reg.byName[iss.name]
 		if a == nil {
 			a = &authority{signer: iss.signer, certificate: iss.Certificate, compromised: codec.NoTime}
-			if before := old.byName[iss.name]; before != nil {
-				a.prefix = before.prefix
-			} else {
-				a.prefix = nextPrefix()
-			}
 			reg.byName[iss.name] = a
 		}
 		a.ids = append(a.ids, iss.ID)
@@ -171,6 +166,13 @@ func newRegistry(issuers []*issuer, old *registry, nextPrefix func() string) *re
 					}
 				}
 			}
+		}
+	}
+	for name, a := range reg.byName {
+		if before := old.byName[name]; before != nil && !slices.ContainsFunc(before.ids, func(id string) bool { return reg.byID[id] != a }) {
+			a.prefix = before.prefix
+		} else {
+			a.prefix = nextPrefix()
 		}
 	}
 	return reg

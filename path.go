@@ -24,11 +24,11 @@ const (
 // not. Since DER says how long it is, there is no telling from how the path ends: missing padding and
 // slashes behind the request do no harm.
 //
-// A router that cleans paths makes one slash of several, which base64 may contain. They are put back if
-// exactly one way to do so gives a request that accept takes.
+// A router that cleans paths makes one slash of several, which base64 may contain, and may drop one at the end.
+// They are put back if exactly one way to do so gives a request that accept takes.
 func getRequest(path string, buf []byte, accept func(der []byte) bool) ([]byte, bool) {
 	var short string // the first part that would be a request if it had a few more slashes
-	missing, decodings := 0, 0
+	missing, decodings, padded := 0, 0, false
 	for start := 0; start < len(path) && decodings < maxDecodings; start++ {
 		if path[start] != 'M' || start > 0 && path[start-1] != '/' { // a SEQUENCE's first six bits
 			continue
@@ -46,13 +46,13 @@ func getRequest(path string, buf []byte, accept func(der []byte) bool) ([]byte, 
 				return der, true
 			}
 		case short == "" && need-len(letters) <= maxRepairSlashes && need <= maxRepairLetters:
-			short, missing = letters, need-len(letters)
+			short, missing, padded = letters, need-len(letters), len(letters) < len(part)
 		}
 	}
 	if short == "" {
 		return buf, false
 	}
-	return repairSlashes(buf, short, missing, accept)
+	return repairSlashes(buf, short, missing, !padded, accept)
 }
 
 // lettersNeeded returns how many base64 letters the DER element takes that s begins with.
@@ -132,12 +132,12 @@ func normalize(b []byte) bool {
 	return true
 }
 
-// repairSlashes tries all ways to put missing slashes behind the runs of slashes that are there, unless they
-// are too many to tell that only one gives a request.
-func repairSlashes(buf []byte, s string, missing int, accept func(der []byte) bool) ([]byte, bool) {
+// repairSlashes tries all ways to put missing slashes behind the runs of slashes that are there and, if atEnd,
+// behind the whole, unless they are too many to tell that only one gives a request.
+func repairSlashes(buf []byte, s string, missing int, atEnd bool, accept func(der []byte) bool) ([]byte, bool) {
 	var runs []int // where runs of slashes end
 	for i := range len(s) {
-		if s[i] == '/' && (i+1 == len(s) || s[i+1] != '/') {
+		if i+1 == len(s) && atEnd || s[i] == '/' && (i+1 == len(s) || s[i+1] != '/') {
 			runs = append(runs, i+1)
 		}
 	}

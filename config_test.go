@@ -1,0 +1,116 @@
+package ocsp_test
+
+import (
+	"context"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	xocsp "golang.org/x/crypto/ocsp"
+
+	"github.com/kmsocsp/ocsp"
+	"github.com/kmsocsp/ocsp/ocsptest"
+)
+
+func TestNewNamesTheFieldAtFault(t *testing.T) {
+	ca := ocsptest.NewCA(ocsptest.Options{})
+	for _, c := range []struct {
+		field  string
+		change func(*ocsp.Config)
+	}{
+		{"Store", func(c *ocsp.Config) { c.Store = nil }},
+		{"Issuers", func(c *ocsp.Config) { c.Issuers = nil }},
+		{"Issuers[1]", func(c *ocsp.Config) { c.Issuers = append(c.Issuers, c.Issuers[0]) }},
+		{"Issuers[1]", func(c *ocsp.Config) { c.Issuers = append(c.Issuers, ocsp.Issuer{}) }},
+		{"Validity", func(c *ocsp.Config) { c.Validity = -1 }},
+		{"Validity", func(c *ocsp.Config) { c.Validity = 9 * time.Second }},
+		{"Validity", func(c *ocsp.Config) { c.Validity = 100 * 366 * 24 * time.Hour }},
+		{"Validity", func(c *ocsp.Config) { c.Validity = time.Minute + time.Millisecond }},
+		{"Validity", func(c *ocsp.Config) { c.Profile, c.Validity = ocsp.ProfileCABF, 8*time.Hour-time.Second }},
+		{"Validity", func(c *ocsp.Config) { c.Profile, c.Validity = ocsp.ProfileCABF, 240*time.Hour+time.Second }},
+		{"Unissued", func(c *ocsp.Config) { c.Profile, c.Unissued = ocsp.ProfileCABF, ocsp.UnissuedRevoked }},
+		{"Backdate", func(c *ocsp.Config) { c.Backdate = -time.Second }},
+		{"Backdate", func(c *ocsp.Config) { c.Backdate = 12 * time.Hour }},
+		{"MaxAge", func(c *ocsp.Config) { c.MaxAge = time.Millisecond }},
+		{"Retention", func(c *ocsp.Config) { c.Retention = -time.Hour }},
+		{"Timeout", func(c *ocsp.Config) { c.Timeout = -1 }},
+		{"Nonce", func(c *ocsp.Config) { c.Nonce = 9 }},
+		{"Unissued", func(c *ocsp.Config) { c.Unissued = 9 }},
+		{"Profile", func(c *ocsp.Config) { c.Profile = 9 }},
+		{"Cache.StatusTTL", func(c *ocsp.Config) { c.Cache.StatusTTL = -1 }},
+		{"Cache.MaxEntries", func(c *ocsp.Config) { c.Cache.MaxEntries = -1 }},
+		{"Cache.Disabled", func(c *ocsp.Config) { c.Cache.Disabled, c.Cache.StatusTTL = true, 1 }},
+		{"Signing.MaxConcurrent", func(c *ocsp.Config) { c.Signing.MaxConcurrent = -1 }},
+		{"Signing.MaxWaiting", func(c *ocsp.Config) { c.Signing.MaxWaiting = -1 }},
+		{"Signing.Timeout", func(c *ocsp.Config) { c.Signing.Timeout = -1 }},
+		{"Limits.MaxRequestBytes", func(c *ocsp.Config) { c.Limits.MaxRequestBytes = -1 }},
+		{"Limits.MaxPathBytes", func(c *ocsp.Config) { c.Limits.MaxPathBytes = -1 }},
+		{"Limits.MaxCertIDs", func(c *ocsp.Config) { c.Limits.MaxCertIDs = -1 }},
+		{"Limits.MaxExtensions", func(c *ocsp.Config) { c.Limits.MaxExtensions = -1 }},
+		{"ResponderID", func(c *ocsp.Config) { c.Issuers[0].ResponderID = 9 }},
+		{"CompromisedAt", func(c *ocsp.Config) { c.Issuers[0].CompromisedAt = time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC) }},
+		{"NameAliases", func(c *ocsp.Config) { c.Issuers[0].NameAliases = [][]byte{[]byte("CN=x")} }},
+	} {
+		cfg := ocsp.Config{Issuers: []ocsp.Issuer{ca.Issuer()}, Store: ocsptest.NewStore()}
+		c.change(&cfg)
+		_, err := ocsp.New(cfg)
+		require.ErrorContains(t, err, c.field)
+		require.ErrorContains(t, err, "ocsp: config: ")
+		require.ErrorContains(t, err, ": ", "the cure follows the fault")
+	}
+}
+
+func TestLogger(t *testing.T) {
+	var text strings.Builder
+	r := newRig(t, func(r *rig, cfg *ocsp.Config) {
+		cfg.Logger = slog.New(slog.NewTextHandler(&text, nil))
+		cfg.Issuers[0].ResponderCertificate, cfg.Issuers[0].Signer = r.ca.Delegate(ocsptest.Options{Adjust: withoutNoCheck})
+	})
+	require.Contains(t, text.String(), "id-pkix-ocsp-nocheck")
+	text.Reset()
+	r.post([]byte("what clients do wrong is not logged"))
+	require.Empty(t, text.String())
+	r.store.SetFault(ocsptest.Fail)
+	for range 100 {
+		r.post(r.request(r.leaf))
+	}
+	require.Contains(t, text.String(), "injected fault")
+	require.LessOrEqual(t, strings.Count(text.String(), "\n"), 3, "an outsider cannot flood the log")
+	r.store.SetFault(ocsptest.Panic)
+	r.post(r.request(r.leaf))
+	require.Contains(t, text.String(), "stack=")
+}
+
+// Two certificates of one CA key are one authority: each is found, and Invalidate works under either ID.
+func TestRenewedCACertificate(t *testing.T) {
+	r := newRig(t, func(r *rig, cfg *ocsp.Config) {
+		renewed := ocsptest.NewCA(ocsptest.Options{Signer: r.ca.Key})
+		issuer := renewed.Issuer()
+		issuer.ID = "renewed"
+		cfg.Issuers = append(cfg.Issuers, issuer)
+		cfg.Cache.StatusTTL = time.Hour
+	})
+	later := r.ca.Issue(ocsptest.Options{})
+	r.store.Add("renewed", later)
+	require.Equal(t, xocsp.Good, r.status(r.leaf).Status)
+	require.Equal(t, xocsp.Good, r.status(later).Status)
+	answer := r.responder.Respond(context.Background(), r.request(later))
+	require.Equal(t, "renewed", answer.Entries[0].IssuerID)
+	r.store.Revoke("renewed", later.SerialNumber, ocsp.Superseded, r.clock.Now())
+	require.NoError(t, r.responder.Invalidate(context.Background(), "renewed", later.SerialNumber))
+	require.Equal(t, xocsp.Revoked, r.status(later).Status)
+	r.responder.RemoveIssuer(r.ca.ID)
+	require.Equal(t, xocsp.Unknown, r.status(r.leaf).Status, "nobody knows it any more")
+	require.Equal(t, xocsp.Revoked, r.status(later).Status)
+}
+
+func TestDefaultIssuerID(t *testing.T) {
+	r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Issuers[0].ID = "" })
+	answer := r.responder.Respond(context.Background(), r.request(r.leaf))
+	require.Len(t, answer.Entries, 1)
+	require.Regexp(t, "^[0-9a-f]{64}$", answer.Entries[0].IssuerID)
+	require.Equal(t, ocsp.Unknown, answer.Entries[0].Status)
+	require.False(t, answer.Cacheable)
+}

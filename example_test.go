@@ -1,0 +1,168 @@
+package ocsp_test
+
+import (
+	"context"
+	"crypto"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"log"
+	"math/big"
+	"net/http"
+	"net/http/httptest"
+	"time"
+
+	xocsp "golang.org/x/crypto/ocsp"
+
+	"github.com/kmsocsp/ocsp"
+	"github.com/kmsocsp/ocsp/ocsptest"
+)
+
+// What a KMS has: a CA, its key and a table of certificates.
+var (
+	exampleCA    = ocsptest.NewCA(ocsptest.Options{})
+	exampleLeaf  = exampleCA.Issue(ocsptest.Options{})
+	exampleTable = map[string]ocsp.Record{exampleLeaf.SerialNumber.String(): {State: ocsp.Active}}
+)
+
+// A responder for one CA, mounted on a mux. Mount stands before the mux because http.ServeMux would redirect
+// the GETs whose base64 contains two slashes in a row.
+func Example() {
+	store := ocsp.StoreFunc(func(_ context.Context, issuerID string, serial *big.Int) (ocsp.Record, error) {
+		record, ok := exampleTable[serial.String()]
+		if !ok || issuerID != "ca-uid" {
+			return ocsp.Record{}, ocsp.ErrNotFound
+		}
+		return record, nil
+	})
+	responder, err := ocsp.New(ocsp.Config{
+		Issuers: []ocsp.Issuer{{ID: "ca-uid", Certificate: exampleCA.Certificate, Signer: exampleCA.Key}},
+		Store:   store,
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer func() { _ = responder.Close() }()
+
+	mux := http.NewServeMux() // the KMS's own
+	handler := ocsp.Mount("/ocsp", responder.Handler(), mux)
+
+	answer, err := ocsptest.Query(handler, exampleCA.Certificate, exampleLeaf)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(answer.Status == xocsp.Good, answer.NextUpdate.Sub(answer.ThisUpdate))
+	// Output: true 23h59m59s
+}
+
+// After a revocation has been stored, the very next answer says revoked. Invalidate is needed only with a
+// CacheOptions.StatusTTL, but never does harm.
+func ExampleResponder_Invalidate() {
+	store := ocsptest.NewStore()
+	store.Add(exampleCA.ID, exampleLeaf)
+	responder, err := ocsp.New(ocsp.Config{
+		Issuers: []ocsp.Issuer{exampleCA.Issuer()},
+		Store:   store,
+		Cache:   ocsp.CacheOptions{StatusTTL: time.Minute},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer func() { _ = responder.Close() }()
+	status := func() ocsp.Status {
+		request := ocsptest.Client{}.Request(exampleCA.Certificate, exampleLeaf)
+		return responder.Respond(context.Background(), request).Entries[0].Status
+	}
+
+	fmt.Println(status())
+	store.Revoke(exampleCA.ID, exampleLeaf.SerialNumber, ocsp.KeyCompromise, time.Now())
+	if err := responder.Invalidate(context.Background(), exampleCA.ID, exampleLeaf.SerialNumber); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(status())
+	// Output:
+	// good
+	// revoked
+}
+
+// The signer's key may live anywhere: SignerFunc makes a crypto.Signer of a call to it.
+func ExampleSignerFunc() {
+	remote := exampleCA.Key // stands for a remote KMS
+	issuer := ocsp.Issuer{
+		ID:          "ca-uid",
+		Certificate: exampleCA.Certificate,
+		Signer: ocsp.SignerFunc(exampleCA.Certificate.PublicKey, func(_ context.Context, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+			return remote.Sign(nil, digest, opts)
+		}),
+	}
+	responder, err := ocsp.New(ocsp.Config{Issuers: []ocsp.Issuer{issuer}, Store: ocsptest.NewStore()})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer func() { _ = responder.Close() }()
+	answer, err := ocsptest.Query(responder.Handler(), exampleCA.Certificate, exampleLeaf)
+	fmt.Println(answer.Status == xocsp.Unknown, err)
+	// Output: true <nil>
+}
+
+// A TLS server staples answers about its own certificate from the responder in its own process.
+func ExampleResponder_Staple() {
+	store := ocsptest.NewStore()
+	cert, key := exampleCA.IssueKey(ocsptest.Options{Name: "kms.example"})
+	store.Add(exampleCA.ID, cert)
+	responder, err := ocsp.New(ocsp.Config{Issuers: []ocsp.Issuer{exampleCA.Issuer()}, Store: store})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer func() { _ = responder.Close() }()
+
+	server := httptest.NewUnstartedServer(http.NotFoundHandler())
+	server.TLS = &tls.Config{GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+		staple, err := responder.Staple(hello.Context(), cert)
+		if err != nil {
+			staple = nil // the handshake goes on without one
+		}
+		return &tls.Certificate{Certificate: [][]byte{cert.Raw}, PrivateKey: key, OCSPStaple: staple}, nil
+	}}
+	server.StartTLS()
+	defer server.Close()
+
+	roots := x509.NewCertPool()
+	roots.AddCert(exampleCA.Certificate)
+	conn, err := tls.Dial("tcp", server.Listener.Addr().String(), &tls.Config{RootCAs: roots, ServerName: "kms.example"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	answer, err := xocsp.ParseResponseForCert(conn.ConnectionState().OCSPResponse, cert, exampleCA.Certificate)
+	fmt.Println(answer.Status == xocsp.Good, err)
+	// Output: true <nil>
+}
+
+type exampleKMS struct{ *ocsptest.Store }
+
+func (exampleKMS) Certificate(context.Context, string) (*x509.Certificate, error) {
+	return exampleCA.Certificate, nil
+}
+
+func (exampleKMS) Signer(context.Context, string) (crypto.Signer, error) { return exampleCA.Key, nil }
+
+// The [ocsp] block of a configuration file and the KMS are enough.
+func ExampleNewFromSettings() {
+	kms := exampleKMS{ocsptest.NewStore()}
+	kms.Add("0a1b", exampleLeaf)
+	settings := ocsp.Settings{Enabled: true, CAUID: "0a1b", CacheTTLSecs: 3600} // as decoded from TOML, JSON or YAML
+	responder, err := ocsp.NewFromSettings(context.Background(), settings, kms)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer func() { _ = responder.Close() }()
+	answer, err := ocsptest.Query(responder.Handler(), exampleCA.Certificate, exampleLeaf)
+	fmt.Println(answer.Status == xocsp.Good, answer.NextUpdate.Sub(answer.ThisUpdate), err)
+
+	fmt.Println(ocsp.Settings{Enabled: true, Nonce: "maybe"}.Validate())
+	// Output:
+	// true 59m59s <nil>
+	// ocsp: settings: ca_uid = "": give the uid of the CA certificate to answer for
+	// ocsp: settings: nonce = "maybe": use "echo", "echo-bare", "ignore", "require", or leave it out
+}

@@ -1,0 +1,189 @@
+package ocsp_test
+
+import (
+	"bytes"
+	"context"
+	"crypto"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"math/big"
+	"net/http"
+	"net/http/httptest"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	xocsp "golang.org/x/crypto/ocsp"
+
+	"github.com/kmsocsp/ocsp"
+	"github.com/kmsocsp/ocsp/ocsptest"
+)
+
+// fakeKMS is an ocsp.KMS of maps.
+type fakeKMS struct {
+	*ocsptest.Store
+	certs map[string]*x509.Certificate
+	keys  map[string]crypto.Signer
+}
+
+var errNoObject = errors.New("no such object")
+
+func (k *fakeKMS) Certificate(_ context.Context, uid string) (*x509.Certificate, error) {
+	if cert, ok := k.certs[uid]; ok {
+		return cert, nil
+	}
+	return nil, errNoObject
+}
+
+func (k *fakeKMS) Signer(_ context.Context, uid string) (crypto.Signer, error) {
+	if key, ok := k.keys[uid]; ok {
+		return key, nil
+	}
+	return nil, errNoObject
+}
+
+func newFakeKMS() (*fakeKMS, *ocsptest.CA, *x509.Certificate) {
+	ca := ocsptest.NewCA(ocsptest.Options{})
+	delegate, key := ca.Delegate(ocsptest.Options{})
+	kms := &fakeKMS{
+		Store: ocsptest.NewStore(),
+		certs: map[string]*x509.Certificate{"ca-1": ca.Certificate, "responder-1": delegate, "keyless": ca.Certificate},
+		keys:  map[string]crypto.Signer{"ca-1": ca.Key, "responder-1": key},
+	}
+	leaf := ca.Issue(ocsptest.Options{})
+	kms.Add("ca-1", leaf)
+	return kms, ca, leaf
+}
+
+func TestNewFromSettings(t *testing.T) {
+	ctx := context.Background()
+	kms, ca, leaf := newFakeKMS()
+	t.Run("the three settings", func(t *testing.T) {
+		responder, err := ocsp.NewFromSettings(ctx, ocsp.Settings{Enabled: true, CAUID: "ca-1", CacheTTLSecs: 3600}, kms)
+		require.NoError(t, err)
+		answer, err := ocsptest.Query(responder.Handler(), ca.Certificate, leaf)
+		require.NoError(t, err)
+		require.Equal(t, xocsp.Good, answer.Status)
+		require.Equal(t, 3599*time.Second, answer.NextUpdate.Sub(answer.ThisUpdate))
+		require.NoError(t, responder.Close())
+	})
+	t.Run("a delegate", func(t *testing.T) {
+		responder, err := ocsp.NewFromSettings(ctx, ocsp.Settings{Enabled: true, CAUID: "ca-1", ResponderUID: "responder-1", ResponderID: "name"}, kms)
+		require.NoError(t, err)
+		answer, err := ocsptest.Query(responder.Handler(), ca.Certificate, leaf)
+		require.NoError(t, err)
+		require.Equal(t, kms.certs["responder-1"].RawSubject, answer.RawResponderName)
+		require.NoError(t, responder.Close())
+	})
+	t.Run("disabled", func(t *testing.T) {
+		responder, err := ocsp.NewFromSettings(ctx, ocsp.Settings{}, nil)
+		require.NoError(t, err)
+		for _, method := range []string{"GET", "HEAD", "POST", "OPTIONS", "PUT"} {
+			for _, path := range []string{"/", "/ocsp", "/ocsp/", "/ocsp/MFE"} {
+				rec := httptest.NewRecorder()
+				responder.Handler().ServeHTTP(rec, httptest.NewRequest(method, path, bytes.NewReader(ocsptest.Client{}.Request(ca.Certificate, leaf))))
+				require.Equal(t, http.StatusNotFound, rec.Code)
+			}
+		}
+		require.Equal(t, ocsp.OutcomeUnauthorized, responder.Respond(ctx, nil).Outcome)
+		require.NoError(t, responder.SetIssuer(ocsp.Issuer{}))
+		responder.RemoveIssuer("x")
+		require.NoError(t, responder.Invalidate(ctx, "x", big.NewInt(1)))
+		require.NoError(t, responder.Close())
+	})
+	for _, c := range []struct {
+		name     string
+		settings ocsp.Settings
+		kms      ocsp.KMS
+		want     []string
+	}{
+		{"no KMS", ocsp.Settings{Enabled: true, CAUID: "ca-1"}, nil, []string{"KMS"}},
+		{"no CA", ocsp.Settings{Enabled: true, CAUID: "gone"}, kms, []string{"ca_uid", `"gone"`, "certificate", "no such object"}},
+		{"no CA key", ocsp.Settings{Enabled: true, CAUID: "keyless"}, kms, []string{"ca_uid", `"keyless"`, "signer", "no such object"}},
+		{"no delegate", ocsp.Settings{Enabled: true, CAUID: "ca-1", ResponderUID: "gone"}, kms, []string{"responder_uid", `"gone"`, "no such object"}},
+		{"not a delegate", ocsp.Settings{Enabled: true, CAUID: "ca-1", ResponderUID: "ca-1"}, kms, []string{"ResponderCertificate"}},
+		{"not the key's algorithm", ocsp.Settings{Enabled: true, CAUID: "ca-1", SignatureAlgorithm: "SHA256-RSA"}, kms, []string{"SignatureAlgorithm", "ECDSA-SHA256"}},
+		{"a contradiction", ocsp.Settings{Enabled: true, CAUID: "ca-1", CacheTTLSecs: 60, Profile: "cabf"}, kms, []string{"Validity", "8 h"}},
+		{"an invalid value", ocsp.Settings{Nonce: "x"}, kms, []string{"nonce"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, err := ocsp.NewFromSettings(ctx, c.settings, c.kms)
+			require.Error(t, err)
+			for _, text := range c.want {
+				require.ErrorContains(t, err, text)
+			}
+		})
+	}
+}
+
+func TestSettingsValidate(t *testing.T) {
+	require.NoError(t, ocsp.Settings{}.Validate())
+	valid := ocsp.Settings{Enabled: true, CAUID: "x", CacheTTLSecs: 10, Nonce: "echo-bare", Unissued: "revoked", Profile: "private", ResponderID: "key",
+		SignatureAlgorithm: "SHA512-RSAPSS", RetentionDays: -1}
+	require.NoError(t, valid.Validate())
+	for key, s := range map[string]ocsp.Settings{
+		"ca_uid":                    {Enabled: true},
+		"cache_ttl_secs":            {CacheTTLSecs: 9},
+		"status_ttl_secs":           {StatusTTLSecs: -1},
+		"backdate_secs":             {BackdateSecs: -1},
+		"max_age_secs":              {MaxAgeSecs: -1},
+		"timeout_secs":              {TimeoutSecs: 1 << 40},
+		"retention_days":            {RetentionDays: -2},
+		"cache_max_entries":         {CacheMaxEntries: -1},
+		"max_concurrent_signatures": {MaxConcurrentSignatures: -1},
+		"max_waiting_signatures":    {MaxWaitingSignatures: -1},
+		"signing_timeout_secs":      {SigningTimeoutSecs: -1},
+		"max_request_bytes":         {MaxRequestBytes: -1},
+		"max_cert_ids":              {MaxCertIDs: -1},
+		"nonce":                     {Nonce: "Echo"},
+		"unissued":                  {Unissued: "good"},
+		"profile":                   {Profile: "etsi"},
+		"responder_id":              {ResponderID: "hash"},
+		"signature_algorithm":       {SignatureAlgorithm: "SHA1-RSA"},
+	} {
+		err := s.Validate()
+		require.ErrorContains(t, err, "ocsp: settings: "+key+" = ")
+		require.Equal(t, 1, strings.Count(err.Error(), "ocsp: settings:"), err)
+	}
+	err := ocsp.Settings{Nonce: "x", CacheTTLSecs: -1}.Validate()
+	require.ErrorContains(t, err, "nonce")
+	require.ErrorContains(t, err, "cache_ttl_secs", "all that is wrong is named at once")
+}
+
+// Every setting must reach the Config: setting it alone must change something there.
+func TestEverySettingCounts(t *testing.T) {
+	kms, _, _ := newFakeKMS()
+	base := ocsp.Settings{Enabled: true, CAUID: "ca-1"}
+	before, err := base.Config(context.Background(), kms)
+	require.NoError(t, err)
+	special := map[string]any{"ca_uid": "keyless", "responder_uid": "responder-1", "responder_id": "name", "signature_algorithm": "ECDSA-SHA512",
+		"nonce": "ignore", "unissued": "revoked", "profile": "cabf"}
+	kms.keys["keyless"] = kms.keys["ca-1"]
+	for i := range reflect.TypeFor[ocsp.Settings]().NumField() {
+		field := reflect.TypeFor[ocsp.Settings]().Field(i)
+		key := field.Tag.Get("toml")
+		assert.Equal(t, key, field.Tag.Get("json"))
+		assert.Equal(t, key, field.Tag.Get("yaml"))
+		var value any = 86399
+		if field.Type.Kind() == reflect.Bool {
+			value = key != "enabled"
+		}
+		if s, ok := special[key]; ok {
+			value = s
+		}
+		if key == "retention_days" {
+			value = 7
+		}
+		text, err := json.Marshal(map[string]any{key: value})
+		require.NoError(t, err)
+		changed := base
+		require.NoError(t, json.Unmarshal(text, &changed))
+		after, err := changed.Config(context.Background(), kms)
+		require.NoError(t, err, key)
+		assert.NotEqual(t, before, after, key)
+	}
+}
