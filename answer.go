@@ -93,7 +93,8 @@ type Event struct {
 	Err error
 }
 
-// reply is a finished response and all that is needed to serve it again. It does not change once built.
+// reply is a finished response and all that is needed to serve it again. What it says does not change once
+// built.
 type reply struct {
 	der       []byte
 	outcome   Outcome // of an error; zero for a signed reply
@@ -107,6 +108,7 @@ type reply struct {
 	refreshing atomic.Bool // somebody is making the reply that follows this one
 
 	etag, expires, lastModified, contentLength []string // header values
+	control                                    atomic.Pointer[cacheControl]
 }
 
 // replyID tells apart the signed replies for one certificate.
@@ -153,3 +155,20 @@ var errorReplies = func() (list [len(outcomes)]*reply) {
 	}
 	return list
 }()
+
+// fresh reports whether the reply's refresh point is at least a second away, so that it can be sent with a
+// max-age of one or more.
+func (p *reply) fresh(now time.Time) bool { return p.alive(now) && ceilSecond(now) < p.refreshAt }
+
+// alive reports whether the reply is valid: not past its end, nor, after the clock was set back, before its
+// beginning.
+func (p *reply) alive(now time.Time) bool {
+	return p.thisUpdate <= now.Unix() && now.Unix() < p.nextUpdate
+}
+
+func ceilSecond(t time.Time) int64 {
+	if t.Nanosecond() > 0 {
+		return t.Unix() + 1
+	}
+	return t.Unix()
+}

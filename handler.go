@@ -187,7 +187,7 @@ func (r *Responder) write(w http.ResponseWriter, req *http.Request, p *reply, x 
 		sendBody(w, req, p)
 		return
 	}
-	h["Cache-Control"] = []string{"max-age=" + strconv.FormatInt(r.maxAge(p, x.now), 10) + ", public, no-transform, must-revalidate"}
+	h["Cache-Control"] = p.cacheControl(r.maxAge(p, x.now))
 	h["Etag"] = p.etag
 	h["Expires"] = p.expires
 	h["Last-Modified"] = p.lastModified
@@ -225,6 +225,22 @@ func conditions(req *http.Request) *http.Request {
 		header["If-Modified-Since"] = since
 	}
 	return &http.Request{Method: req.Method, Header: header}
+}
+
+// cacheControl returns the Cache-Control header for a max-age, made once in each second.
+func (p *reply) cacheControl(maxAge int64) []string {
+	if c := p.control.Load(); c != nil && c.maxAge == maxAge {
+		return c.value
+	}
+	c := &cacheControl{maxAge, []string{"max-age=" + strconv.FormatInt(maxAge, 10) + ", public, no-transform, must-revalidate"}}
+	p.control.Store(c)
+	return c.value
+}
+
+// cacheControl is a header value and the max-age in it.
+type cacheControl struct {
+	maxAge int64
+	value  []string
 }
 
 // maxAge returns for how many seconds HTTP caches may keep a reply: up to its refresh point and, when the

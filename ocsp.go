@@ -171,13 +171,14 @@ type Responder struct {
 	sharedUntil atomic.Int64 // until when the shared cache is left alone; nanoseconds since 1970
 	storeHangs  atomic.Bool  // the last store read to end did so by timeout
 
-	life      lifecycle
-	reads     singleflight.Group // store reads, when StatusTTL lets answers share them
-	signs     singleflight.Group
-	signing   *slots
-	storing   *slots
-	sharing   *slots
-	exchanges sync.Pool
+	life                  lifecycle
+	reads                 singleflight.Group // store reads, when StatusTTL lets answers share them
+	signs                 singleflight.Group
+	signing               *slots
+	storing               *slots
+	deadlines             deadlines // of calls of the store
+	sharing               *slots
+	exchanges, storeCalls sync.Pool
 }
 
 // New checks the configuration and makes a Responder. An error names the field at fault and the cure. Close
@@ -185,6 +186,7 @@ type Responder struct {
 func New(cfg Config) (*Responder, error) {
 	r := &Responder{cfg: cfg, now: cfg.Now}
 	r.exchanges.New = func() any { return new(exchange) }
+	r.storeCalls.New = func() any { return &storeCall{done: make(chan struct{}, 1)} }
 	r.registry.Store(&registry{})
 	if cfg.Disabled {
 		return r, nil
@@ -199,6 +201,7 @@ func New(cfg Config) (*Responder, error) {
 	r.signing = newSlots(r.cfg.Signing.MaxConcurrent, r.cfg.Signing.MaxWaiting)
 	r.storing = newSlots(storeConcurrent, storeWaiting)
 	r.sharing = newSlots(sharedConcurrent, 0)
+	r.deadlines.limit = r.cfg.Timeout
 	for i, issuer := range cfg.Issuers {
 		iss, err := r.newIssuer(issuer)
 		if err != nil {
@@ -372,7 +375,9 @@ func (r *Responder) Close() error {
 	if r.cfg.Disabled {
 		return nil
 	}
-	if !r.life.close(r.cfg.Timeout) {
+	ended := r.life.close(r.cfg.Timeout)
+	r.deadlines.stop()
+	if !ended {
 		return errors.New("ocsp: close: the store, the signer or the shared cache still has not returned from a call")
 	}
 	return nil

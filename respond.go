@@ -4,10 +4,8 @@ import (
 	"context"
 	"crypto"
 	"crypto/x509"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"math/big"
 	"slices"
 	"time"
 
@@ -51,9 +49,8 @@ type exchange struct {
 	err      error
 	entry    Entry // about the first CertID
 
-	start               time.Time // when observed
-	deadline            time.Time // when the answer must be there; zero until something needs it
-	storeTime, signTime time.Duration
+	start               time.Time     // by the wall clock
+	storeTime, signTime time.Duration // when observed
 }
 
 // Respond answers one DER OCSPRequest. It never fails: errors are answers too. ctx bounds the caller's wait;
@@ -93,11 +90,7 @@ func cmpErr(err, otherwise error) error {
 
 func (r *Responder) acquire(method string) *exchange {
 	x := r.exchanges.Get().(*exchange)
-	x.method = method
-	if r.cfg.Observe != nil {
-		x.observed = true
-		x.start = time.Now()
-	}
+	x.method, x.start, x.observed = method, time.Now(), r.cfg.Observe != nil
 	return x
 }
 
@@ -230,40 +223,34 @@ func (r *Responder) respondOne(ctx context.Context, match certIDMatch, id *codec
 
 // replyFor finds or makes the reply that says what was read.
 func (r *Responder) replyFor(ctx context.Context, match certIDMatch, id *codec.CertID, key string, want replyID, nonce []byte, read statusRead, x *exchange) *reply {
+	shared := nonce == nil && read.status.issued
+	var old *reply
+	if shared {
+		if old = r.cache.find(key, read.status, want); old != nil && old.fresh(x.now) {
+			return x.serve(OutcomeCached, old, nil)
+		}
+	}
+	certID := slices.Clone(id.Raw) // a shared signature outlives the request
 	job := signJob{authority: match.authority, algorithm: want.algorithm, now: x.now, nonce: nonce,
-		parts: []part{{issuerID: read.issuerID, certID: id.Raw, serial: id.Serial, status: read.status}}}
-	switch {
-	case nonce != nil:
-		p, err := r.timedSign(ctx, job, x)
-		if err == nil {
-			return x.serve(OutcomeSigned, p, nil)
-		}
-		if p := r.stale(key, want, read.begun, x); p != nil && p.status == read.status {
-			return x.serve(OutcomeStale, p, err)
-		}
-		return r.unsigned(err, read.status, x)
-	case !read.status.issued:
-		p, err := r.timedSign(ctx, job, x)
-		if err != nil {
-			return r.unsigned(err, read.status, x)
-		}
-		return x.serve(OutcomeSigned, p, nil)
-	}
-	old := r.cache.find(key, read.status, want)
-	if old != nil && old.fresh(x.now) {
-		return x.serve(OutcomeCached, old, nil)
-	}
-	job.parts[0].certID = slices.Clone(id.Raw)
-	job.parts[0].serial = job.parts[0].certID[len(id.Raw)-len(id.Serial):]
+		parts: []part{{issuerID: read.issuerID, certID: certID, serial: certID[len(certID)-len(id.Serial):], status: read.status}}}
 	f := flight{job: job, key: key, want: want, begun: read.begun}
 	if old != nil && old.alive(x.now) {
 		return r.refresh(ctx, f, old, x)
 	}
-	p, err := r.shareSign(ctx, f, x)
-	if err != nil {
-		return r.unsigned(err, read.status, x)
+	var p *reply
+	var err error
+	if shared {
+		p, err = r.shareSign(ctx, f, x)
+	} else {
+		p, err = r.timedSign(ctx, job, x)
 	}
-	return x.serve(OutcomeSigned, p, nil)
+	if err == nil {
+		return x.serve(OutcomeSigned, p, nil)
+	}
+	if p := r.stale(key, want, read.begun, x); p != nil && p.status == read.status {
+		return x.serve(OutcomeStale, p, err) // without the nonce
+	}
+	return r.unsigned(err, read.status, x)
 }
 
 // unsigned ends an exchange for which no signature could be made.
@@ -391,142 +378,4 @@ func (r *Responder) tryMany(ctx context.Context, signing *authority, matches []c
 		}
 	}
 	return x.serve(OutcomeSigned, p, nil), nil
-}
-
-// statusRead is what is known about a certificate, and since when.
-type statusRead struct {
-	found
-	begun uint64 // the tick at which the read began
-	err   error
-}
-
-// status returns what the store says about a certificate, or said less than StatusTTL ago. It sets x.now.
-func (r *Responder) status(ctx context.Context, a *authority, key string, serial []byte, x *exchange) statusRead {
-	begun := r.cache.begin()
-	x.now = r.now()
-	e := r.cache.entry(key)
-	if e != nil && r.cfg.Cache.StatusTTL > 0 {
-		if s := e.state.Load(); s.trusted(x.now, r.cfg.Cache.StatusTTL) {
-			return statusRead{found: s.found, begun: begun}
-		}
-	}
-	if x.observed {
-		defer func(start time.Time) { x.storeTime += time.Since(start) }(time.Now())
-	}
-	if e != nil && !r.cfg.Cache.FailClosed && r.storeHangs.Load() {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, hangPatience)
-		defer cancel()
-	}
-	if r.cfg.Cache.StatusTTL > 0 {
-		return r.shareRead(ctx, a, key, codec.SerialInt(serial), x)
-	}
-	return r.read(ctx, a, key, codec.SerialInt(serial), begun, x.now, r.remaining(x))
-}
-
-// remaining returns how much of Config.Timeout is left to this exchange.
-func (r *Responder) remaining(x *exchange) time.Duration {
-	if x.deadline.IsZero() {
-		x.deadline = time.Now().Add(r.cfg.Timeout)
-		return r.cfg.Timeout
-	}
-	return time.Until(x.deadline)
-}
-
-// shareRead joins the read of the certificate's status that is under way, or starts one. Only a StatusTTL
-// above zero allows it: what a joined read finds may be as old as the read.
-func (r *Responder) shareRead(ctx context.Context, a *authority, key string, serial *big.Int, x *exchange) statusRead {
-	ctx, cancel := context.WithTimeout(ctx, r.remaining(x))
-	defer cancel()
-	begun, now := r.cache.begin(), x.now
-	ch := r.reads.DoChan(key, func() (any, error) {
-		return r.read(context.WithoutCancel(ctx), a, key, serial, begun, now, r.cfg.Timeout), nil
-	})
-	select {
-	case res := <-ch:
-		return res.Val.(statusRead)
-	case <-ctx.Done():
-		return statusRead{begun: begun, err: errTimeout}
-	}
-}
-
-// read asks the store, and notes in the cache what it says.
-func (r *Responder) read(ctx context.Context, a *authority, key string, serial *big.Int, begun uint64, now time.Time, limit time.Duration) statusRead {
-	f, err := detach(ctx, &r.life, r.storing, limit, func(ctx context.Context) (found, error) {
-		f, err := r.find(ctx, a, serial)
-		r.storeHangs.Store(ctx.Err() != nil)
-		return f, err
-	})
-	read := statusRead{found: f, begun: begun, err: err}
-	switch {
-	case errors.Is(err, errTimeout):
-		r.storeHangs.Store(true)
-	case err != nil:
-	case f.status.issued && !r.cache.record(key, begun, f, now),
-		!f.status.issued && !r.cache.forget(key, begun):
-		read.err = errOvertaken
-	}
-	return read
-}
-
-// found is a certificate's status and the ID of the issuer under which the store has it.
-type found struct {
-	status   certStatus
-	issuerID string
-}
-
-// find asks the store for the certificate under each of the authority's IDs.
-func (r *Responder) find(ctx context.Context, a *authority, serial *big.Int) (found, error) {
-	for _, id := range a.ids {
-		record, err := r.cfg.Store.FindBySerial(ctx, id, serial)
-		if errors.Is(err, ErrNotFound) {
-			continue
-		}
-		if err != nil {
-			return found{}, fmt.Errorf("ocsp: store: %w", err)
-		}
-		status, err := record.certStatus()
-		if err == nil && r.cfg.Profile == ProfileCABF && status.reason == CertificateHold {
-			err = fmt.Errorf("%w: ProfileCABF forbids certificateHold (TLS BR 4.9.13)", errInvalidRecord)
-		}
-		if err != nil {
-			return found{}, fmt.Errorf("ocsp: store: issuer %q, serial %x: %w", id, serial, err)
-		}
-		return found{status, id}, nil
-	}
-	return found{unissued(r.cfg.Unissued), a.ids[0]}, nil
-}
-
-// fresh reports whether the reply's refresh point is at least a second away, so that it can be sent with a
-// max-age of one or more.
-func (p *reply) fresh(now time.Time) bool { return p.alive(now) && ceilSecond(now) < p.refreshAt }
-
-// alive reports whether the reply is valid: not past its end, nor, after the clock was set back, before its
-// beginning.
-func (p *reply) alive(now time.Time) bool {
-	return p.thisUpdate <= now.Unix() && now.Unix() < p.nextUpdate
-}
-
-func ceilSecond(t time.Time) int64 {
-	if t.Nanosecond() > 0 {
-		return t.Unix() + 1
-	}
-	return t.Unix()
-}
-
-// flightKey tells apart the signatures that answers can share.
-func (f *flight) flightKey() string {
-	b := append(make([]byte, 0, len(f.key)+64), f.key...)
-	b = binary.AppendUvarint(b, uint64(f.want.encoding))
-	b = binary.AppendUvarint(b, f.want.signer)
-	b = binary.AppendUvarint(b, uint64(f.want.algorithm))
-	s := f.job.parts[0].status
-	b = append(b, byte(s.status), byte(s.reason))
-	for _, t := range []int64{s.revokedAt, s.invalidityDate, s.notAfter} {
-		b = binary.AppendVarint(b, t)
-	}
-	if f.replaces != nil {
-		b = binary.AppendVarint(append(b, 'r'), f.replaces.thisUpdate)
-	}
-	return string(b)
 }

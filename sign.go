@@ -2,6 +2,7 @@ package ocsp
 
 import (
 	"context"
+	"encoding/binary"
 	"slices"
 	"time"
 
@@ -33,6 +34,23 @@ type flight struct {
 	want     replyID
 	begun    uint64 // the tick at which the read of the status began
 	replaces *reply // the reply it renews
+}
+
+// flightKey tells apart the signatures that answers can share.
+func (f *flight) flightKey() string {
+	b := append(make([]byte, 0, len(f.key)+64), f.key...)
+	b = binary.AppendUvarint(b, uint64(f.want.encoding))
+	b = binary.AppendUvarint(b, f.want.signer)
+	b = binary.AppendUvarint(b, uint64(f.want.algorithm))
+	s := f.job.parts[0].status
+	b = append(b, byte(s.status), byte(s.reason))
+	for _, t := range []int64{s.revokedAt, s.invalidityDate, s.notAfter} {
+		b = binary.AppendVarint(b, t)
+	}
+	if f.replaces != nil {
+		b = binary.AppendVarint(append(b, 'r'), f.replaces.thisUpdate)
+	}
+	return string(b)
 }
 
 // timedSign makes a reply for this exchange alone.

@@ -1,0 +1,231 @@
+package ocsp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/big"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/kmsocsp/ocsp/internal/codec"
+)
+
+// statusRead is what is known about a certificate, and since when.
+type statusRead struct {
+	found
+	begun uint64 // the tick at which the read began
+	err   error
+}
+
+// status returns what the store says about a certificate, or said less than StatusTTL ago. It sets x.now.
+func (r *Responder) status(ctx context.Context, a *authority, key string, serial []byte, x *exchange) statusRead {
+	begun := r.cache.begin()
+	x.now = r.now()
+	e := r.cache.entry(key)
+	if e != nil && r.cfg.Cache.StatusTTL > 0 {
+		if s := e.state.Load(); s.trusted(x.now, r.cfg.Cache.StatusTTL) {
+			return statusRead{found: s.found, begun: begun}
+		}
+	}
+	if x.observed {
+		defer func(start time.Time) { x.storeTime += time.Since(start) }(time.Now())
+	}
+	if e != nil && !r.cfg.Cache.FailClosed && r.storeHangs.Load() {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, hangPatience)
+		defer cancel()
+	}
+	if r.cfg.Cache.StatusTTL > 0 {
+		return r.shareRead(ctx, a, key, codec.SerialInt(serial), x)
+	}
+	return r.read(ctx, a, key, codec.SerialInt(serial), begun, x.now)
+}
+
+// remaining returns how much of Config.Timeout is left to this exchange.
+func (r *Responder) remaining(x *exchange) time.Duration {
+	return time.Until(x.start.Add(r.cfg.Timeout))
+}
+
+// shareRead joins the read of the certificate's status that is under way, or starts one. Only a StatusTTL
+// above zero allows it: what a joined read finds may be as old as the read.
+func (r *Responder) shareRead(ctx context.Context, a *authority, key string, serial *big.Int, x *exchange) statusRead {
+	ctx, cancel := context.WithTimeout(ctx, r.remaining(x))
+	defer cancel()
+	begun, now := r.cache.begin(), x.now
+	ch := r.reads.DoChan(key, func() (any, error) {
+		return r.read(context.WithoutCancel(ctx), a, key, serial, begun, now), nil
+	})
+	select {
+	case res := <-ch:
+		return res.Val.(statusRead)
+	case <-ctx.Done():
+		return statusRead{begun: begun, err: errTimeout}
+	}
+}
+
+// read asks the store, and notes in the cache what it says.
+func (r *Responder) read(ctx context.Context, a *authority, key string, serial *big.Int, begun uint64, now time.Time) statusRead {
+	read := statusRead{begun: begun}
+	read.found, read.err = r.call(ctx, a, serial)
+	switch f := read.found; {
+	case read.err != nil:
+	case f.status.issued && !r.cache.record(key, begun, f, now),
+		!f.status.issued && !r.cache.forget(key, begun):
+		read.err = errOvertaken
+	}
+	return read
+}
+
+// storeCall is a call of the store, in a goroutine of its own, so that a store that hangs holds up nobody for
+// longer than Config.Timeout. It does what detach does, and is written out because by default every answer
+// makes one: calls are used again, and share the contexts that end them.
+type storeCall struct {
+	r      *Responder
+	ctx    context.Context
+	a      *authority
+	serial *big.Int
+	found  found
+	err    error
+	done   chan struct{} // has room for the one signal
+}
+
+func (c *storeCall) run() {
+	defer func() {
+		if v := recover(); v != nil {
+			c.err = &panicError{v, debug.Stack()}
+		}
+		c.r.setStoreHangs(c.ctx.Err() != nil)
+		c.r.storing.release()
+		c.r.life.done()
+		c.done <- struct{}{}
+	}()
+	c.found, c.err = c.r.find(c.ctx, c.a, c.serial)
+}
+
+// call calls the store. It returns when the store does, when ctx ends, or after Config.Timeout.
+func (r *Responder) call(ctx context.Context, a *authority, serial *big.Int) (found, error) {
+	if err := r.storing.acquire(ctx, r.cfg.Timeout); err != nil {
+		return found{}, err
+	}
+	if !r.life.start() {
+		r.storing.release()
+		return found{}, errClosed
+	}
+	limit := r.deadlines.next()
+	c := r.storeCalls.Get().(*storeCall)
+	c.r, c.ctx, c.a, c.serial = r, callContext{limit, ctx}, a, serial
+	go c.run()
+	var err error
+	select {
+	case <-c.done:
+		return r.finished(c)
+	case <-ctx.Done():
+		err = ctx.Err()
+	case <-limit.Done():
+		err = errTimeout
+		r.setStoreHangs(true)
+	}
+	select { // a result that came at the same time is still a result
+	case <-c.done:
+		return r.finished(c)
+	default:
+		return found{}, err // the call is left to the goroutine that is still in it
+	}
+}
+
+// finished takes the result out of a call that may be used again.
+func (r *Responder) finished(c *storeCall) (found, error) {
+	f, err := c.found, c.err
+	*c = storeCall{done: c.done}
+	r.storeCalls.Put(c)
+	return f, err
+}
+
+// setStoreHangs notes how the last call of the store to end did so. Most set what is set already.
+func (r *Responder) setStoreHangs(hangs bool) {
+	if r.storeHangs.Load() != hangs {
+		r.storeHangs.Store(hangs)
+	}
+}
+
+// callContext ends with one context and has the values of another too.
+type callContext struct {
+	context.Context
+	values context.Context
+}
+
+// Value looks into the context that ends first, where package context finds what makes deriving from it cheap.
+func (c callContext) Value(key any) any {
+	if v := c.Context.Value(key); v != nil {
+		return v
+	}
+	return c.values.Value(key)
+}
+
+// deadlines hands out contexts that end after limit or up to an eighth of it earlier: all calls that begin
+// within an eighth share one, since a context with a timer of its own costs more than a cached answer does.
+type deadlines struct {
+	limit   time.Duration
+	current atomic.Pointer[deadline]
+	mu      sync.Mutex // held while current is replaced
+}
+
+type deadline struct {
+	context.Context
+	cancel context.CancelFunc
+	last   time.Time // until when it is handed out
+}
+
+func (d *deadlines) next() context.Context {
+	if now := d.current.Load(); now != nil && time.Now().Before(now.last) {
+		return now
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	begin := time.Now()
+	if now := d.current.Load(); now != nil && begin.Before(now.last) {
+		return now
+	}
+	ctx, cancel := context.WithDeadline(context.Background(), begin.Add(d.limit))
+	next := &deadline{ctx, cancel, begin.Add(d.limit / 8)}
+	d.current.Store(next)
+	return next
+}
+
+// stop releases the context in use, once no call needs it.
+func (d *deadlines) stop() {
+	if now := d.current.Load(); now != nil {
+		now.cancel()
+	}
+}
+
+// found is a certificate's status and the ID of the issuer under which the store has it.
+type found struct {
+	status   certStatus
+	issuerID string
+}
+
+// find asks the store for the certificate under each of the authority's IDs.
+func (r *Responder) find(ctx context.Context, a *authority, serial *big.Int) (found, error) {
+	for _, id := range a.ids {
+		record, err := r.cfg.Store.FindBySerial(ctx, id, serial)
+		if errors.Is(err, ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return found{}, fmt.Errorf("ocsp: store: %w", err)
+		}
+		status, err := record.certStatus()
+		if err == nil && r.cfg.Profile == ProfileCABF && status.reason == CertificateHold {
+			err = fmt.Errorf("%w: ProfileCABF forbids certificateHold (TLS BR 4.9.13)", errInvalidRecord)
+		}
+		if err != nil {
+			return found{}, fmt.Errorf("ocsp: store: issuer %q, serial %x: %w", id, serial, err)
+		}
+		return found{status, id}, nil
+	}
+	return found{unissued(r.cfg.Unissued), a.ids[0]}, nil
+}
