@@ -1,6 +1,7 @@
 package ocsp_test
 
 import (
+	"bytes"
 	"context"
 	"crypto"
 	"crypto/x509"
@@ -73,6 +74,10 @@ func TestNonceRequireGivesUpNoNonce(t *testing.T) {
 	r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Nonce = ocsp.NonceRequire })
 	client := r.client()
 	client.Nonce = []byte("nonce")
+	wrapped := client.Request(r.ca.Certificate, r.leaf)
+	bare := bytes.Replace(wrapped, append([]byte{4, 7, 4, 5}, client.Nonce...), append([]byte{4, 7, 0xff, 0xff}, client.Nonce...), 1)
+	require.NotEqual(t, wrapped, bare)
+	r.requireError(xocsp.Malformed, r.post(bare))
 	_, err := client.Query(context.Background(), r.ca.Certificate, r.leaf)
 	require.NoError(t, err)
 	r.signer.SetFault(ocsptest.Fail)

@@ -89,28 +89,32 @@ func (r *Responder) serveGet(w http.ResponseWriter, req *http.Request) {
 
 func (r *Responder) servePost(w http.ResponseWriter, req *http.Request) {
 	if code := r.checkPost(req); code != 0 {
-		if code == http.StatusRequestEntityTooLarge {
-			w.Header()["Connection"] = []string{"close"}
-		}
-		refuse(w, code)
+		refusePost(w, code)
 		return
 	}
 	x := r.acquire(req.Method)
 	defer r.release(x)
-	if err := r.readBody(w, req, x); err != nil {
-		w.Header()["Connection"] = []string{"close"}
-		switch {
-		case errors.Is(err, errTooLarge):
-			refuse(w, http.StatusRequestEntityTooLarge)
-		case errors.Is(err, os.ErrDeadlineExceeded):
-			refuse(w, http.StatusRequestTimeout)
-		default:
-			refuse(w, http.StatusBadRequest)
-		}
-		return
+	switch err := r.readBody(w, req, x); {
+	case err == nil:
+		r.write(w, req, r.respond(req.Context(), x.buf, x), x)
+	case errors.Is(err, errTooLarge):
+		refusePost(w, http.StatusRequestEntityTooLarge)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		refusePost(w, http.StatusRequestTimeout)
+	default:
+		refusePost(w, http.StatusBadRequest)
 	}
-	p := r.respond(req.Context(), x.buf, x)
-	r.write(w, req, p, x)
+}
+
+// bodyLinger is how long a client may go on sending a body that was refused. Closing at once would reset the
+// connection under a client that has not read the refusal.
+const bodyLinger = 500 * time.Millisecond
+
+// refusePost refuses a request whose body has not been read to its end, and so ends the connection.
+func refusePost(w http.ResponseWriter, code int) {
+	w.Header()["Connection"] = []string{"close"}
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyLinger)) // net/http reads what is left
+	refuse(w, code)
 }
 
 // checkPost returns the code to refuse a POST with before its body is read, 0 for none.

@@ -97,7 +97,8 @@ const (
 	NonceEcho NoncePolicy = iota
 	// NonceIgnore answers as if there were none, so that every answer can come from the cache.
 	NonceIgnore
-	// NonceRequire is NonceEcho, and refuses requests without a nonce as malformed.
+	// NonceRequire is NonceEcho, and refuses requests without a nonce that can be echoed as malformed. Under it
+	// no answer goes without its nonce, whatever becomes of the signer.
 	NonceRequire
 	// NonceEchoBare is NonceEcho, and also echoes, well wrapped, the unwrapped nonces of clients older than
 	// RFC 6960.

@@ -66,6 +66,9 @@ func (r *Responder) Respond(ctx context.Context, requestDER []byte) Answer {
 // of a configured issuer. The CertID is hashed with SHA-1, the only hash that every client matches. It fails
 // rather than return an answer that says unknown or nothing.
 func (r *Responder) Staple(ctx context.Context, leaf *x509.Certificate) ([]byte, error) {
+	if leaf == nil {
+		return nil, errors.New("ocsp: staple: the certificate is nil")
+	}
 	for _, a := range r.registry.Load().named(leaf.RawIssuer) {
 		if leaf.CheckSignatureFrom(a.certificate) != nil {
 			continue
@@ -131,7 +134,7 @@ func (r *Responder) contained(ctx context.Context, der []byte, x *exchange) (p *
 	if err := codec.ParseRequest(der, &x.req, r.limits); err != nil {
 		return x.refuse(OutcomeMalformed, err)
 	}
-	if r.cfg.Nonce == NonceRequire && x.req.NonceForm == codec.NonceAbsent {
+	if r.cfg.Nonce == NonceRequire && r.nonce(&x.req) == nil {
 		return x.refuse(OutcomeMalformed, errNoNonce)
 	}
 	if r.cfg.RequestSigners != nil {

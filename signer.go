@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"reflect"
 	"slices"
 	"time"
 
@@ -115,7 +116,7 @@ func signerOpts(alg x509.SignatureAlgorithm) crypto.SignerOpts {
 
 // newSigner checks the signing side of an issuer.
 func (r *Responder) newSigner(cfg *Issuer) (*signer, error) {
-	if cfg.Signer == nil {
+	if v := reflect.ValueOf(cfg.Signer); !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil() {
 		return nil, errors.New("the field Signer is nil: give the private key as a crypto.Signer")
 	}
 	now := r.now()

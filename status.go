@@ -75,7 +75,7 @@ func ParseState(name string) (State, error) {
 			return s, nil
 		}
 	}
-	return 0, fmt.Errorf("ocsp: %q is not a KMIP state", name)
+	return 0, fmt.Errorf("ocsp: %q is not a KMIP state: use PreActive, Active, Deactivated, Compromised, Destroyed or DestroyedCompromised", name)
 }
 
 // StateFromKMIP converts the enumeration of the KMIP State attribute: 1 Pre-Active, 2 Active, 3 Deactivated,
@@ -154,7 +154,7 @@ func ParseReason(name string) (Reason, error) {
 			return r, nil
 		}
 	}
-	return 0, fmt.Errorf("ocsp: %q is not a revocation reason", name)
+	return 0, fmt.Errorf("ocsp: %q is not a revocation reason: use a name of RFC 5280 section 5.3.1, such as keyCompromise", name)
 }
 
 // ReasonFromCRL converts a CRLReason code of RFC 5280 section 5.3.1.

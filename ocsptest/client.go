@@ -8,6 +8,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -24,7 +25,8 @@ import (
 )
 
 // Query asks a handler about one certificate and verifies the answer. An OCSP error is an
-// xocsp.ResponseError, which errors.As finds.
+// xocsp.ResponseError, which errors.As finds. Mind that the answer's Status and RevocationReason are the numbers
+// of x/crypto/ocsp (xocsp.Good is 0) and not package ocsp's.
 func Query(h http.Handler, issuer, cert *x509.Certificate) (*xocsp.Response, error) {
 	result, err := Client{Handler: h}.Query(context.Background(), issuer, cert)
 	if err != nil {
@@ -220,7 +222,7 @@ func Parse(der []byte, issuer *x509.Certificate) ([]*xocsp.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, known := xcryptoAlgorithms[basic.Algorithm.Algorithm.String()]; !known {
+	if !signatureAlgorithms[hex.EncodeToString(basic.Algorithm.FullBytes)].xcrypto {
 		basic.Certificates, issuer = nil, nil
 		if outer.Bytes.Response, err = asn1.Marshal(*basic); err != nil {
 			return nil, err

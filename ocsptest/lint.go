@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -26,7 +27,7 @@ type responseBytes struct {
 
 type basicResponse struct {
 	Data         responseData
-	Algorithm    pkix.AlgorithmIdentifier
+	Algorithm    asn1.RawValue
 	Signature    asn1.BitString
 	Certificates []asn1.RawValue `asn1:"explicit,tag:0,optional"`
 }
@@ -78,25 +79,37 @@ var (
 	oidArchiveCutoff = asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 48, 1, 6}
 	oidCRLReason     = asn1.ObjectIdentifier{2, 5, 29, 21}
 	oidInvalidity    = asn1.ObjectIdentifier{2, 5, 29, 24}
-	oidEd25519       = asn1.ObjectIdentifier{1, 3, 101, 112}
-	oidPSS           = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 10}
 )
 
-// xcryptoAlgorithms are the signature algorithms that x/crypto/ocsp reads.
-var xcryptoAlgorithms = map[string]x509.SignatureAlgorithm{
-	"1.2.840.113549.1.1.11": x509.SHA256WithRSA,
-	"1.2.840.113549.1.1.12": x509.SHA384WithRSA,
-	"1.2.840.113549.1.1.13": x509.SHA512WithRSA,
-	"1.2.840.10045.4.3.2":   x509.ECDSAWithSHA256,
-	"1.2.840.10045.4.3.3":   x509.ECDSAWithSHA384,
-	"1.2.840.10045.4.3.4":   x509.ECDSAWithSHA512,
+// signatureAlgorithms knows the one right encoding of each AlgorithmIdentifier (RFC 4055, RFC 5758, RFC 8410),
+// and whether x/crypto/ocsp reads it.
+var signatureAlgorithms = map[string]struct {
+	algorithm x509.SignatureAlgorithm
+	xcrypto   bool
+}{
+	"300d06092a864886f70d01010b0500": {x509.SHA256WithRSA, true},
+	"300d06092a864886f70d01010c0500": {x509.SHA384WithRSA, true},
+	"300d06092a864886f70d01010d0500": {x509.SHA512WithRSA, true},
+	"300a06082a8648ce3d040302":       {x509.ECDSAWithSHA256, true},
+	"300a06082a8648ce3d040303":       {x509.ECDSAWithSHA384, true},
+	"300a06082a8648ce3d040304":       {x509.ECDSAWithSHA512, true},
+	"300506032b6570":                 {x509.PureEd25519, false},
+	pss("01", "20"):                  {x509.SHA256WithRSAPSS, false},
+	pss("02", "30"):                  {x509.SHA384WithRSAPSS, false},
+	pss("03", "40"):                  {x509.SHA512WithRSAPSS, false},
+}
+
+// pss is RSASSA-PSS with a SHA-2 hash, given by the end of its OID, and a salt.
+func pss(hash, salt string) string {
+	sha2 := "300d06096086480165030402" + hash + "0500"
+	return "304106092a864886f70d01010a3034a00f" + sha2 + "a11c301a06092a864886f70d010108" + sha2 + "a2030201" + salt
 }
 
 func unmarshal(der []byte) (*response, *basicResponse, error) {
 	var outer response
 	var basic basicResponse
-	if rest, err := asn1.Unmarshal(der, &outer); err != nil || len(rest) > 0 || !outer.Bytes.Type.Equal(oidBasic) {
-		return nil, nil, fmt.Errorf("ocsptest: not a basic OCSPResponse (%v)", err)
+	if rest, err := asn1.Unmarshal(der, &outer); err != nil || len(rest) > 0 || outer.Status != 0 || !outer.Bytes.Type.Equal(oidBasic) {
+		return nil, nil, fmt.Errorf("ocsptest: not a successful basic OCSPResponse (%v)", err)
 	}
 	if rest, err := asn1.Unmarshal(outer.Bytes.Response, &basic); err != nil || len(rest) > 0 {
 		return nil, nil, fmt.Errorf("ocsptest: not a BasicOCSPResponse (%v)", err)
@@ -122,7 +135,7 @@ func Lint(requestDER, responseDER []byte, issuer *x509.Certificate, now time.Tim
 	if err := verify(basic, signer); err != nil {
 		wrong("T196: the signature does not verify: %v", err)
 	}
-	lintResponderID(wrong, basic.Data.ResponderID, signer)
+	lintResponderID(wrong, basic.Data, signer)
 	lintCertIDs(wrong, requestDER, basic.Data.Responses)
 	lintTimes(wrong, basic, signer, now)
 	lintExtensions(wrong, basic)
@@ -167,29 +180,19 @@ func lintCertificates(wrong report, basic *basicResponse, issuer *x509.Certifica
 }
 
 func verify(basic *basicResponse, signer *x509.Certificate) error {
-	alg, ok := xcryptoAlgorithms[basic.Algorithm.Algorithm.String()]
-	switch {
-	case ok:
-	case basic.Algorithm.Algorithm.Equal(oidEd25519):
-		alg = x509.PureEd25519
-	case basic.Algorithm.Algorithm.Equal(oidPSS):
-		var params struct {
-			Hash pkix.AlgorithmIdentifier `asn1:"explicit,tag:0"`
-			MGF  pkix.AlgorithmIdentifier `asn1:"explicit,tag:1"`
-			Salt int                      `asn1:"explicit,tag:2"`
-		}
-		if _, err := asn1.Unmarshal(basic.Algorithm.Parameters.FullBytes, &params); err != nil {
-			return err
-		}
-		alg = map[int]x509.SignatureAlgorithm{32: x509.SHA256WithRSAPSS, 48: x509.SHA384WithRSAPSS, 64: x509.SHA512WithRSAPSS}[params.Salt]
-	default:
-		return fmt.Errorf("unknown algorithm %v", basic.Algorithm.Algorithm)
+	known, ok := signatureAlgorithms[hex.EncodeToString(basic.Algorithm.FullBytes)]
+	if !ok {
+		return fmt.Errorf("%x is no AlgorithmIdentifier, or is not encoded as it must be", basic.Algorithm.FullBytes)
 	}
-	return signer.CheckSignature(alg, basic.Data.Raw, basic.Signature.RightAlign())
+	return signer.CheckSignature(known.algorithm, basic.Data.Raw, basic.Signature.RightAlign())
 }
 
-// lintResponderID: T191; that the version is absent is part of T190, since it is v1.
-func lintResponderID(wrong report, id asn1.RawValue, signer *x509.Certificate) {
+// lintResponderID: T191. That the version, v1, is not written out is part of T190.
+func lintResponderID(wrong report, data responseData, signer *x509.Certificate) {
+	if data.Version != 0 {
+		wrong("T191: the version is %d", data.Version)
+	}
+	id := data.ResponderID
 	var spki struct {
 		Algorithm asn1.RawValue
 		Key       asn1.BitString
@@ -206,7 +209,7 @@ func lintResponderID(wrong report, id asn1.RawValue, signer *x509.Certificate) {
 	case 2:
 		var hash []byte
 		sum := sha1.Sum(spki.Key.Bytes)
-		if _, err := asn1.Unmarshal(id.Bytes, &hash); err != nil || !bytes.Equal(hash, sum[:]) {
+		if rest, err := asn1.Unmarshal(id.Bytes, &hash); err != nil || len(rest) > 0 || !bytes.Equal(hash, sum[:]) {
 			wrong("T191: byKey is not the SHA-1 of the signer's key")
 		}
 	default:

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto"
 	"crypto/x509"
+	encodingasn1 "encoding/asn1"
 	"errors"
 	"fmt"
 
@@ -389,7 +390,8 @@ type Signature struct {
 func ParseSignature(der []byte) (Signature, error) {
 	var sig Signature
 	input := cryptobyte.String(der)
-	var body, algorithm, element, oid, bits, field, list, cert cryptobyte.String
+	var body, algorithm, element, oid, field, list, cert cryptobyte.String
+	var bits encodingasn1.BitString
 	var present bool
 	if !input.ReadASN1(&body, asn1.SEQUENCE) || !input.Empty() || !body.ReadASN1Element(&algorithm, asn1.SEQUENCE) {
 		return sig, malformed("bad optionalSignature")
@@ -399,10 +401,10 @@ func ParseSignature(der []byte) (Signature, error) {
 		return sig, malformed("bad signatureAlgorithm")
 	}
 	sig.Algorithm = signatureAlgorithmOf(algorithm)
-	if !body.ReadASN1(&bits, asn1.BIT_STRING) || len(bits) == 0 || bits[0] != 0 {
+	if !body.ReadASN1BitString(&bits) {
 		return sig, malformed("bad signature")
 	}
-	sig.Value = bits[1:]
+	sig.Value = bits.Bytes
 	if !body.ReadOptionalASN1(&field, &present, tagContext0) || !body.Empty() {
 		return sig, malformed("unexpected field in optionalSignature")
 	}

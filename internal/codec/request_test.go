@@ -128,7 +128,7 @@ func TestParseRequestRefuses(t *testing.T) {
 		"requestor is a ninth":   encode(func(req *codec.Request) { req.RequestorName = []byte{0x89, 0} }),
 		"signature is not one":   encode(func(req *codec.Request) { req.Signature = []byte{5, 0} }),
 		"signature has unused bits": encode(func(req *codec.Request) {
-			req.Signature = []byte{0x30, 11, 0x30, 5, 6, 3, 0x2b, 101, 112, 3, 2, 1, 0xfe}
+			req.Signature = []byte{0x30, 11, 0x30, 5, 6, 3, 0x2b, 101, 112, 3, 2, 1, 0xff}
 		}),
 		"signature with a tail": encode(func(req *codec.Request) {
 			req.Signature = []byte{0x30, 13, 0x30, 5, 6, 3, 0x2b, 101, 112, 3, 2, 0, 0xff, 5, 0}
