@@ -1,0 +1,198 @@
+// Package consumer tests what a user of the published module sees: a module outside this tree, without a
+// workspace, that contains nothing but the README's code.
+package consumer
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+const program = `package main
+
+import (
+	"context"
+	"crypto"
+	"crypto/x509"
+	"database/sql"
+	"errors"
+	"fmt"
+	"math/big"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"github.com/go-chi/chi/v5"
+	xocsp "golang.org/x/crypto/ocsp"
+
+	"github.com/kmsocsp/ocsp"
+	"github.com/kmsocsp/ocsp/ocsptest"
+)
+
+type DB struct{ rows map[string]Row }
+
+type Row struct {
+	State     ocsp.State
+	Reason    ocsp.Reason
+	RevokedAt time.Time
+}
+
+func (db *DB) lookup(_ context.Context, issuerID string, serial *big.Int) (Row, error) {
+	row, ok := db.rows[issuerID+serial.String()]
+	if !ok {
+		return row, sql.ErrNoRows
+	}
+	return row, nil
+}
+
+STORE
+
+func stdlib(handler http.Handler) http.Handler {
+	STDLIB
+	return root
+}
+
+func withChi(handler http.Handler) http.Handler {
+	CHI
+	return root
+}
+
+func withGin(handler http.Handler) http.Handler {
+	GIN
+	return root
+}
+
+// tester stands for a testing.T.
+type tester struct{}
+
+func (tester) Fatal(args ...any) { panic(fmt.Sprint(args...)) }
+
+func ownTest(t tester, yourCheck func(*xocsp.Response) error) {
+	TEST
+}
+
+func auth(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != "Bearer secret" {
+			http.Error(w, "unauthorized", http.StatusUnauthorized)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func run(caCert *x509.Certificate, caKey crypto.Signer, store *DB, use func(http.Handler) error) error {
+	EMBED
+	return use(handler)
+}
+
+func main() {
+	gin.SetMode(gin.ReleaseMode)
+	ca := ocsptest.NewCA(ocsptest.Options{})
+	db := &DB{rows: map[string]Row{}}
+	// Serials enough that the base64 of some request contains two slashes in a row.
+	var leaves []*x509.Certificate
+	for i := range 300 {
+		leaf := *ca.Certificate
+		leaf.SerialNumber = new(big.Int).Add(big.NewInt(0xfffff000), big.NewInt(int64(i)))
+		leaves = append(leaves, &leaf)
+		db.rows["ca-uid"+leaf.SerialNumber.String()] = Row{State: ocsp.Active}
+	}
+	err := run(ca.Certificate, ca.Key, db, func(handler http.Handler) error {
+		for name, root := range map[string]http.Handler{"stdlib": stdlib(handler), "chi": withChi(handler), "gin": withGin(handler)} {
+			server := httptest.NewServer(root)
+			defer server.Close()
+			for _, leaf := range leaves {
+				for _, client := range []ocsptest.Client{{Method: "GET"}, {}} {
+					client.URL = server.URL + "/ocsp"
+					client.Header = http.Header{"Authorization": {"Bearer secret"}}
+					result, err := client.Query(context.Background(), ca.Certificate, leaf)
+					if err != nil {
+						return fmt.Errorf("%s: %w", name, err)
+					}
+					if result.Responses[0].Status != xocsp.Good {
+						return errors.New(name + ": not good")
+					}
+				}
+			}
+			client := ocsptest.Client{URL: server.URL + "/ocsp"}
+			if result, err := client.Query(context.Background(), ca.Certificate, leaves[0]); err == nil || result.StatusCode != http.StatusUnauthorized {
+				return errors.New(name + ": the auth middleware was passed by")
+			}
+			fmt.Println(name, "good")
+		}
+		return nil
+	})
+	if err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+	ownTest(tester{}, func(r *xocsp.Response) error {
+		if r.Status != xocsp.Good {
+			return errors.New("revoked")
+		}
+		return nil
+	})
+	fmt.Println("own test good")
+}
+`
+
+func TestREADMEAsAConsumer(t *testing.T) {
+	root, err := filepath.Abs("../..")
+	check(t, err)
+	readme, err := os.ReadFile(filepath.Join(root, "README.md"))
+	check(t, err)
+	source := program
+	blocks := regexp.MustCompile("(?s)<!-- consumer: (\\w+) -->\n```go\n(.*?)```").FindAllStringSubmatch(string(readme), -1)
+	if len(blocks) != 6 {
+		t.Fatalf("the README has %d marked blocks of code, not 6", len(blocks))
+	}
+	for _, block := range blocks {
+		source = strings.Replace(source, strings.ToUpper(block[1])+"\n", block[2], 1)
+	}
+
+	dir := t.TempDir()
+	check(t, os.WriteFile(filepath.Join(dir, "main.go"), []byte(source), 0o600))
+	sums, err := os.ReadFile(filepath.Join(root, "examples", "go.sum"))
+	check(t, err)
+	check(t, os.WriteFile(filepath.Join(dir, "go.sum"), sums, 0o600))
+	run(t, dir, "mod", "init", "consumer.example/kms")
+	edit := []string{"mod", "edit", "-require=github.com/kmsocsp/ocsp@v0.0.0", "-replace=github.com/kmsocsp/ocsp=" + root}
+	for _, module := range []string{"github.com/go-chi/chi/v5", "github.com/gin-gonic/gin"} {
+		version := strings.TrimSpace(run(t, filepath.Join(root, "examples"), "list", "-m", "-f", "{{.Version}}", module))
+		edit = append(edit, "-require="+module+"@"+version)
+	}
+	run(t, dir, edit...)
+	run(t, dir, "mod", "tidy")
+	out := run(t, dir, "run", ".")
+	for _, want := range []string{"stdlib good", "chi good", "gin good", "own test good"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("no %q in:\n%s", want, out)
+		}
+	}
+}
+
+func check(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// run runs the go command in a folder, without the workspace.
+func run(t *testing.T, dir string, args ...string) string {
+	t.Helper()
+	cmd := exec.Command("go", args...)
+	cmd.Dir = dir
+	cmd.Env = append(cmd.Environ(), "GOWORK=off", "GOFLAGS=")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("go %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}

@@ -1,0 +1,156 @@
+package main
+
+import (
+	"bytes"
+	"crypto/rand"
+	_ "embed"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"text/template"
+
+	"github.com/pelletier/go-toml/v2"
+
+	"github.com/kmsocsp/ocsp"
+)
+
+// config is the file kms.toml.
+type config struct {
+	Server serverConfig `toml:"server"`
+	CA     caConfig     `toml:"ca"`
+	OCSP   ocspConfig   `toml:"ocsp"`
+}
+
+type serverConfig struct {
+	Listen string `toml:"listen"`
+	Token  string `toml:"token"`
+}
+
+type caConfig struct {
+	KeyType   string `toml:"key_type"`
+	Name      string `toml:"name"`
+	Delegated bool   `toml:"delegated"`
+}
+
+// ocspConfig is the library's block, with a key of the KMS's own beside it.
+type ocspConfig struct {
+	ocsp.Settings
+	RequireAuth bool `toml:"require_auth"`
+}
+
+const (
+	configFile = "kms.toml"
+	minToken   = 20
+)
+
+//go:embed kms.toml.tmpl
+var configText string
+
+var configTemplate = template.Must(template.New(configFile).Parse(configText))
+
+// defaultConfig returns what the first start writes, with a new token.
+func defaultConfig() config {
+	return config{
+		Server: serverConfig{Listen: "127.0.0.1:8080", Token: rand.Text()},
+		CA:     caConfig{KeyType: "ecdsa-p256", Name: "Example KMS CA"},
+		OCSP:   ocspConfig{Settings: ocsp.Settings{Enabled: true, CAUID: "ca", CacheTTLSecs: 86400, Nonce: "echo", Unissued: "unknown"}},
+	}
+}
+
+// write puts the configuration, with comments, into the data directory.
+func (c config) write(dir string) error {
+	var text bytes.Buffer
+	if err := configTemplate.Execute(&text, c); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, configFile), text.Bytes(), 0o600)
+}
+
+// loadConfig reads the configuration. Its error is os.ErrNotExist if there is none yet.
+func loadConfig(dir string) (config, error) {
+	path := filepath.Join(dir, configFile)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return config{}, err
+	}
+	// What the file leaves out keeps its default, except for the token and the OCSP block.
+	cfg := defaultConfig()
+	cfg.Server.Token, cfg.OCSP = "", ocspConfig{}
+	decoder := toml.NewDecoder(bytes.NewReader(text)).DisallowUnknownFields()
+	if err := decoder.Decode(&cfg); err != nil {
+		return config{}, fmt.Errorf("%s: %w", path, explainTOML(err))
+	}
+	if cfg.CA.Delegated && cfg.OCSP.ResponderUID == "" {
+		cfg.OCSP.ResponderUID = cfg.OCSP.CAUID + "-responder"
+	}
+	if err := cfg.validate(); err != nil {
+		return config{}, fmt.Errorf("%s:\n%w", path, err)
+	}
+	return cfg, nil
+}
+
+// explainTOML names the lines and keys of a decoding error.
+func explainTOML(err error) error {
+	var unknown *toml.StrictMissingError
+	if errors.As(err, &unknown) {
+		var errs []error
+		for _, e := range unknown.Errors {
+			line, _ := e.Position()
+			errs = append(errs, fmt.Errorf("line %d: there is no key %s: remove it, or correct its spelling", line, strings.Join(e.Key(), ".")))
+		}
+		return errors.Join(errs...)
+	}
+	var wrong *toml.DecodeError
+	if errors.As(err, &wrong) {
+		line, _ := wrong.Position()
+		return fmt.Errorf("line %d: %w", line, err)
+	}
+	return err
+}
+
+// validate names each bad value.
+func (c config) validate() error {
+	var bad []error
+	refuse := func(section, key, value, cure string) {
+		bad = append(bad, fmt.Errorf("[%s] %s = %q: %s", section, key, value, cure))
+	}
+	if _, port, err := net.SplitHostPort(c.Server.Listen); err != nil || !isPort(port) {
+		refuse("server", "listen", c.Server.Listen, `use an address and a port from 1 to 65535, such as "127.0.0.1:8080"`)
+	}
+	if len(c.Server.Token) < minToken {
+		// The value stays out of the error: it is a secret, if a poor one.
+		bad = append(bad, fmt.Errorf("[server] token has %d characters: use %d or more", len(c.Server.Token), minToken))
+	}
+	if !slices.Contains(keyTypes(), c.CA.KeyType) {
+		refuse("ca", "key_type", c.CA.KeyType, `use "`+strings.Join(keyTypes(), `", "`)+`"`)
+	}
+	if c.CA.Name == "" {
+		refuse("ca", "name", c.CA.Name, "give the CA's common name")
+	}
+	if c.OCSP.CAUID == "" && !c.OCSP.Enabled {
+		refuse("ocsp", "ca_uid", c.OCSP.CAUID, "give the CA's uid; the first start makes the CA under it")
+	}
+	if c.OCSP.ResponderUID != "" && c.OCSP.ResponderUID == c.OCSP.CAUID {
+		refuse("ocsp", "responder_uid", c.OCSP.ResponderUID, "give the delegated responder a uid of its own, or leave it out")
+	}
+	return errors.Join(append(bad, c.OCSP.Validate())...)
+}
+
+func isPort(s string) bool {
+	n, err := strconv.ParseUint(s, 10, 16)
+	return err == nil && n > 0
+}
+
+// url returns the server's URL as a client on this machine reaches it.
+func (c config) url() string {
+	host, port, _ := net.SplitHostPort(c.Server.Listen) // validated
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return "http://" + net.JoinHostPort(host, port)
+}

@@ -1,0 +1,111 @@
+package main
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+func TestConfigRoundTrip(t *testing.T) {
+	dir, want := t.TempDir(), defaultConfig()
+	if err := want.write(dir); err != nil {
+		t.Fatal(err)
+	}
+	got, err := loadConfig(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("read %+v, want %+v", got, want)
+	}
+	if other := defaultConfig(); other.Server.Token == want.Server.Token {
+		t.Error("two configurations have the same token")
+	}
+	if _, err := loadConfig(t.TempDir()); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("no file: %v, want fs.ErrNotExist", err)
+	}
+}
+
+func TestConfigErrors(t *testing.T) {
+	for _, test := range []struct{ name, old, new, want string }{
+		{"unknown key", `nonce =`, `nonces =`, "line 31: there is no key ocsp.nonces"},
+		{"unknown block", `[ca]`, `[cert]`, "there is no key cert"},
+		{"not TOML", `[ca]`, `[ca`, "line 11"},
+		{"wrong type", `enabled = true`, `enabled = "yes"`, "line 22"},
+		{"listen without port", `"127.0.0.1:8080"`, `"127.0.0.1"`, `[server] listen = "127.0.0.1"`},
+		{"listen on a random port", `"127.0.0.1:8080"`, `"127.0.0.1:0"`, `[server] listen = "127.0.0.1:0"`},
+		{"short token", `token = "`, "token = \"secret\" # ", "[server] token has 6 characters: use 20 or more"},
+		{"no token", `token = "`, `# token = "`, "[server] token has 0 characters"},
+		{"key type", `"ecdsa-p256"`, `"dsa"`, `[ca] key_type = "dsa": use "ecdsa-p256", `},
+		{"name", `"Example KMS CA"`, `""`, `[ca] name = ""`},
+		{"no uid", `ca_uid = "ca"`, ``, "ca_uid"},
+		{"validity", `= 86400`, `= 1`, "cache_ttl_secs = 1"},
+		{"nonce", `"echo"`, `"loud"`, `nonce = "loud"`},
+		{"responder", `ca_uid = "ca"`, "ca_uid = \"ca\"\nresponder_uid = \"ca\"", "responder_uid"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			dir := t.TempDir()
+			if err := defaultConfig().write(dir); err != nil {
+				t.Fatal(err)
+			}
+			path := filepath.Join(dir, configFile)
+			text, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			// Comments name values too, so the last occurrence is the one to change.
+			before, after, found := cutLast(string(text), test.old)
+			if !found {
+				t.Fatalf("the configuration lacks %s", test.old)
+			}
+			if err := os.WriteFile(path, []byte(before+test.new+after), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			_, err = loadConfig(dir)
+			if err == nil || !strings.Contains(err.Error(), test.want) || !strings.Contains(err.Error(), path) {
+				t.Errorf("error %v, want the path and %q", err, test.want)
+			}
+			if err != nil && strings.Contains(err.Error(), `"secret"`) {
+				t.Errorf("the error tells the token: %v", err)
+			}
+		})
+	}
+}
+
+func cutLast(s, sep string) (before, after string, found bool) {
+	i := strings.LastIndex(s, sep)
+	if i < 0 {
+		return s, "", false
+	}
+	return s[:i], s[i+len(sep):], true
+}
+
+func TestConfigNamesEveryBadValue(t *testing.T) {
+	cfg := defaultConfig()
+	cfg.Server.Listen, cfg.CA.KeyType, cfg.OCSP.Unissued = "nowhere", "dsa", "maybe"
+	err := cfg.validate()
+	for _, want := range []string{"listen", "key_type", "unissued"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error %v does not name %s", err, want)
+		}
+	}
+}
+
+func TestConfigURL(t *testing.T) {
+	for listen, want := range map[string]string{
+		"127.0.0.1:8080":   "http://127.0.0.1:8080",
+		":8080":            "http://127.0.0.1:8080",
+		"0.0.0.0:80":       "http://127.0.0.1:80",
+		"[::]:80":          "http://127.0.0.1:80",
+		"[::1]:80":         "http://[::1]:80",
+		"kms.example:8080": "http://kms.example:8080",
+	} {
+		if got := (config{Server: serverConfig{Listen: listen}}).url(); got != want {
+			t.Errorf("listen %s: %s, want %s", listen, got, want)
+		}
+	}
+}

@@ -1,0 +1,297 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"math/big"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	xocsp "golang.org/x/crypto/ocsp"
+
+	"github.com/kmsocsp/ocsp"
+	"github.com/kmsocsp/ocsp/ocsptest"
+)
+
+// TestRestart: a second start finds what the first one left, and makes nothing anew.
+func TestRestart(t *testing.T) {
+	for _, delegated := range []bool{false, true} {
+		cfg := defaultConfig()
+		cfg.CA.Delegated = delegated
+		dir := t.TempDir()
+		before, err := startIn(t.Context(), dir, cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		revoked, _, err := before.certify(t.Context(), "web", ocsp.Active)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if revoked, err = before.revoke(t.Context(), revoked.uid, "superseded", time.Time{}); err != nil {
+			t.Fatal(err)
+		}
+		if err := before.close(); err != nil {
+			t.Fatal(err)
+		}
+		after, err := openKMS(t.Context(), dir, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := after.issueFirst(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if !after.ca.cert.Equal(before.ca.cert) {
+			t.Error("the CA is another one")
+		}
+		if got := ocspStatus(t, after, revoked.uid); got != "revoked" {
+			t.Errorf("OCSP says %s, want revoked", got)
+		}
+		list, err := after.store.list(t.Context(), kindCertificate)
+		if err != nil || len(list) != 2 || ocspStatus(t, after, list[0].uid) != "good" {
+			t.Errorf("certificates %v, error %v; want the first one, good, and the revoked one", list, err)
+		}
+		if err := after.close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestDelegate(t *testing.T) {
+	k := newKMS(t, func(cfg *config) { cfg.CA.Delegated = true })
+	cert, err := k.Certificate(t.Context(), first(t, k).uid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := ocsptest.Query(k.handler(), k.ca.cert, cert)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if response.Certificate == nil || response.Certificate.Equal(k.ca.cert) {
+		t.Error("the answer is not the delegate's")
+	}
+}
+
+func TestFileModes(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	cfg := defaultConfig()
+	cfg.CA.Delegated = true
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	k, err := startIn(t.Context(), dir, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = k.close() }()
+	var files []string
+	err = filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := entry.Info()
+		if err != nil {
+			return err
+		}
+		if info.Mode().Perm()&0o077 != 0 {
+			t.Errorf("%s has mode %v", path, info.Mode())
+		}
+		files = append(files, entry.Name())
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{configFile, databaseFile, databaseFile + "-wal", caFile, "ca.key", "responder.key", "example.key"} {
+		if !strings.Contains(strings.Join(files, " "), want) {
+			t.Errorf("there is no %s among %v", want, files)
+		}
+	}
+}
+
+// TestFirstStart: an empty place is enough, and the directory made there is its owner's alone.
+func TestFirstStart(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "new", "data")
+	k, err := openKMS(t.Context(), dir, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = k.close() }()
+	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("mode %v, error %v", info.Mode(), err)
+	}
+	if err := k.issueFirst(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var hints bytes.Buffer
+	if err := k.printHints(t.Context(), &hints); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"openssl ocsp -issuer " + dir, "-url http://127.0.0.1:8080/ocsp/", first(t, k).uid} {
+		if !strings.Contains(hints.String(), want) {
+			t.Errorf("the hints lack %q:\n%s", want, &hints)
+		}
+	}
+	if strings.Contains(hints.String(), k.cfg.Server.Token) {
+		t.Error("the hints tell the token")
+	}
+}
+
+func TestMistypedCAUID(t *testing.T) {
+	k := newKMS(t, nil)
+	cfg := k.cfg
+	cfg.OCSP.CAUID = "ac"
+	if err := cfg.write(k.dir); err != nil {
+		t.Fatal(err)
+	}
+	if other, err := openKMS(t.Context(), k.dir, slog.New(slog.DiscardHandler)); err == nil {
+		t.Error("a KMS without its CA started")
+		_ = other.close()
+	} else if !strings.Contains(err.Error(), `ca_uid = "ac"`) {
+		t.Errorf("the error %v does not name the uid", err)
+	}
+}
+
+// TestLostKey: a lost key is an error, and not replaced by another one that fits no certificate.
+func TestLostKey(t *testing.T) {
+	k := newKMS(t, nil)
+	if err := os.Remove(keyFile(k.dir, kindCA)); err != nil {
+		t.Fatal(err)
+	}
+	if other, err := openKMS(t.Context(), k.dir, slog.New(slog.DiscardHandler)); err == nil {
+		t.Error("a KMS without its CA's key started")
+		_ = other.close()
+	} else if !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "ca.key") {
+		t.Errorf("error %v, want one that names the missing file", err)
+	}
+}
+
+// TestSecondHandle: what is written through another handle of the database shows in the very next answer,
+// although a good one is cached.
+func TestSecondHandle(t *testing.T) {
+	k := newKMS(t, nil)
+	uid := first(t, k).uid
+	other, err := openStore(t.Context(), k.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = other.close() }()
+	for range 2 {
+		if got := ocspStatus(t, k, uid); got != "good" {
+			t.Fatalf("OCSP says %s, want good", got)
+		}
+	}
+	c, err := revocation("superseded", time.Time{}, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := other.apply(t.Context(), uid, c); err != nil {
+		t.Fatal(err)
+	}
+	if got := ocspStatus(t, k, uid); got != "revoked" {
+		t.Errorf("OCSP says %s, want revoked", got)
+	}
+}
+
+// TestRace: whoever else changes the certificate at the same time, its compromise is not lost.
+func TestRace(t *testing.T) {
+	k := newKMS(t, nil)
+	other, err := openStore(t.Context(), k.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = other.close() }()
+	for range 20 {
+		o, _, err := k.certify(t.Context(), "web", ocsp.PreActive)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			if _, err := k.revoke(t.Context(), o.uid, "keyCompromise", time.Time{}); err != nil {
+				t.Error(err)
+			}
+		})
+		for _, a := range []action{activate, revoke, destroy} {
+			wg.Go(func() {
+				if _, err := other.apply(t.Context(), o.uid, change{action: a}); err != nil && !errors.Is(err, errConflict) {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		got, err := k.store.get(t.Context(), o.uid)
+		if err != nil || got.state != ocsp.Compromised && got.state != ocsp.DestroyedCompromised {
+			t.Errorf("state %v, error %v", got.state, err)
+		}
+	}
+}
+
+// TestForeignSerials: serial numbers that this CA cannot have issued are unknown, even where their octets are
+// those of one that it has.
+func TestForeignSerials(t *testing.T) {
+	k := newKMS(t, nil)
+	serial := first(t, k).serial
+	for _, other := range []*big.Int{new(big.Int).Neg(serial), new(big.Int), new(big.Int).Add(serial, big.NewInt(1))} {
+		if _, err := k.FindBySerial(t.Context(), k.ca.uid, other); !errors.Is(err, ocsp.ErrNotFound) {
+			t.Errorf("serial %v: %v, want ErrNotFound", other, err)
+		}
+	}
+	if _, err := k.FindBySerial(t.Context(), "other", serial); !errors.Is(err, ocsp.ErrNotFound) {
+		t.Errorf("another issuer: %v, want ErrNotFound", err)
+	}
+}
+
+func TestRequireAuth(t *testing.T) {
+	k := newKMS(t, func(cfg *config) { cfg.OCSP.RequireAuth = true })
+	cert, err := k.Certificate(t.Context(), first(t, k).uid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, method := range []string{"GET", "POST"} {
+		client := ocsptest.Client{Handler: k.handler(), Method: method}
+		result, err := client.Send(t.Context(), client.Request(k.ca.cert, cert))
+		if err != nil || result.StatusCode != http.StatusUnauthorized {
+			t.Errorf("%s without the token: %v, error %v; want 401", method, result.StatusCode, err)
+		}
+		client.Header = http.Header{"Authorization": {"Bearer " + k.cfg.Server.Token}}
+		result, err = client.Query(t.Context(), k.ca.cert, cert)
+		if err != nil || result.Responses[0].Status != xocsp.Good {
+			t.Errorf("%s with the token: error %v; want good", method, err)
+		}
+	}
+}
+
+func TestDisabled(t *testing.T) {
+	for _, requireAuth := range []bool{false, true} {
+		k := newKMS(t, func(cfg *config) { cfg.OCSP.Enabled, cfg.OCSP.RequireAuth = false, requireAuth })
+		c := newServer(t, k)
+		c.token = ""
+		for _, method := range []string{"GET", "HEAD", "POST", "OPTIONS", "PUT"} {
+			for _, path := range []string{"/ocsp", "/ocsp/", "/ocsp/MEowSDBGMEQwQg=="} {
+				if code, _ := send(t, c, method, path, ""); code != http.StatusNotFound {
+					t.Errorf("%s %s: %d, want 404", method, path, code)
+				}
+			}
+		}
+		if _, err := k.revoke(t.Context(), first(t, k).uid, "", time.Time{}); err != nil {
+			t.Errorf("the KMS does not work without OCSP: %v", err)
+		}
+	}
+}
+
+// TestKeyTypes: the other key types sign too.
+func TestKeyTypes(t *testing.T) {
+	for _, keyType := range []string{"ecdsa-p384", "rsa-2048"} {
+		k := newKMS(t, func(cfg *config) { cfg.CA.KeyType = keyType })
+		if got := ocspStatus(t, k, first(t, k).uid); got != "good" {
+			t.Errorf("%s: OCSP says %s, want good", keyType, got)
+		}
+	}
+}
