@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"math/big"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -116,6 +117,11 @@ type replyID struct {
 	encoding  int    // which way the request encodes the CertID, see authority
 	signer    uint64 // signer.seq
 	algorithm int    // index into signer.algorithms
+}
+
+// good reports whether the reply says good of everything it is about.
+func (p *reply) good() bool {
+	return !slices.ContainsFunc(p.entries, func(e Entry) bool { return e.Status != Good })
 }
 
 func httpTime(unix int64) []string {

@@ -54,6 +54,9 @@ func Mount(prefix string, h, next http.Handler) http.Handler {
 }
 
 func (r *Responder) serveHTTP(w http.ResponseWriter, req *http.Request) {
+	if req.Method != http.MethodPost && req.ContentLength != 0 {
+		endConnection(w)
+	}
 	switch req.Method {
 	case http.MethodGet, http.MethodHead:
 		r.serveGet(w, req)
@@ -82,7 +85,7 @@ func (r *Responder) serveGet(w http.ResponseWriter, req *http.Request) {
 	x := r.acquire(req.Method)
 	defer r.release(x)
 	// A path without a request leaves nothing, which is malformed.
-	x.buf, _ = getRequest(req.URL.Path, x.buf, r.acceptRepair)
+	x.buf, x.repaired = getRequest(req.URL.Path, x.buf, r.acceptRepair)
 	p := r.respond(req.Context(), x.buf, x)
 	r.write(w, req, p, x)
 }
@@ -110,10 +113,15 @@ func (r *Responder) servePost(w http.ResponseWriter, req *http.Request) {
 // connection under a client that has not read the refusal.
 const bodyLinger = 500 * time.Millisecond
 
-// refusePost refuses a request whose body has not been read to its end, and so ends the connection.
-func refusePost(w http.ResponseWriter, code int) {
+// endConnection is for requests whose body is not read to its end. net/http reads what is left, and would wait
+// for it as long as the client pleases.
+func endConnection(w http.ResponseWriter) {
 	w.Header()["Connection"] = []string{"close"}
-	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyLinger)) // net/http reads what is left
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyLinger)) // as good as it gets elsewhere
+}
+
+func refusePost(w http.ResponseWriter, code int) {
+	endConnection(w)
 	refuse(w, code)
 }
 
@@ -194,11 +202,12 @@ func (r *Responder) write(w http.ResponseWriter, req *http.Request, p *reply, x 
 	h["Cache-Control"] = p.cacheControl(r.maxAge(p, x.now))
 	h["Etag"] = p.etag
 	h["Expires"] = p.expires
-	h["Last-Modified"] = p.lastModified
-	if conditional := conditions(req); conditional != nil {
-		http.ServeContent(w, conditional, "", time.Unix(p.thisUpdate, 0), bytes.NewReader(p.der))
+	if notModified(req, p) {
+		delete(h, "Content-Type")
+		w.WriteHeader(http.StatusNotModified)
 		return
 	}
+	h["Last-Modified"] = p.lastModified
 	h["Content-Length"] = p.contentLength
 	sendBody(w, req, p)
 }
@@ -210,26 +219,39 @@ func sendBody(w http.ResponseWriter, req *http.Request, p *reply) {
 	}
 }
 
-// conditions returns a request with nothing but req's conditions on a cached answer, for http.ServeContent;
-// nil if there are none. Conditions are for GET and HEAD only (RFC 9110 section 13.1), and a range of an answer
-// is no use to anyone.
-func conditions(req *http.Request) *http.Request {
-	if req.Method == http.MethodPost {
-		return nil
-	}
+// notModified evaluates If-None-Match and If-Modified-Since, which are for GET and HEAD only (RFC 9110 section 13.1).
+//
+// Two answers signed within one second have the same Last-Modified. So a date is no reason to let a client
+// keep its answer unless the present one is good: no revocation must hide behind a 304.
+func notModified(req *http.Request, p *reply) bool {
 	match, since := req.Header["If-None-Match"], req.Header["If-Modified-Since"]
-	if match == nil && since == nil {
-		return nil
+	if match == nil && since == nil || req.Method == http.MethodPost {
+		return false
 	}
-	header := http.Header{}
-	if match != nil {
-		header["If-None-Match"] = []string{strings.Join(match, ", ")}
+	conditions := http.Header{}
+	switch {
+	case match != nil:
+		conditions["If-None-Match"] = []string{strings.Join(match, ", ")}
+	case p.good():
+		conditions["If-Modified-Since"] = since
+	default:
+		return false
 	}
-	if since != nil {
-		header["If-Modified-Since"] = since
-	}
-	return &http.Request{Method: req.Method, Header: header}
+	// net/http knows lists, weak tags and the forms of dates.
+	probe := &probe{http.Header{"Etag": p.etag, "Content-Type": responseType}, 0}
+	http.ServeContent(probe, &http.Request{Method: http.MethodHead, Header: conditions}, "", time.Unix(p.thisUpdate, 0), bytes.NewReader(nil))
+	return probe.code == http.StatusNotModified
 }
+
+// probe is an http.ResponseWriter that only notes the status.
+type probe struct {
+	header http.Header
+	code   int
+}
+
+func (p *probe) Header() http.Header         { return p.header }
+func (p *probe) WriteHeader(code int)        { p.code = code }
+func (p *probe) Write(b []byte) (int, error) { return len(b), nil }
 
 // cacheControl returns the Cache-Control header for a max-age, made once in each second.
 func (p *reply) cacheControl(maxAge int64) []string {

@@ -25,8 +25,11 @@ const (
 // slashes behind the request do no harm.
 //
 // A router that cleans paths makes one slash of several, which base64 may contain, and may drop one at the end.
-// They are put back if exactly one way to do so gives a request that accept takes.
-func getRequest(path string, buf []byte, accept func(der []byte) bool) ([]byte, bool) {
+// They are put back if exactly one way to do so gives a request that accept takes; repaired tells that, and
+// that the request may still be another one, cut short on its way.
+//
+// Without a request in the path there is nothing in what it returns.
+func getRequest(path string, buf []byte, accept func(der []byte) bool) (der []byte, repaired bool) {
 	var short string // the first part that would be a request if it had a few more slashes
 	missing, decodings, padded := 0, 0, false
 	for start := 0; start < len(path) && decodings < maxDecodings; start++ {
@@ -43,16 +46,16 @@ func getRequest(path string, buf []byte, accept func(der []byte) bool) ([]byte, 
 		case need <= len(letters):
 			decodings++
 			if der, ok := decodeLetters(buf, part, need); ok {
-				return der, true
+				return der, false
 			}
 		case short == "" && need-len(letters) <= maxRepairSlashes && need <= maxRepairLetters:
 			short, missing, padded = letters, need-len(letters), len(letters) < len(part)
 		}
 	}
 	if short == "" {
-		return buf, false
+		return buf[:0], false
 	}
-	return repairSlashes(buf, short, missing, !padded, accept)
+	return repairSlashes(buf[:0], short, missing, !padded, accept)
 }
 
 // lettersNeeded returns how many base64 letters the DER element takes that s begins with.
@@ -165,7 +168,7 @@ func repairSlashes(buf []byte, s string, missing int, atEnd bool, accept func(de
 	if count != 1 {
 		return buf, false
 	}
-	return append(buf[:0], found...), true
+	return append(buf, found...), true
 }
 
 // repairs returns in how many ways slashes can be put behind n runs.

@@ -28,6 +28,7 @@ var (
 	errDisabled  = errors.New("ocsp: the responder is disabled")
 	errNoIssuer  = errors.New("ocsp: no configured issuer has these hashes")
 	errUnissued  = errors.New("ocsp: the issuer never issued this serial")
+	errRepaired  = errors.New("ocsp: the path lost slashes or more, and what could be made of it names no certificate")
 	errRetired   = errors.New("ocsp: the certificate expired longer ago than Config.Retention")
 	errOvertaken = errors.New("ocsp: the certificate's status keeps changing")
 	errUnsigned  = errors.New("ocsp: the request is not signed")
@@ -43,6 +44,7 @@ type exchange struct {
 	buf []byte // the request's DER
 
 	method   string
+	repaired bool      // slashes were put back into the request
 	observed bool      // timings are wanted
 	now      time.Time // by the responder's clock: the present of this answer
 	outcome  Outcome
@@ -210,6 +212,9 @@ func (r *Responder) respondOne(ctx context.Context, match certIDMatch, id *codec
 			}
 			return x.fail(read.err)
 		}
+		if !read.status.issued && x.repaired {
+			return x.refuse(OutcomeMalformed, errRepaired)
+		}
 		if !read.status.issued && r.cfg.Unissued == UnissuedUnauthorized {
 			return x.refuse(OutcomeUnauthorized, errUnissued)
 		}
@@ -360,6 +365,8 @@ func (r *Responder) tryMany(ctx context.Context, signing *authority, matches []c
 				return nil, errOvertaken
 			case read.err != nil:
 				return x.fail(read.err), nil
+			case !read.status.issued && x.repaired:
+				return x.refuse(OutcomeMalformed, errRepaired), nil
 			case !read.status.issued && r.cfg.Unissued == UnissuedUnauthorized:
 				return x.refuse(OutcomeUnauthorized, errUnissued), nil
 			case r.retired(read.status, x.now):
