@@ -270,9 +270,6 @@ func (c *replyCache) remove(key string, e *cacheEntry) {
 	c.free = append(c.free, e.slot)
 }
 
-// len returns the number of cached certificates.
-func (c *replyCache) len() int { return c.items.ItemCount() }
-
 // trusted returns the status if it was read less than ttl ago.
 func (s *entryState) trusted(now time.Time, ttl time.Duration) bool {
 	age := now.Sub(s.checked)
