@@ -4,7 +4,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 for package in $(go list ./...); do
 	for target in $(go test -list '^Fuzz' "$package" | grep '^Fuzz' || true); do
-		echo "fuzz $package $target for ${FUZZTIME:-5s}"
-		go test -run '^$' -fuzz "^$target\$" -fuzztime "${FUZZTIME:-5s}" "$package"
+		printf '%s for %s: ' "$target" "${FUZZTIME:-5s}"
+		out=$(go test -run '^$' -fuzz "^$target\$" -fuzztime "${FUZZTIME:-5s}" "$package" 2>&1) || { echo "$out"; exit 1; }
+		echo "$out" | grep execs | tail -1 | sed 's/^fuzz: //'
 	done
 done
