@@ -108,8 +108,8 @@ type reply struct {
 
 	refreshing atomic.Bool // somebody is making the reply that follows this one
 
-	etag, expires, lastModified, contentLength []string // header values
-	control                                    atomic.Pointer[cacheControl]
+	headers
+	control atomic.Pointer[cacheControl]
 }
 
 // replyID tells apart the signed replies for one certificate.
@@ -124,17 +124,24 @@ func (p *reply) good() bool {
 	return !slices.ContainsFunc(p.entries, func(e Entry) bool { return e.Status != Good })
 }
 
-func httpTime(unix int64) []string {
-	return []string{time.Unix(unix, 0).UTC().Format(http.TimeFormat)}
+// headers are the values of a reply's HTTP headers, as http.Header wants them. All but contentLength are for
+// cacheable replies.
+type headers struct {
+	etag, expires, lastModified, contentLength [1]string
 }
 
-func (p *reply) setHeaders() {
-	sum := sha256.Sum256(p.der)
-	p.etag = []string{`"` + hex.EncodeToString(sum[:]) + `"`}
-	p.expires = httpTime(p.nextUpdate)
-	p.lastModified = httpTime(p.thisUpdate)
-	p.contentLength = []string{strconv.Itoa(len(p.der))}
+func newHeaders(p *reply) headers {
+	h := headers{contentLength: [1]string{strconv.Itoa(len(p.der))}}
+	if p.cacheable {
+		sum := sha256.Sum256(p.der)
+		h.etag[0] = `"` + hex.EncodeToString(sum[:]) + `"`
+		h.expires[0] = httpTime(p.nextUpdate)
+		h.lastModified[0] = httpTime(p.thisUpdate)
+	}
+	return h
 }
+
+func httpTime(unix int64) string { return time.Unix(unix, 0).UTC().Format(http.TimeFormat) }
 
 // answer is the reply as a caller of Respond sees it.
 func (p *reply) answer(outcome Outcome, err error) Answer {
@@ -157,7 +164,9 @@ var errorReplies = func() (list [len(outcomes)]*reply) {
 		OutcomeUnauthorized:  codec.Unauthorized,
 	} {
 		der := codec.ErrorResponse(status)
-		list[outcome] = &reply{der: der, outcome: outcome, contentLength: []string{strconv.Itoa(len(der))}}
+		p := &reply{der: der, outcome: outcome}
+		p.headers = newHeaders(p)
+		list[outcome] = p
 	}
 	return list
 }()

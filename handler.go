@@ -195,20 +195,20 @@ func (r *Responder) write(w http.ResponseWriter, req *http.Request, p *reply, x 
 		if p.outcome == 0 {
 			h["Cache-Control"] = notReusable
 		}
-		h["Content-Length"] = p.contentLength
+		h["Content-Length"] = p.contentLength[:]
 		sendBody(w, req, p)
 		return
 	}
 	h["Cache-Control"] = p.cacheControl(r.maxAge(p, x.now))
-	h["Etag"] = p.etag
-	h["Expires"] = p.expires
+	h["Etag"] = p.etag[:]
+	h["Expires"] = p.expires[:]
 	if notModified(req, p) {
 		delete(h, "Content-Type")
 		w.WriteHeader(http.StatusNotModified)
 		return
 	}
-	h["Last-Modified"] = p.lastModified
-	h["Content-Length"] = p.contentLength
+	h["Last-Modified"] = p.lastModified[:]
+	h["Content-Length"] = p.contentLength[:]
 	sendBody(w, req, p)
 }
 
@@ -238,7 +238,7 @@ func notModified(req *http.Request, p *reply) bool {
 		return false
 	}
 	// net/http knows lists, weak tags and the forms of dates.
-	probe := &probe{http.Header{"Etag": p.etag, "Content-Type": responseType}, 0}
+	probe := &probe{http.Header{"Etag": p.etag[:], "Content-Type": responseType}, 0}
 	http.ServeContent(probe, &http.Request{Method: http.MethodHead, Header: conditions}, "", time.Unix(p.thisUpdate, 0), bytes.NewReader(nil))
 	return probe.code == http.StatusNotModified
 }

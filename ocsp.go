@@ -187,7 +187,7 @@ type Responder struct {
 func New(cfg Config) (*Responder, error) {
 	r := &Responder{cfg: cfg, now: cfg.Now}
 	r.exchanges.New = func() any { return new(exchange) }
-	r.storeCalls.New = func() any { return &storeCall{done: make(chan struct{}, 1)} }
+	r.storeCalls.New = func() any { return newStoreCall() }
 	r.registry.Store(&registry{})
 	if cfg.Disabled {
 		return r, nil

@@ -83,6 +83,7 @@ func (r *Responder) read(ctx context.Context, a *authority, key string, serial *
 // longer than Config.Timeout. It does what detach does, and is written out because by default every answer
 // makes one: calls are used again, and share the contexts that end them.
 type storeCall struct {
+	start  func() // run, bound once
 	r      *Responder
 	ctx    context.Context
 	a      *authority
@@ -90,6 +91,12 @@ type storeCall struct {
 	found  found
 	err    error
 	done   chan struct{} // has room for the one signal
+}
+
+func newStoreCall() *storeCall {
+	c := &storeCall{done: make(chan struct{}, 1)}
+	c.start = c.run
+	return c
 }
 
 func (c *storeCall) run() {
@@ -117,7 +124,7 @@ func (r *Responder) call(ctx context.Context, a *authority, serial *big.Int) (fo
 	limit := r.deadlines.next()
 	c := r.storeCalls.Get().(*storeCall)
 	c.r, c.ctx, c.a, c.serial = r, callContext{limit, ctx}, a, serial
-	go c.run()
+	go c.start()
 	var err error
 	select {
 	case <-c.done:
@@ -139,7 +146,7 @@ func (r *Responder) call(ctx context.Context, a *authority, serial *big.Int) (fo
 // finished takes the result out of a call that may be used again.
 func (r *Responder) finished(c *storeCall) (found, error) {
 	f, err := c.found, c.err
-	*c = storeCall{done: c.done}
+	*c = storeCall{start: c.start, done: c.done}
 	r.storeCalls.Put(c)
 	return f, err
 }

@@ -51,6 +51,8 @@ type exchange struct {
 	err      error
 	entry    Entry // about the first CertID
 
+	part [1]part // of an answer that is signed for this exchange alone
+
 	start               time.Time     // by the wall clock
 	storeTime, signTime time.Duration // when observed
 }
@@ -238,18 +240,20 @@ func (r *Responder) replyFor(ctx context.Context, match certIDMatch, id *codec.C
 			return x.serve(OutcomeCached, old, nil)
 		}
 	}
-	certID := slices.Clone(id.Raw) // a shared signature outlives the request
-	job := signJob{authority: match.authority, algorithm: want.algorithm, now: x.now, nonce: nonce,
-		parts: []part{{issuerID: read.issuerID, certID: certID, serial: certID[len(certID)-len(id.Serial):], status: read.status}}}
-	f := flight{job: job, key: key, want: want, begun: read.begun}
-	if old != nil && old.alive(x.now) {
-		return r.refresh(ctx, f, old, x)
-	}
+	job := signJob{authority: match.authority, algorithm: want.algorithm, now: x.now, nonce: nonce}
 	var p *reply
 	var err error
 	if shared {
+		certID := slices.Clone(id.Raw) // the flight may outlive the request
+		job.parts = []part{{issuerID: read.issuerID, certID: certID, serial: certID[len(certID)-len(id.Serial):], status: read.status}}
+		f := flight{job: job, key: key, want: want, begun: read.begun}
+		if old != nil && old.alive(x.now) {
+			return r.refresh(ctx, f, old, x)
+		}
 		p, err = r.shareSign(ctx, f, x)
 	} else {
+		x.part = [1]part{{issuerID: read.issuerID, certID: id.Raw, serial: id.Serial, status: read.status}}
+		job.parts = x.part[:]
 		p, err = r.timedSign(ctx, job, x)
 	}
 	if err == nil {

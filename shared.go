@@ -111,7 +111,7 @@ func (r *Responder) checkShared(f flight, der []byte) (*reply, error) {
 	if times.refreshAt <= ceilSecond(f.job.now) || times.nextUpdate <= now {
 		return nil, errSharedTimes
 	}
-	data := r.responseData(f.job, times)
+	data := r.responseData(f.job, times, nil)
 	tbs := data.AppendTBS(nil)
 	if !bytes.Equal(codec.AppendResponse(nil, tbs, s.algorithms[f.want.algorithm].der, response.Signature, s.certs), der) {
 		return nil, errSharedBytes

@@ -3,6 +3,7 @@ package ocsp
 import (
 	"context"
 	"encoding/binary"
+	"runtime/debug"
 	"slices"
 	"time"
 
@@ -58,9 +59,7 @@ func (r *Responder) timedSign(ctx context.Context, job signJob, x *exchange) (*r
 	if x.observed {
 		defer func(start time.Time) { x.signTime += time.Since(start) }(time.Now())
 	}
-	ctx, cancel := context.WithTimeout(ctx, r.remaining(x))
-	defer cancel()
-	return r.sign(ctx, job)
+	return r.sign(ctx, job, r.remaining(x))
 }
 
 // shareSign joins the flight that makes the same reply, or starts it. The flight goes on when the caller
@@ -102,7 +101,7 @@ func (r *Responder) fly(ctx context.Context, f flight) (*reply, error) {
 		r.cache.add(f.key, f.begun, p)
 		return p, nil
 	}
-	p, err := r.sign(ctx, f.job)
+	p, err := r.sign(ctx, f.job, r.cfg.Signing.Timeout)
 	if err != nil {
 		return nil, err
 	}
@@ -112,28 +111,39 @@ func (r *Responder) fly(ctx context.Context, f flight) (*reply, error) {
 	return p, nil
 }
 
-// sign makes a reply within the budget for signatures.
-func (r *Responder) sign(ctx context.Context, job signJob) (*reply, error) {
+// sign makes a reply within the budget for signatures and, if that is shorter, within limit.
+func (r *Responder) sign(ctx context.Context, job signJob, limit time.Duration) (*reply, error) {
 	s := job.authority.signer
 	times, err := r.window(s, job.now.Unix(), notAfterAt(job.parts, job.now.Unix()))
 	if err != nil {
 		return nil, err
 	}
-	data := r.responseData(job, times)
+	var one [1]codec.Single
+	data := r.responseData(job, times, one[:0])
 	tbs := data.AppendTBS(make([]byte, 0, 256*len(job.parts)+128))
-	sign := func(ctx context.Context) ([]byte, error) { return s.sign(ctx, job.algorithm, tbs) }
-	var sig []byte
-	if s.opaque {
-		sig, err = detach(ctx, &r.life, r.signing, r.cfg.Signing.Timeout, sign)
-	} else if err = r.signing.acquire(ctx, r.cfg.Signing.Timeout); err == nil {
-		sig, err = protect(ctx, sign) // Go's own keys do not hang
-		r.signing.release()
-	}
+	sig, err := r.signature(ctx, s, job.algorithm, tbs, min(limit, r.cfg.Signing.Timeout))
 	if err != nil {
 		return nil, err
 	}
 	der := codec.AppendResponse(make([]byte, 0, len(tbs)+len(sig)+len(s.certs)+128), tbs, s.algorithms[job.algorithm].der, sig, s.certs)
 	return newReply(job, times, data, der), nil
+}
+
+// signature calls the key. Go's own keys do not hang, so they are called where they are needed.
+func (r *Responder) signature(ctx context.Context, s *signer, algorithm int, tbs []byte, limit time.Duration) (sig []byte, err error) {
+	if s.opaque {
+		return detach(ctx, &r.life, r.signing, limit, func(ctx context.Context) ([]byte, error) { return s.sign(ctx, algorithm, tbs) })
+	}
+	if err := r.signing.acquire(ctx, limit); err != nil {
+		return nil, err
+	}
+	defer func() {
+		r.signing.release()
+		if v := recover(); v != nil {
+			err = &panicError{v, debug.Stack()}
+		}
+	}()
+	return s.sign(ctx, algorithm, tbs)
 }
 
 // notAfterAt returns the earliest end of a certificate that has not expired at that time, codec.NoTime if
@@ -148,12 +158,12 @@ func notAfterAt(parts []part, at int64) int64 {
 	return earliest
 }
 
-// responseData is what a reply will sign.
-func (r *Responder) responseData(job signJob, t window) codec.ResponseData {
+// responseData is what a reply will sign. It uses the room that singles has.
+func (r *Responder) responseData(job signJob, t window, singles []codec.Single) codec.ResponseData {
 	data := codec.ResponseData{
 		ResponderID: job.authority.signer.responderID,
 		ProducedAt:  t.producedAt,
-		Singles:     make([]codec.Single, len(job.parts)),
+		Singles:     singles,
 		Nonce:       job.nonce,
 	}
 	for i := range job.parts {
@@ -176,7 +186,7 @@ func (r *Responder) responseData(job signJob, t window) codec.ResponseData {
 		if s.issued {
 			single.ArchiveCutoff = r.archiveCutoff(job.authority, t.producedAt)
 		}
-		data.Singles[i] = single
+		data.Singles = append(data.Singles, single)
 	}
 	return data
 }
@@ -209,6 +219,6 @@ func newReply(job signJob, t window, data codec.ResponseData, der []byte) *reply
 		}
 		p.entries[i] = e
 	}
-	p.setHeaders()
+	p.headers = newHeaders(p)
 	return p
 }

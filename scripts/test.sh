@@ -42,8 +42,8 @@ for module in "$@"; do
 	cat "$work/out" >>"$work/all"
 done
 
-step "coverage of the root package and the codec, which must be at least 90 %"
-go test -count=1 -coverpkg=.,./internal/codec -coverprofile="$work/cover" . ./internal/codec ./ocsptest >/dev/null
+step "allocations, and the coverage of the root package and the codec, which must be at least 90 %"
+go test -count=1 -coverpkg=.,./internal/codec -coverprofile="$work/cover" . ./internal/codec ./ocsptest >"$work/out" || { cat "$work/out"; exit 1; }
 total=$(go tool cover -func="$work/cover" | awk '/^total:/ { sub("%", "", $3); print $3 }')
 echo "coverage: $total %"
 awk -v t="$total" 'BEGIN { exit !(t >= 90) }' || { echo "too low"; exit 1; }

@@ -3,6 +3,7 @@ package codec
 import (
 	"crypto"
 	"math/big"
+	"math/bits"
 	"slices"
 
 	"golang.org/x/crypto/cryptobyte"
@@ -41,8 +42,23 @@ func SerialBytes(n *big.Int) []byte {
 	return body
 }
 
-// SerialInt is the inverse of SerialBytes.
+// SerialInt is the inverse of SerialBytes. A serial of the length that RFC 5280 allows costs one allocation.
 func SerialInt(content []byte) *big.Int {
+	const wordBytes = bits.UintSize / 8
+	var v struct {
+		n     big.Int
+		words [24 / wordBytes]big.Word
+	}
+	if len(content) > wordBytes*len(v.words) || len(content) > 0 && content[0]&0x80 != 0 {
+		return longSerialInt(content)
+	}
+	for i := range content {
+		v.words[i/wordBytes] |= big.Word(content[len(content)-1-i]) << (8 * (i % wordBytes))
+	}
+	return v.n.SetBits(v.words[:])
+}
+
+func longSerialInt(content []byte) *big.Int {
 	n := new(big.Int).SetBytes(content)
 	if len(content) > 0 && content[0]&0x80 != 0 {
 		n.Sub(n, new(big.Int).Lsh(big.NewInt(1), uint(8*len(content))))

@@ -203,8 +203,13 @@ func TestSerialRoundTrip(t *testing.T) {
 	for _, n := range []int64{0, 1, 127, 128, 255, 256, -1, -128, -129, 1 << 40} {
 		assert.Equal(t, n, codec.SerialInt(codec.SerialBytes(big.NewInt(n))).Int64())
 	}
-	huge := new(big.Int).Lsh(big.NewInt(-3), 500)
-	assert.Zero(t, huge.Cmp(codec.SerialInt(codec.SerialBytes(huge))))
+	for _, sign := range []int64{3, -3} {
+		for bits := range uint(500) {
+			n := new(big.Int).Lsh(big.NewInt(sign), bits)
+			assert.Zero(t, n.Cmp(codec.SerialInt(codec.SerialBytes(n))), bits)
+		}
+	}
+	assert.Zero(t, codec.SerialInt(nil).Sign())
 }
 
 // FuzzParseRequest: no panic, and what is accepted is written again to the same bytes.
