@@ -332,6 +332,23 @@ func TestHangingStoreBlocksNothingTrusted(t *testing.T) {
 	}
 }
 
+// Config.Timeout is for the whole answer, however many certificates it is about.
+func TestTimeoutBoundsAnswerAboutSeveral(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, func(r *rig, cfg *ocsp.Config) {
+			cfg.Timeout = 5 * time.Second
+			cfg.Store = ocsp.StoreFunc(func(ctx context.Context, id string, serial *big.Int) (ocsp.Record, error) {
+				time.Sleep(2 * time.Second) // on the bubble's clock
+				return r.store.FindBySerial(ctx, id, serial)
+			})
+		})
+		begin := time.Now()
+		r.requireError(xocsp.TryLater, r.post(r.request(r.issue(), r.issue(), r.issue(), r.issue())))
+		require.Equal(t, 5*time.Second, time.Since(begin))
+		synctest.Wait()
+	})
+}
+
 // A store that hangs for ever must not gather goroutines for ever either.
 func TestHangingStoreIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

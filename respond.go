@@ -1,11 +1,13 @@
 package ocsp
 
 import (
+	"cmp"
 	"context"
 	"crypto"
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"time"
 
@@ -81,18 +83,11 @@ func (r *Responder) Staple(ctx context.Context, leaf *x509.Certificate) ([]byte,
 		request := codec.AppendRequest(nil, &codec.Request{Entries: []codec.RequestEntry{{CertID: codec.CertID{Raw: certID}}}})
 		answer := r.Respond(ctx, request)
 		if len(answer.Entries) != 1 || answer.Entries[0].Status == Unknown {
-			return nil, fmt.Errorf("ocsp: staple: the answer is %v: %w", answer.Outcome, cmpErr(answer.Err, errUnissued))
+			return nil, fmt.Errorf("ocsp: staple: the answer is %v: %w", answer.Outcome, cmp.Or(answer.Err, errUnissued))
 		}
 		return answer.DER, nil
 	}
 	return nil, fmt.Errorf("ocsp: staple: %w", errNoIssuer)
-}
-
-func cmpErr(err, otherwise error) error {
-	if err != nil {
-		return err
-	}
-	return otherwise
 }
 
 func (r *Responder) acquire(method string) *exchange {
@@ -123,7 +118,7 @@ func (r *Responder) respond(ctx context.Context, der []byte, x *exchange) (p *re
 func (r *Responder) contained(ctx context.Context, der []byte, x *exchange) (p *reply) {
 	defer func() {
 		if v := recover(); v != nil {
-			p = x.fail(&panicError{value: v})
+			p = x.fail(&panicError{v, debug.Stack()})
 		}
 	}()
 	if r.cfg.Disabled {
@@ -203,7 +198,12 @@ func (r *Responder) respondOne(ctx context.Context, match certIDMatch, id *codec
 	if x.observed {
 		x.entry = Entry{IssuerID: match.ids[0], Serial: codec.SerialInt(id.Serial)}
 	}
-	for range maxAttempts {
+	for attempt := range maxAttempts {
+		if attempt == 1 {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeout(ctx, r.remaining(x))
+			defer cancel()
+		}
 		read := r.status(ctx, match.authority, key, id.Serial, x)
 		if read.err != nil {
 			if errors.Is(read.err, errOvertaken) {
@@ -336,6 +336,8 @@ func (r *Responder) respondMany(ctx context.Context, reg *registry, x *exchange)
 	if first := matches[0]; x.observed && first.authority != nil {
 		x.entry = Entry{IssuerID: first.ids[0], Serial: codec.SerialInt(entries[0].CertID.Serial)}
 	}
+	ctx, cancel := context.WithTimeout(ctx, r.remaining(x))
+	defer cancel()
 	for range maxAttempts {
 		p, err := r.tryMany(ctx, signing, matches, x)
 		if !errors.Is(err, errOvertaken) {

@@ -39,7 +39,8 @@ type flight struct {
 
 // flightKey tells apart the signatures that answers can share.
 func (f *flight) flightKey() string {
-	b := append(make([]byte, 0, len(f.key)+64), f.key...)
+	b := binary.AppendUvarint(make([]byte, 0, len(f.key)+64), uint64(len(f.key)))
+	b = append(b, f.key...)
 	b = binary.AppendUvarint(b, uint64(f.want.encoding))
 	b = binary.AppendUvarint(b, f.want.signer)
 	b = binary.AppendUvarint(b, uint64(f.want.algorithm))
