@@ -5,6 +5,7 @@ import (
 	"errors"
 	"hash/maphash"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -54,18 +55,20 @@ type CacheOptions struct {
 
 const (
 	defaultMaxEntries = 100_000
-	maxReplies        = 8   // signed encodings kept of one certificate
-	fenceStripes      = 256 // a power of two
+	maxReplies        = 8    // signed encodings kept of one certificate
+	fenceStripes      = 4096 // a power of two
 )
 
 // replyCache keeps what is known about certificates: the status last read and the replies that attest it.
 //
 // Three rules keep an answer from outliving a revocation. A status read is recorded only if nothing newer was
-// recorded and the certificate was not invalidated since the read began. Replies are kept only beside the
-// status they attest. And whoever is about to answer asks valid once more.
+// recorded and the certificate was not invalidated since the read began; what is recorded is trusted, or
+// stands in for a failing store, only under the same condition. Replies are kept only beside the status they
+// attest. And whoever is about to answer asks valid once more.
 //
-// "Since" is counted in ticks of a counter that moves whenever a status changes or a fence is set. Fences
-// are striped over all certificates: two that share a stripe cost each other a second look at the store.
+// "Since" is counted in ticks of a counter that moves whenever a status changes or a fence is set. Fences are
+// striped over all serials, whoever issued them, so that one holds whatever becomes of the issuer meanwhile.
+// Two serials that share a stripe cost each other a second look at the store.
 type replyCache struct {
 	ticks   atomic.Uint64
 	seed    maphash.Seed
@@ -77,13 +80,20 @@ type replyCache struct {
 	mu   sync.Mutex // guards what follows, which bounds items
 	ring []string   // the keys in items; "" for a free slot
 	hand int        // where the search for the next victim starts
-	free []int      // slots that were freed by drop
+	free []int      // slots that were freed by remove
 	max  int        // 0: nothing is kept, only fences are
 }
 
 type stripe struct {
 	mu     sync.Mutex    // held while an entry of the stripe changes
-	fenced atomic.Uint64 // the tick of the last fence
+	fenced atomic.Uint64 // the tick of the last Invalidate
+	gone   atomic.Uint64 // the tick at which an entry was last dropped otherwise, and with it what it knew
+}
+
+// raise sets a tick unless a later one is there.
+func raise(to *atomic.Uint64, tick uint64) {
+	for old := to.Load(); old < tick && !to.CompareAndSwap(old, tick); old = to.Load() {
+	}
 }
 
 // cacheEntry is one certificate.
@@ -97,7 +107,8 @@ type cacheEntry struct {
 type entryState struct {
 	found
 	since   uint64    // the tick at which the status was recorded
-	checked time.Time // when the store was last asked, by the responder's clock
+	begun   uint64    // the tick at which the last read that found it began
+	checked time.Time // when that was, by the responder's clock
 	replies []*reply
 }
 
@@ -112,8 +123,12 @@ func newReplyCache(opts CacheOptions) *replyCache {
 // begin returns the tick to hand to record, add and valid. Take it before reading the store.
 func (c *replyCache) begin() uint64 { return c.ticks.Load() }
 
+// cacheKey names a certificate: by its authority's prefix, which ends with the only slash in it, and its serial.
+func cacheKey(prefix string, serial []byte) string { return prefix + string(serial) }
+
+// stripe returns the stripe of a certificate's serial.
 func (c *replyCache) stripe(key string) *stripe {
-	return &c.stripes[maphash.String(c.seed, key)&(fenceStripes-1)]
+	return &c.stripes[maphash.String(c.seed, key[strings.IndexByte(key, '/')+1:])&(fenceStripes-1)]
 }
 
 // entry returns the certificate's entry, nil if there is none.
@@ -127,22 +142,36 @@ func (c *replyCache) entry(key string) *cacheEntry {
 
 // valid reports whether what was read since the tick may still be answered.
 func (c *replyCache) valid(key string, begun uint64, status certStatus) bool {
-	if c.stripe(key).fenced.Load() > begun {
+	st := c.stripe(key)
+	if st.fenced.Load() > begun {
 		return false
 	}
 	if e := c.entry(key); e != nil {
 		s := e.state.Load()
 		return s.status == status || s.since <= begun
 	}
-	return true
+	return !status.issued || c.max == 0 || st.gone.Load() <= begun
+}
+
+// current returns what is known about a certificate and has not been invalidated since it was read, nil for
+// nothing.
+func (c *replyCache) current(key string) *entryState {
+	e := c.entry(key)
+	if e == nil {
+		return nil
+	}
+	s := e.state.Load()
+	if c.stripe(key).fenced.Load() > s.begun {
+		return nil
+	}
+	return s
 }
 
 // record notes a status that was read from the store. It reports false if the read has been overtaken, and
 // then the caller must read again.
 func (c *replyCache) record(key string, begun uint64, f found, now time.Time) bool {
 	st := c.stripe(key)
-	e := c.entry(key)
-	if e != nil && c.ttl == 0 && e.state.Load().found == f {
+	if s := c.current(key); s != nil && c.ttl == 0 && s.found == f {
 		return st.fenced.Load() <= begun // nothing to note
 	}
 	st.mu.Lock()
@@ -150,26 +179,30 @@ func (c *replyCache) record(key string, begun uint64, f found, now time.Time) bo
 	if st.fenced.Load() > begun {
 		return false
 	}
-	if e = c.entry(key); e == nil {
+	e := c.entry(key)
+	if e == nil {
 		if c.max == 0 {
 			return true
 		}
+		if st.gone.Load() > begun {
+			return false
+		}
 		e = &cacheEntry{}
-		e.state.Store(&entryState{found: f, since: c.ticks.Add(1), checked: now})
+		e.state.Store(&entryState{found: f, since: c.ticks.Add(1), begun: begun, checked: now})
 		c.insert(key, e)
 		return true
 	}
 	old := e.state.Load()
 	if old.found == f {
-		if c.ttl > 0 && now.After(old.checked) {
-			e.state.Store(&entryState{found: f, since: old.since, checked: now, replies: old.replies})
+		if begun > old.begun || now.After(old.checked) {
+			e.state.Store(&entryState{found: f, since: old.since, begun: max(begun, old.begun), checked: now, replies: old.replies})
 		}
 		return true
 	}
 	if old.since > begun {
 		return false
 	}
-	e.state.Store(&entryState{found: f, since: c.ticks.Add(1), checked: now})
+	e.state.Store(&entryState{found: f, since: c.ticks.Add(1), begun: begun, checked: now})
 	return true
 }
 
@@ -186,6 +219,7 @@ func (c *replyCache) forget(key string, begun uint64) bool {
 			return false
 		}
 		c.remove(key, e)
+		raise(&st.gone, c.ticks.Add(1))
 	}
 	return true
 }
@@ -201,7 +235,8 @@ func (c *replyCache) add(key string, begun uint64, p *reply) {
 		return
 	}
 	old := e.state.Load()
-	if old.status != p.status {
+	newer := func(q *reply) bool { return q.id.signer > p.id.signer }
+	if old.status != p.status || slices.ContainsFunc(old.replies, newer) {
 		return
 	}
 	replies := make([]*reply, 0, len(old.replies)+1)
@@ -213,7 +248,7 @@ func (c *replyCache) add(key string, begun uint64, p *reply) {
 	if len(replies) == maxReplies {
 		replies = slices.Delete(replies, 0, 1)
 	}
-	e.state.Store(&entryState{found: old.found, since: old.since, checked: old.checked, replies: append(replies, p)})
+	e.state.Store(&entryState{found: old.found, since: old.since, begun: old.begun, checked: old.checked, replies: append(replies, p)})
 }
 
 // invalidate drops a certificate and fences off whatever is being made of earlier reads.
@@ -221,7 +256,7 @@ func (c *replyCache) invalidate(key string) {
 	st := c.stripe(key)
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	st.fenced.Store(c.ticks.Add(1))
+	raise(&st.fenced, c.ticks.Add(1))
 	if e := c.entry(key); e != nil {
 		c.remove(key, e)
 	}
@@ -254,6 +289,7 @@ func (c *replyCache) evict() int {
 			e.used.Store(false)
 			continue
 		}
+		raise(&c.stripe(c.ring[slot]).gone, c.ticks.Add(1))
 		c.items.Delete(c.ring[slot])
 		return slot
 	}

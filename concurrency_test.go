@@ -440,3 +440,45 @@ func TestSignerFunc(t *testing.T) {
 		})
 	}
 }
+
+// However many answers that nobody can use again are asked for, those that are cached still get signed.
+func TestJunkDoesNotStarveTheCache(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, func(_ *rig, cfg *ocsp.Config) {
+			cfg.Signing = ocsp.SigningOptions{MaxConcurrent: 4, MaxWaiting: 8, Timeout: time.Minute}
+		})
+		r.signer.SetFault(ocsptest.Hang)
+		var junk []<-chan *ocsptest.Result
+		for range 50 {
+			junk = append(junk, r.ask(r.request(r.ca.Issue(ocsptest.Options{}))))
+		}
+		synctest.Wait()
+		require.Equal(t, 3, r.signer.Calls())
+		cold := r.ask(r.request(r.leaf))
+		synctest.Wait()
+		require.Equal(t, 4, r.signer.Calls(), "the fourth is for an answer that is cached")
+		r.signer.SetFault(ocsptest.Healthy)
+		r.requireAnswer(<-cold, xocsp.Good)
+		for _, ch := range junk {
+			<-ch
+		}
+	})
+}
+
+// After Invalidate nobody waits for a read that began before it.
+func TestInvalidateLeavesAHangingReadBehind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Cache.StatusTTL = time.Second })
+		r.store.SetFault(ocsptest.Hang)
+		hanging := r.ask(r.request(r.leaf))
+		synctest.Wait()
+		go func() {
+			time.Sleep(time.Second) // on the bubble's clock
+			r.store.SetFault(ocsptest.Healthy)
+		}()
+		require.NoError(t, r.responder.Invalidate(context.Background(), r.ca.ID, r.leaf.SerialNumber))
+		require.Equal(t, xocsp.Good, r.status(r.leaf).Status)
+		require.Equal(t, 2, r.store.Calls())
+		<-hanging
+	})
+}

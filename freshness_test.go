@@ -6,7 +6,10 @@ import (
 	"crypto/x509"
 	"math/big"
 	"net/http"
+	"runtime"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -353,4 +356,154 @@ func TestObserve(t *testing.T) {
 func TestObserveMayPanic(t *testing.T) {
 	r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Observe = func(context.Context, ocsp.Event) { panic("host") } })
 	require.Equal(t, xocsp.Good, r.status(r.leaf).Status)
+}
+
+// Only a store that fails lets a cached answer stand in: a caller that leaves, or whose own time is up while the
+// store is well, says nothing about it.
+func TestCallersOwnDeadlineServesNothingStale(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		slow := false
+		r := newRig(t, func(r *rig, cfg *ocsp.Config) {
+			cfg.Store = ocsp.StoreFunc(func(ctx context.Context, id string, serial *big.Int) (ocsp.Record, error) {
+				if slow {
+					time.Sleep(60 * time.Millisecond) // on the bubble's clock
+				}
+				return r.store.FindBySerial(ctx, id, serial)
+			})
+		})
+		r.status(r.leaf)
+		r.revoke(r.leaf, ocsp.KeyCompromise)
+		slow = true
+		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Millisecond)
+		defer cancel()
+		answer := r.responder.Respond(ctx, r.request(r.leaf))
+		require.Equal(t, ocsp.OutcomeTryLater, answer.Outcome)
+		_, err := r.responder.Staple(ctx, r.leaf)
+		require.Error(t, err)
+		synctest.Wait()
+	})
+}
+
+// A store that hung once is not taken to hang for ever.
+func TestHangIsForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var delay atomic.Int64
+		r := newRig(t, func(r *rig, cfg *ocsp.Config) {
+			cfg.Store = ocsp.StoreFunc(func(ctx context.Context, id string, serial *big.Int) (ocsp.Record, error) {
+				select {
+				case <-time.After(time.Duration(delay.Load())): // on the bubble's clock
+					return r.store.FindBySerial(ctx, id, serial)
+				case <-ctx.Done():
+					return ocsp.Record{}, ctx.Err()
+				}
+			})
+		})
+		r.status(r.leaf)
+		delay.Store(int64(time.Minute))
+		r.requireError(xocsp.TryLater, r.post(r.request(r.issue())))
+		delay.Store(int64(150 * time.Millisecond))
+		time.Sleep(time.Hour)
+		r.revoke(r.leaf, ocsp.KeyCompromise)
+		require.Equal(t, xocsp.Revoked, r.status(r.leaf).Status)
+	})
+}
+
+// What is waited for may outlive the answer that would stand in for it.
+func TestStandInMayExpireMeanwhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Now, cfg.Validity = time.Now, 20*time.Second })
+		r.clock.Set(time.Now())
+		r.post(r.request(r.leaf))
+		time.Sleep(15 * time.Second)
+		r.store.SetFault(ocsptest.Hang)
+		r.requireError(xocsp.TryLater, r.post(r.request(r.leaf))) // ten seconds later
+	})
+}
+
+func TestMaxAgeCountsFromWhenTheAnswerIsSent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var delay time.Duration
+		r := newRig(t, func(r *rig, cfg *ocsp.Config) {
+			cfg.Now, cfg.Validity = time.Now, time.Hour
+			cfg.Store = ocsp.StoreFunc(func(ctx context.Context, id string, serial *big.Int) (ocsp.Record, error) {
+				time.Sleep(delay)
+				return r.store.FindBySerial(ctx, id, serial)
+			})
+		})
+		r.post(r.request(r.leaf))
+		time.Sleep(30*time.Minute - 10*time.Second)
+		delay = 7 * time.Second
+		require.Contains(t, r.post(r.request(r.leaf)).Header.Get("Cache-Control"), "max-age=3,")
+	})
+}
+
+// The answer about several certificates says of each what was so when it says so: from its first read on.
+func TestThisUpdateIsNoLaterThanTheFirstRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, func(r *rig, cfg *ocsp.Config) {
+			cfg.Now = time.Now
+			cfg.Store = ocsp.StoreFunc(func(ctx context.Context, id string, serial *big.Int) (ocsp.Record, error) {
+				record, err := r.store.FindBySerial(ctx, id, serial)
+				time.Sleep(3 * time.Second)
+				return record, err
+			})
+		})
+		begin := time.Now().UTC()
+		answer := r.responder.Respond(context.Background(), r.request(r.leaf, r.issue(), r.issue()))
+		require.Len(t, answer.Entries, 3)
+		require.Equal(t, begin, answer.ThisUpdate)
+	})
+}
+
+// A test's own store may end its goroutine, with t.FailNow. That is no word on any certificate.
+func TestStoreThatDoesNotReturn(t *testing.T) {
+	r := newRig(t, func(_ *rig, cfg *ocsp.Config) {
+		cfg.Store = ocsp.StoreFunc(func(context.Context, string, *big.Int) (ocsp.Record, error) {
+			runtime.Goexit()
+			return ocsp.Record{}, nil
+		})
+	})
+	r.requireError(xocsp.TryLater, r.post(r.request(r.leaf)))
+}
+
+// What was seen after a slow read began is not forgotten because the cache had no room for it.
+func TestEvictionBringsNothingBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		var reads atomic.Int32
+		r := newRig(t, func(r *rig, cfg *ocsp.Config) {
+			cfg.Cache.MaxEntries = 1
+			cfg.Store = ocsp.StoreFunc(func(ctx context.Context, id string, serial *big.Int) (ocsp.Record, error) {
+				record, err := r.store.FindBySerial(ctx, id, serial)
+				if reads.Add(1) == 1 {
+					<-release
+				}
+				return record, err
+			})
+		})
+		slow := r.ask(r.request(r.leaf)) // has seen good
+		synctest.Wait()
+		r.revoke(r.leaf, ocsp.KeyCompromise)
+		require.Equal(t, xocsp.Revoked, r.status(r.leaf).Status)
+		r.status(r.issue()) // takes the only place
+		close(release)
+		r.requireAnswer(<-slow, xocsp.Revoked)
+	})
+}
+
+func TestEventsTellOfTheirOwnRequest(t *testing.T) {
+	var events []ocsp.Event
+	r := newRig(t, func(_ *rig, cfg *ocsp.Config) {
+		cfg.Observe = func(_ context.Context, e ocsp.Event) { events = append(events, e) }
+	})
+	client := r.client()
+	client.Nonce = []byte("nonce")
+	_, err := client.Query(context.Background(), r.ca.Certificate, r.leaf, r.issue())
+	require.NoError(t, err)
+	r.responder.Respond(context.Background(), make([]byte, 20<<10))
+	require.Len(t, events, 2)
+	assert.Zero(t, events[1].CertIDs)
+	assert.False(t, events[1].Nonce)
+	assert.Zero(t, events[1].Hash)
+	assert.Nil(t, events[1].Serial)
 }

@@ -16,6 +16,7 @@ var (
 	errClosed  = errors.New("ocsp: the responder is closed")
 	errTimeout = errors.New("ocsp: no answer in time")
 	errBusy    = errors.New("ocsp: too many calls are waiting")
+	errNoValue = errors.New("ocsp: the call ended its goroutine instead of returning")
 )
 
 // panicError is a panic of the host's code, contained.
@@ -82,6 +83,7 @@ type slots struct {
 	free       *semaphore.Weighted
 	waiting    atomic.Int64
 	maxWaiting int64
+	within     *slots // of which these are a part; nil for none
 }
 
 func newSlots(concurrent, waiting int) *slots {
@@ -90,6 +92,18 @@ func newSlots(concurrent, waiting int) *slots {
 
 // acquire takes a slot, waiting for it if the queue is not full, until ctx ends or for limit.
 func (s *slots) acquire(ctx context.Context, limit time.Duration) error {
+	begun := time.Now()
+	if err := s.take(ctx, limit); err != nil || s.within == nil {
+		return err
+	}
+	if err := s.within.acquire(ctx, limit-time.Since(begun)); err != nil {
+		s.free.Release(1)
+		return err
+	}
+	return nil
+}
+
+func (s *slots) take(ctx context.Context, limit time.Duration) error {
 	if s.free.TryAcquire(1) {
 		return nil
 	}
@@ -105,7 +119,12 @@ func (s *slots) acquire(ctx context.Context, limit time.Duration) error {
 	return nil
 }
 
-func (s *slots) release() { s.free.Release(1) }
+func (s *slots) release() {
+	s.free.Release(1)
+	if s.within != nil {
+		s.within.release()
+	}
+}
 
 type result[T any] struct {
 	value T
@@ -132,8 +151,9 @@ func detach[T any](ctx context.Context, life *lifecycle, s *slots, limit time.Du
 		defer life.done()
 		defer s.release()
 		defer cancel()
-		value, err := protect(work, f)
-		ch <- result[T]{value, err}
+		r := result[T]{err: errNoValue}
+		defer func() { ch <- r }()
+		r.value, r.err = protect(work, f)
 	}()
 	var err error
 	select {

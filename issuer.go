@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
@@ -20,8 +19,8 @@ import (
 // Issuer is a CA whose certificates the responder answers for, and the key that signs those answers.
 //
 // Two issuers may share a certificate name with different keys. Two that share name and key, such as a CA
-// and its renewed certificate, are one authority to a client: the first one's key signs, and the store is
-// asked under each ID in turn.
+// and its renewed certificate, are one authority to a client: the one that can sign longest does, and the store
+// is asked under each ID in turn.
 type Issuer struct {
 	// ID names the CA to the store, usually the KMS's uid of its certificate. Empty is the lower-case hex
 	// SHA-256 of the CA's SubjectPublicKeyInfo.
@@ -135,9 +134,9 @@ type certIDMatch struct {
 	encoding int
 }
 
-// newRegistry groups issuers into authorities. An authority that has lost none of its IDs since the old registry
-// keeps its prefix, so that what is cached about its certificates stays.
-func newRegistry(issuers []*issuer, old *registry, nextPrefix func() string) *registry {
+// newRegistry groups issuers into authorities. An authority about which nothing changed since the old registry
+// but its signer or IDs that joined keeps its prefix, so that what is cached about its certificates stays.
+func newRegistry(issuers []*issuer, old *registry, nextPrefix func() string) (*registry, error) {
 	reg := &registry{
 		issuers:  issuers,
 		byName:   map[string]*authority{},
@@ -150,6 +149,9 @@ func newRegistry(issuers []*issuer, old *registry, nextPrefix func() string) *re
 			a = &authority{signer: iss.signer, certificate: iss.Certificate, compromised: codec.NoTime}
 			reg.byName[iss.name] = a
 		}
+		if iss.signer.notAfter > a.signer.notAfter {
+			a.signer, a.certificate = iss.signer, iss.Certificate
+		}
 		a.ids = append(a.ids, iss.ID)
 		reg.byID[iss.ID] = a
 		if at := iss.CompromisedAt.Unix(); at != codec.NoTime && (a.compromised == codec.NoTime || at < a.compromised) {
@@ -160,26 +162,31 @@ func newRegistry(issuers []*issuer, old *registry, nextPrefix func() string) *re
 			for _, hash := range codec.CertIDHashes() {
 				for _, null := range []bool{true, false} {
 					certID := string(codec.CertIDIssuer(hash, null, name, key))
-					if _, ok := reg.byCertID[certID]; !ok {
+					switch match, ok := reg.byCertID[certID]; {
+					case !ok:
 						reg.byCertID[certID] = certIDMatch{a, len(a.encodings)}
 						a.encodings = append(a.encodings, certID)
+					case match.authority != a:
+						return nil, fmt.Errorf("the field NameAliases makes the issuers %q and %q one to clients, who know a CA by name and key: drop the alias", match.ids[0], iss.ID)
 					}
 				}
 			}
 		}
 	}
 	for name, a := range reg.byName {
-		if before := old.byName[name]; before != nil && !slices.ContainsFunc(before.ids, func(id string) bool { return reg.byID[id] != a }) {
+		lost := func(id string) bool { return reg.byID[id] != a }
+		before := old.byName[name]
+		if before != nil && before.compromised == a.compromised && slices.Equal(before.encodings, a.encodings) && !slices.ContainsFunc(before.ids, lost) {
 			a.prefix = before.prefix
 		} else {
 			a.prefix = nextPrefix()
 		}
 	}
-	return reg
+	return reg, nil
 }
 
 // with returns the registry with one issuer added, or replaced if its ID is there.
-func (reg *registry) with(iss *issuer, nextPrefix func() string) *registry {
+func (reg *registry) with(iss *issuer, nextPrefix func() string) (*registry, error) {
 	list := slices.Clone(reg.issuers)
 	if i := slices.IndexFunc(list, func(o *issuer) bool { return o.ID == iss.ID }); i >= 0 {
 		list[i] = iss
@@ -190,16 +197,21 @@ func (reg *registry) with(iss *issuer, nextPrefix func() string) *registry {
 }
 
 // without returns the registry without the issuer of that ID.
-func (reg *registry) without(id string, nextPrefix func() string) *registry {
+func (reg *registry) without(id string, nextPrefix func() string) (*registry, error) {
 	list := slices.DeleteFunc(slices.Clone(reg.issuers), func(o *issuer) bool { return o.ID == id })
 	return newRegistry(list, reg, nextPrefix)
 }
 
-// named returns the authorities with that subject.
-func (reg *registry) named(rawSubject []byte) []*authority {
-	return slices.DeleteFunc(slices.Collect(maps.Values(reg.byName)), func(a *authority) bool {
-		return string(a.certificate.RawSubject) != string(rawSubject)
-	})
+// issuerOf returns the authority that signed a certificate, and how the certificate's CertID names it with
+// SHA-1; nil if it is none of these.
+func (reg *registry) issuerOf(leaf *x509.Certificate) (*authority, []byte) {
+	for _, a := range reg.byName {
+		certID := codec.CertIDIssuer(crypto.SHA1, true, leaf.RawIssuer, publicKeyBits(a.certificate))
+		if reg.byCertID[string(certID)].authority == a && leaf.CheckSignatureFrom(a.certificate) == nil {
+			return a, certID
+		}
+	}
+	return nil, nil
 }
 
 // publicKeyBits returns the content of the BIT STRING in a certificate's SubjectPublicKeyInfo, which is what

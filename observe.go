@@ -64,6 +64,7 @@ func (l *logs) failure(ctx context.Context, logger *slog.Logger, x *exchange) {
 		if l.due(logPanic) {
 			logger.ErrorContext(ctx, "ocsp: a panic was answered with internalError", slog.Any("error", x.err), slog.String("stack", string(p.stack)))
 		}
+	case ctx.Err() != nil: // the client has left; that is no failure
 	case x.outcome == OutcomeInternalError, x.outcome == OutcomeTryLater && !errors.Is(x.err, errClosed):
 		if l.due(logFailure) {
 			logger.ErrorContext(ctx, "ocsp: no answer could be given", slog.String("outcome", x.outcome.String()), slog.Any("error", x.err))

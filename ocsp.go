@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"math"
 	"math/big"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -141,6 +142,9 @@ type Limits struct {
 // SigningOptions is the budget for signatures. Zero fields are the defaults. Over budget, a request with a
 // nonce is answered from the cache without one (RFC 9654 section 2.1 allows it), a serial that was never issued
 // gets the unsigned error unauthorized, and anything else tryLater.
+//
+// Answers that cannot be cached, because of a nonce, an unissued serial or several certificates, may take
+// three quarters of MaxConcurrent and half of MaxWaiting, so that no number of them keeps out the others.
 type SigningOptions struct {
 	MaxConcurrent int           // signatures at a time. Zero is 16
 	MaxWaiting    int           // answers that wait for their turn. Zero is 256
@@ -170,15 +174,19 @@ type Responder struct {
 
 	cache       *replyCache
 	sharedUntil atomic.Int64 // until when the shared cache is left alone; nanoseconds since 1970
-	storeHangs  atomic.Bool  // the last store read to end did so by timeout
+	hangsUntil  atomic.Int64 // until when the store is taken to hang, likewise; 0: the last read to end did so in time
 
-	life                  lifecycle
-	reads                 singleflight.Group // store reads, when StatusTTL lets answers share them
-	signs                 singleflight.Group
-	signing               *slots
-	storing               *slots
-	deadlines             deadlines // of calls of the store
-	sharing               *slots
+	life  lifecycle
+	reads singleflight.Group // store reads, when StatusTTL lets answers share them
+	signs singleflight.Group
+
+	signing   *slots
+	extra     *slots // of signing's, those that answers which cannot be cached may take
+	storing   *slots
+	deadlines deadlines // of calls of the store
+	sharing   *slots    // reads and writes of the shared cache
+	deleting  *slots    // deletes, which the host waits for and clients must not crowd out
+
 	exchanges, storeCalls sync.Pool
 }
 
@@ -200,8 +208,11 @@ func New(cfg Config) (*Responder, error) {
 	r.limits = codec.ReadLimits{CertIDs: r.cfg.Limits.MaxCertIDs, Extensions: r.cfg.Limits.MaxExtensions, Strict: cfg.Strict}
 	r.cache = newReplyCache(r.cfg.Cache)
 	r.signing = newSlots(r.cfg.Signing.MaxConcurrent, r.cfg.Signing.MaxWaiting)
+	r.extra = newSlots(max(1, r.cfg.Signing.MaxConcurrent*3/4), r.cfg.Signing.MaxWaiting/2)
+	r.extra.within = r.signing
 	r.storing = newSlots(storeConcurrent, storeWaiting)
 	r.sharing = newSlots(sharedConcurrent, 0)
+	r.deleting = newSlots(sharedConcurrent, storeWaiting)
 	r.deadlines.limit = r.cfg.Timeout
 	for i, issuer := range cfg.Issuers {
 		iss, err := r.newIssuer(issuer)
@@ -212,7 +223,10 @@ func New(cfg Config) (*Responder, error) {
 		if reg.byID[iss.ID] != nil {
 			return nil, fmt.Errorf("ocsp: config: Issuers[%d]: the field ID is %q, like that of an earlier issuer: give each its own", i, iss.ID)
 		}
-		r.registry.Store(reg.with(iss, r.nextPrefix))
+		if reg, err = reg.with(iss, r.nextPrefix); err != nil {
+			return nil, fmt.Errorf("ocsp: config: Issuers[%d]: %w", i, err)
+		}
+		r.registry.Store(reg)
 	}
 	return r, nil
 }
@@ -322,7 +336,11 @@ func (r *Responder) SetIssuer(cfg Issuer) error {
 	}
 	r.issuerMu.Lock()
 	defer r.issuerMu.Unlock()
-	r.registry.Store(r.registry.Load().with(iss, r.nextPrefix))
+	reg, err := r.registry.Load().with(iss, r.nextPrefix)
+	if err != nil {
+		return fmt.Errorf("ocsp: issuer %q: %w", cfg.ID, err)
+	}
+	r.registry.Store(reg)
 	return nil
 }
 
@@ -331,7 +349,9 @@ func (r *Responder) SetIssuer(cfg Issuer) error {
 func (r *Responder) RemoveIssuer(id string) {
 	r.issuerMu.Lock()
 	defer r.issuerMu.Unlock()
-	r.registry.Store(r.registry.Load().without(id, r.nextPrefix))
+	if reg, err := r.registry.Load().without(id, r.nextPrefix); err == nil { // fewer issuers have no new conflicts
+		r.registry.Store(reg)
+	}
 }
 
 // nextPrefix returns a cache key prefix for a new authority. The separator keeps any two prefixes apart.
@@ -345,23 +365,31 @@ func (r *Responder) Invalidate(ctx context.Context, issuerID string, serials ...
 	if r.cfg.Disabled {
 		return nil
 	}
+	if slices.Contains(serials, nil) {
+		return errors.New("ocsp: invalidate: a serial is nil")
+	}
+	var prefix string
 	a := r.registry.Load().byID[issuerID]
-	if a == nil {
-		return fmt.Errorf("ocsp: invalidate: no issuer has the ID %q", issuerID)
+	if a != nil {
+		prefix = a.prefix
 	}
 	var shared []string
 	for _, serial := range serials {
-		if serial == nil {
-			return errors.New("ocsp: invalidate: a serial is nil")
-		}
 		content := codec.SerialBytes(serial)
-		r.cache.invalidate(a.prefix + string(content))
-		shared = append(shared, a.sharedKeys(content)...)
+		key := cacheKey(prefix, content)
+		r.cache.invalidate(key) // for an issuer that has just gone, its fence is what counts
+		r.reads.Forget(key)
+		if a != nil {
+			shared = append(shared, a.sharedKeys(content)...)
+		}
+	}
+	if a == nil {
+		return fmt.Errorf("ocsp: invalidate: no issuer has the ID %q", issuerID)
 	}
 	if r.cfg.Cache.Shared == nil || len(shared) == 0 {
 		return nil
 	}
-	_, err := detach(ctx, &r.life, r.sharing, r.cfg.Timeout, func(ctx context.Context) (struct{}, error) {
+	_, err := detach(ctx, &r.life, r.deleting, r.cfg.Timeout, func(ctx context.Context) (struct{}, error) {
 		return struct{}{}, r.cfg.Cache.Shared.Delete(ctx, shared...)
 	})
 	if err != nil {

@@ -11,7 +11,7 @@ const (
 	// maxRepairSlashes is how many lost slashes are put back at the most.
 	maxRepairSlashes = 3
 	// maxRepairs bounds the ways that are tried to put them back.
-	maxRepairs = 256
+	maxRepairs = 64
 	// maxRepairLetters bounds the requests for which that is tried.
 	maxRepairLetters = 2048
 	// maxDecodings bounds the parts of one path that are decoded.
@@ -31,8 +31,10 @@ const (
 // Without a request in the path there is nothing in what it returns.
 func getRequest(path string, buf []byte, accept func(der []byte) bool) (der []byte, repaired bool) {
 	var short string // the first part that would be a request if it had a few more slashes
-	missing, decodings, padded := 0, 0, false
-	for start := 0; start < len(path) && decodings < maxDecodings; start++ {
+	missing, decodings := 0, 0
+	trimmed := strings.TrimRight(path, "=")
+	padded := len(trimmed) < len(path)
+	for start := 0; start < len(trimmed) && decodings < maxDecodings; start++ {
 		if path[start] != 'M' || start > 0 && path[start-1] != '/' { // a SEQUENCE's first six bits
 			continue
 		}
@@ -41,7 +43,7 @@ func getRequest(path string, buf []byte, accept func(der []byte) bool) (der []by
 		if !ok {
 			continue
 		}
-		letters := strings.TrimRight(part, "=")
+		letters := trimmed[start:]
 		switch {
 		case need <= len(letters):
 			decodings++
@@ -49,7 +51,7 @@ func getRequest(path string, buf []byte, accept func(der []byte) bool) (der []by
 				return der, false
 			}
 		case short == "" && need-len(letters) <= maxRepairSlashes && need <= maxRepairLetters:
-			short, missing, padded = letters, need-len(letters), len(letters) < len(part)
+			short, missing = letters, need-len(letters)
 		}
 	}
 	if short == "" {
@@ -148,23 +150,25 @@ func repairSlashes(buf []byte, s string, missing int, atEnd bool, accept func(de
 		return buf, false
 	}
 	var found []byte
-	count, unrepaired := 0, len(s)
-	var place func(s string, from, missing int)
-	place = func(s string, from, missing int) {
+	count := 0
+	scratch := make([]byte, 0, len(s)+missing)
+	var place func(done, from, missing int)
+	place = func(done, from, missing int) { // scratch holds s[:done], repaired
+		kept := len(scratch)
 		if missing == 0 {
-			if der, ok := decodeLetters(nil, s, len(s)); ok && accept(der) {
+			scratch = append(scratch, s[done:]...)
+			if der, ok := decodeLetters(nil, string(scratch), len(scratch)); ok && accept(der) {
 				found = der
 				count++
 			}
-			return
 		}
-		for i := from; i < len(runs); i++ {
-			// Every slash placed so far stands at or before this run and has moved it.
-			at := runs[i] + len(s) - unrepaired
-			place(s[:at]+"/"+s[at:], i, missing-1)
+		for i := from; missing > 0 && i < len(runs) && count < 2; i++ {
+			scratch = append(append(scratch[:kept], s[done:runs[i]]...), '/')
+			place(runs[i], i, missing-1)
 		}
+		scratch = scratch[:kept]
 	}
-	place(s, 0, missing)
+	place(0, 0, missing)
 	if count != 1 {
 		return buf, false
 	}

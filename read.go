@@ -16,7 +16,8 @@ import (
 // statusRead is what is known about a certificate, and since when.
 type statusRead struct {
 	found
-	begun uint64 // the tick at which the read began
+	begun uint64    // the tick at which the read began
+	at    time.Time // when that was, by the responder's clock: from then on an answer may say it
 	err   error
 }
 
@@ -24,24 +25,26 @@ type statusRead struct {
 func (r *Responder) status(ctx context.Context, a *authority, key string, serial []byte, x *exchange) statusRead {
 	begun := r.cache.begin()
 	x.now = r.now()
-	e := r.cache.entry(key)
-	if e != nil && r.cfg.Cache.StatusTTL > 0 {
-		if s := e.state.Load(); s.trusted(x.now, r.cfg.Cache.StatusTTL) {
-			return statusRead{found: s.found, begun: begun}
-		}
+	known := r.cache.current(key)
+	if known != nil && known.trusted(x.now, r.cfg.Cache.StatusTTL) {
+		return statusRead{found: known.found, begun: begun, at: x.now}
 	}
 	if x.observed {
 		defer func(start time.Time) { x.storeTime += time.Since(start) }(time.Now())
 	}
-	if e != nil && !r.cfg.Cache.FailClosed && r.storeHangs.Load() {
+	if known != nil && !r.cfg.Cache.FailClosed && r.storeHangs() {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, hangPatience)
 		defer cancel()
 	}
+	var read statusRead
 	if r.cfg.Cache.StatusTTL > 0 {
-		return r.shareRead(ctx, a, key, codec.SerialInt(serial), x)
+		read = r.shareRead(ctx, a, key, codec.SerialInt(serial), x)
+	} else {
+		read = r.read(ctx, a, key, codec.SerialInt(serial), begun, x.now)
 	}
-	return r.read(ctx, a, key, codec.SerialInt(serial), begun, x.now)
+	x.now = r.now()
+	return read
 }
 
 // remaining returns how much of Config.Timeout is left to this exchange.
@@ -68,7 +71,7 @@ func (r *Responder) shareRead(ctx context.Context, a *authority, key string, ser
 
 // read asks the store, and notes in the cache what it says.
 func (r *Responder) read(ctx context.Context, a *authority, key string, serial *big.Int, begun uint64, now time.Time) statusRead {
-	read := statusRead{begun: begun}
+	read := statusRead{begun: begun, at: now}
 	read.found, read.err = r.call(ctx, a, serial)
 	switch f := read.found; {
 	case read.err != nil:
@@ -109,11 +112,13 @@ func (c *storeCall) run() {
 		c.r.life.done()
 		c.done <- struct{}{}
 	}()
+	c.err = errNoValue
 	c.found, c.err = c.r.find(c.ctx, c.a, c.serial)
 }
 
 // call calls the store. It returns when the store does, when ctx ends, or after Config.Timeout.
 func (r *Responder) call(ctx context.Context, a *authority, serial *big.Int) (found, error) {
+	limit := r.deadlines.next()
 	if err := r.storing.acquire(ctx, r.cfg.Timeout); err != nil {
 		return found{}, err
 	}
@@ -121,7 +126,6 @@ func (r *Responder) call(ctx context.Context, a *authority, serial *big.Int) (fo
 		r.storing.release()
 		return found{}, errClosed
 	}
-	limit := r.deadlines.next()
 	c := r.storeCalls.Get().(*storeCall)
 	c.r, c.ctx, c.a, c.serial = r, callContext{limit, ctx}, a, serial
 	go c.start()
@@ -151,11 +155,25 @@ func (r *Responder) finished(c *storeCall) (found, error) {
 	return f, err
 }
 
-// setStoreHangs notes how the last call of the store to end did so. Most set what is set already.
+// setStoreHangs notes how the last call of the store to end did so.
 func (r *Responder) setStoreHangs(hangs bool) {
-	if r.storeHangs.Load() != hangs {
-		r.storeHangs.Store(hangs)
+	switch {
+	case hangs:
+		r.hangsUntil.Store(time.Now().Add(r.cfg.Timeout).UnixNano())
+	case r.hangsUntil.Load() != 0: // most set what is set already
+		r.hangsUntil.Store(0)
 	}
+}
+
+// storeHangs reports whether the store let a call run into Config.Timeout less than that ago. Then one request
+// finds out, with all the patience there is, whether it still does.
+func (r *Responder) storeHangs() bool {
+	until := r.hangsUntil.Load()
+	if until == 0 {
+		return false
+	}
+	now := time.Now()
+	return now.UnixNano() < until || !r.hangsUntil.CompareAndSwap(until, now.Add(r.cfg.Timeout).UnixNano())
 }
 
 // callContext ends with one context and has the values of another too.

@@ -1,6 +1,7 @@
 package ocsp
 
 import (
+	"crypto/rsa"
 	"crypto/x509"
 
 	"github.com/kmsocsp/ocsp/internal/codec"
@@ -22,19 +23,22 @@ func (r *Responder) checkRequestSigner(req *codec.Request) (Outcome, error) {
 	certs := make([]*x509.Certificate, len(sig.Certificates))
 	intermediates := x509.NewCertPool()
 	for i, der := range sig.Certificates {
-		if certs[i], err = x509.ParseCertificate(der); err != nil {
+		if certs[i], err = x509.ParseCertificate(der); err != nil || isHugeKey(certs[i]) {
 			return OutcomeUnauthorized, errSigner
 		}
 		intermediates.AddCert(certs[i])
 	}
-	if certs[0].CheckSignature(sig.Algorithm, req.TBS, sig.Value) != nil {
-		return OutcomeUnauthorized, errSigner
-	}
 	_, err = certs[0].Verify(x509.VerifyOptions{
 		Roots: r.cfg.RequestSigners, Intermediates: intermediates, CurrentTime: r.now(), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
 	})
-	if err != nil {
+	if err != nil || certs[0].CheckSignature(sig.Algorithm, req.TBS, sig.Value) != nil {
 		return OutcomeUnauthorized, errSigner
 	}
 	return 0, nil
+}
+
+// isHugeKey reports whether a client's key is one that would cost far more to verify with than any key in use.
+func isHugeKey(cert *x509.Certificate) bool {
+	key, ok := cert.PublicKey.(*rsa.PublicKey)
+	return ok && key.N.BitLen() > 8192
 }

@@ -3,7 +3,6 @@ package ocsp
 import (
 	"cmp"
 	"context"
-	"crypto"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -47,8 +46,9 @@ type exchange struct {
 
 	method   string
 	repaired bool      // slashes were put back into the request
+	own      bool      // the request is the host's own: policies for clients do not apply
 	observed bool      // timings are wanted
-	now      time.Time // by the responder's clock: the present of this answer
+	now      time.Time // by the responder's clock: the present of this answer, read anew after each wait
 	outcome  Outcome
 	err      error
 	entry    Entry // about the first CertID
@@ -70,40 +70,43 @@ func (r *Responder) Respond(ctx context.Context, requestDER []byte) Answer {
 
 // Staple returns an answer to staple to a TLS handshake of the host's own server, whose certificate must be
 // of a configured issuer. The CertID is hashed with SHA-1, the only hash that every client matches. It fails
-// rather than return an answer that says unknown or nothing.
+// rather than return an answer that says unknown or nothing. NonceRequire and RequestSigners are for clients and
+// do not apply.
 func (r *Responder) Staple(ctx context.Context, leaf *x509.Certificate) ([]byte, error) {
 	if leaf == nil {
 		return nil, errors.New("ocsp: staple: the certificate is nil")
 	}
-	for _, a := range r.registry.Load().named(leaf.RawIssuer) {
-		if leaf.CheckSignatureFrom(a.certificate) != nil {
-			continue
-		}
-		certID := codec.CertIDFrom(codec.CertIDIssuer(crypto.SHA1, true, a.certificate.RawSubject, publicKeyBits(a.certificate)), codec.SerialBytes(leaf.SerialNumber))
-		request := codec.AppendRequest(nil, &codec.Request{Entries: []codec.RequestEntry{{CertID: codec.CertID{Raw: certID}}}})
-		answer := r.Respond(ctx, request)
-		if len(answer.Entries) != 1 || answer.Entries[0].Status == Unknown {
-			return nil, fmt.Errorf("ocsp: staple: the answer is %v: %w", answer.Outcome, cmp.Or(answer.Err, errUnissued))
-		}
-		return answer.DER, nil
+	a, issuer := r.registry.Load().issuerOf(leaf)
+	if a == nil {
+		return nil, fmt.Errorf("ocsp: staple: %w", errNoIssuer)
 	}
-	return nil, fmt.Errorf("ocsp: staple: %w", errNoIssuer)
+	certID := codec.CertID{Raw: codec.CertIDFrom(issuer, codec.SerialBytes(leaf.SerialNumber))}
+	x := r.acquire("")
+	defer r.release(x)
+	x.own = true
+	p := r.respond(ctx, codec.AppendRequest(nil, &codec.Request{Entries: []codec.RequestEntry{{CertID: certID}}}), x)
+	if p.outcome != 0 || p.entries[0].Status == Unknown {
+		return nil, fmt.Errorf("ocsp: staple: the answer is %v: %w", x.outcome, cmp.Or(x.err, errUnissued))
+	}
+	return p.der, nil
 }
 
 func (r *Responder) acquire(method string) *exchange {
 	x := r.exchanges.Get().(*exchange)
-	x.method, x.start, x.observed = method, time.Now(), r.cfg.Observe != nil
+	x.method, x.observed = method, r.cfg.Observe != nil
 	return x
 }
 
 // release puts an exchange back without what it refers to.
 func (r *Responder) release(x *exchange) {
+	x.req.Reset()
 	*x = exchange{req: x.req, buf: x.buf[:0]}
 	r.exchanges.Put(x)
 }
 
 // respond is the one way from a request's DER to an answer.
 func (r *Responder) respond(ctx context.Context, der []byte, x *exchange) (p *reply) {
+	x.start = time.Now()
 	p = r.contained(ctx, der, x)
 	if x.err != nil {
 		r.logs.failure(ctx, r.cfg.Logger, x)
@@ -133,10 +136,10 @@ func (r *Responder) contained(ctx context.Context, der []byte, x *exchange) (p *
 	if err := codec.ParseRequest(der, &x.req, r.limits); err != nil {
 		return x.refuse(OutcomeMalformed, err)
 	}
-	if r.cfg.Nonce == NonceRequire && r.nonce(&x.req) == nil {
+	if r.cfg.Nonce == NonceRequire && r.nonce(&x.req) == nil && !x.own {
 		return x.refuse(OutcomeMalformed, errNoNonce)
 	}
-	if r.cfg.RequestSigners != nil {
+	if r.cfg.RequestSigners != nil && !x.own {
 		if outcome, err := r.checkRequestSigner(&x.req); err != nil {
 			return x.refuse(outcome, err)
 		}
@@ -192,7 +195,7 @@ func (r *Responder) nonce(req *codec.Request) []byte {
 
 // respondOne answers for a single certificate.
 func (r *Responder) respondOne(ctx context.Context, match certIDMatch, id *codec.CertID, x *exchange) *reply {
-	key := match.prefix + string(id.Serial)
+	key, caller := cacheKey(match.prefix, id.Serial), ctx
 	want := replyID{match.encoding, match.signer.seq, match.signer.choose(x.req.Preferred)}
 	nonce := r.nonce(&x.req)
 	if x.observed {
@@ -209,8 +212,11 @@ func (r *Responder) respondOne(ctx context.Context, match certIDMatch, id *codec
 			if errors.Is(read.err, errOvertaken) {
 				continue
 			}
-			if p := r.stale(key, want, read.begun, x); p != nil && !isBroken(read.err) && !r.cfg.Cache.FailClosed {
-				return x.serve(OutcomeStale, p, read.err)
+			// A caller that leaves, or whose own time is up, says nothing about the store.
+			if caller.Err() == nil && !isBroken(read.err) && !r.cfg.Cache.FailClosed {
+				if p := r.stale(key, want, read.begun, x); p != nil {
+					return x.serve(OutcomeStale, p, read.err)
+				}
 			}
 			return x.fail(read.err)
 		}
@@ -240,9 +246,10 @@ func (r *Responder) replyFor(ctx context.Context, match certIDMatch, id *codec.C
 			return x.serve(OutcomeCached, old, nil)
 		}
 	}
-	job := signJob{authority: match.authority, algorithm: want.algorithm, now: x.now, nonce: nonce}
+	job := signJob{authority: match.authority, algorithm: want.algorithm, now: read.at, nonce: nonce}
 	var p *reply
 	var err error
+	outcome := OutcomeSigned
 	if shared {
 		certID := slices.Clone(id.Raw) // the flight may outlive the request
 		job.parts = []part{{issuerID: read.issuerID, certID: certID, serial: certID[len(certID)-len(id.Serial):], status: read.status}}
@@ -250,14 +257,14 @@ func (r *Responder) replyFor(ctx context.Context, match certIDMatch, id *codec.C
 		if old != nil && old.alive(x.now) {
 			return r.refresh(ctx, f, old, x)
 		}
-		p, err = r.shareSign(ctx, f, x)
+		p, outcome, err = r.shareSign(ctx, f, x)
 	} else {
 		x.part = [1]part{{issuerID: read.issuerID, certID: id.Raw, serial: id.Serial, status: read.status}}
 		job.parts = x.part[:]
 		p, err = r.timedSign(ctx, job, x)
 	}
 	if err == nil {
-		return x.serve(OutcomeSigned, p, nil)
+		return x.serve(outcome, p, nil)
 	}
 	if p := r.stale(key, want, read.begun, x); p != nil && p.status == read.status {
 		return x.serve(OutcomeStale, p, err) // without the nonce
@@ -265,9 +272,10 @@ func (r *Responder) replyFor(ctx context.Context, match certIDMatch, id *codec.C
 	return r.unsigned(err, read.status, x)
 }
 
-// unsigned ends an exchange for which no signature could be made.
+// unsigned ends an exchange for which no signature could be made. Over budget, a serial that was never issued is
+// not worth asking again about.
 func (r *Responder) unsigned(err error, status certStatus, x *exchange) *reply {
-	if !status.issued && !isBroken(err) {
+	if !status.issued && errors.Is(err, errBusy) {
 		return x.refuse(OutcomeUnauthorized, err)
 	}
 	return x.fail(err)
@@ -279,11 +287,12 @@ func (r *Responder) stale(key string, want replyID, begun uint64, x *exchange) *
 	if x.req.NonceForm != codec.NonceAbsent && r.cfg.Nonce == NonceRequire {
 		return nil
 	}
-	e := r.cache.entry(key)
-	if e == nil {
+	known := r.cache.current(key)
+	if known == nil {
 		return nil
 	}
-	p := e.state.Load().find(want)
+	p := known.find(want)
+	x.now = r.now()
 	if p == nil || !p.alive(x.now) || !r.cache.valid(key, begun, p.status) {
 		return nil
 	}
@@ -307,11 +316,14 @@ func (r *Responder) refresh(ctx context.Context, f flight, old *reply, x *exchan
 	f.replaces = old
 	ctx, cancel := context.WithTimeout(ctx, refreshPatience)
 	defer cancel()
-	p, err := r.shareSign(ctx, f, x)
-	if err != nil {
+	p, outcome, err := r.shareSign(ctx, f, x)
+	switch {
+	case err == nil:
+		return x.serve(outcome, p, nil)
+	case old.alive(x.now):
 		return x.serve(OutcomeStale, old, err)
 	}
-	return x.serve(OutcomeSigned, p, nil)
+	return x.fail(err)
 }
 
 // respondMany answers for several certificates with one signature. Such answers are not cached.
@@ -360,7 +372,7 @@ func (r *Responder) tryMany(ctx context.Context, signing *authority, matches []c
 		id := &x.req.Entries[i].CertID
 		p := part{certID: id.Raw, serial: id.Serial, status: unissued(UnissuedUnknown), foreign: matches[i].authority == nil}
 		if !p.foreign {
-			key := signing.prefix + string(id.Serial)
+			key := cacheKey(signing.prefix, id.Serial)
 			n := slices.IndexFunc(all, func(s seen) bool { return s.key == key })
 			if n < 0 {
 				n, all = len(all), append(all, seen{key, r.status(ctx, signing, key, id.Serial, x)})
@@ -380,10 +392,12 @@ func (r *Responder) tryMany(ctx context.Context, signing *authority, matches []c
 			}
 			p.status, p.issuerID = read.status, read.issuerID
 			issued = issued || read.status.issued
+			if job.now.IsZero() { // the first read: from then on all that the answer says is known
+				job.now = read.at
+			}
 		}
 		job.parts = append(job.parts, p)
 	}
-	job.now = x.now
 	p, err := r.timedSign(ctx, job, x)
 	if err != nil {
 		return r.unsigned(err, certStatus{issued: issued}, x), nil

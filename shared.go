@@ -76,7 +76,7 @@ func (r *Responder) fetchShared(ctx context.Context, f flight) *reply {
 		return nil
 	}
 	p, err := r.checkShared(f, bytes.Clone(value))
-	if err != nil {
+	if err != nil && !errors.Is(err, errSharedOld) {
 		r.logs.warn(ctx, r.cfg.Logger, logShared, "ocsp: shared cache holds a value that is not the answer; it is signed anew", err)
 		return nil
 	}
@@ -84,11 +84,12 @@ func (r *Responder) fetchShared(ctx context.Context, f flight) *reply {
 }
 
 var (
-	errSharedTimes = errors.New("its times are not ones this responder would use now")
+	// errSharedOld is of what is in the course of things: an answer to be renewed, or about another status.
+	errSharedOld   = errors.New("it is an answer of another time")
 	errSharedBytes = errors.New("it says something else, or in other words, than this responder would")
 )
 
-// checkShared verifies what the shared cache returned.
+// checkShared verifies what the shared cache returned. It returns nil with an error.
 func (r *Responder) checkShared(f flight, der []byte) (*reply, error) {
 	response, err := codec.ParseResponse(der)
 	if err != nil {
@@ -98,26 +99,32 @@ func (r *Responder) checkShared(f flight, der []byte) (*reply, error) {
 		return nil, errSharedBytes
 	}
 	s, now := f.job.authority.signer, f.job.now.Unix()
+	if err := s.verify(f.want.algorithm, response.TBS, response.Signature); err != nil {
+		return nil, err
+	}
+	if !bytes.Equal(response.Data.Singles[0].CertID, f.job.parts[0].certID) {
+		return nil, errSharedBytes
+	}
 	made := response.Data.ProducedAt
 	if made > now {
-		return nil, errSharedTimes
+		return nil, errSharedOld
 	}
 	times, err := r.window(s, made, notAfterAt(f.job.parts, made))
 	if err != nil || response.Data.Singles[0].NextUpdate > times.nextUpdate || response.Data.Singles[0].ThisUpdate > made {
-		return nil, errSharedTimes
+		return nil, errSharedOld
 	}
 	times.thisUpdate, times.nextUpdate = response.Data.Singles[0].ThisUpdate, response.Data.Singles[0].NextUpdate
 	times.refreshAt = refreshPoint(times.thisUpdate, times.nextUpdate, made)
 	if times.refreshAt <= ceilSecond(f.job.now) || times.nextUpdate <= now {
-		return nil, errSharedTimes
+		return nil, errSharedOld
 	}
 	data := r.responseData(f.job, times, nil)
 	tbs := data.AppendTBS(nil)
+	if !bytes.Equal(tbs, response.TBS) {
+		return nil, errSharedOld // this signer has said so, and now the status is another
+	}
 	if !bytes.Equal(codec.AppendResponse(nil, tbs, s.algorithms[f.want.algorithm].der, response.Signature, s.certs), der) {
 		return nil, errSharedBytes
-	}
-	if err := s.verify(f.want.algorithm, tbs, response.Signature); err != nil {
-		return nil, err
 	}
 	p := newReply(f.job, times, data, der)
 	p.id = f.want

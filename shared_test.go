@@ -2,6 +2,8 @@ package ocsp_test
 
 import (
 	"context"
+	"log/slog"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -151,4 +153,62 @@ func TestSharedCacheFails(t *testing.T) {
 			require.NotEmpty(t, cache.Values())
 		})
 	}
+}
+
+// The host's deletes must get through however many clients wait for the cache.
+func TestInvalidateIsNotCrowdedOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cache := ocsptest.NewCache()
+		r := sharedRig(t, cache)
+		cache.SetFault(ocsptest.Hang)
+		var waiting []<-chan *ocsptest.Result
+		for range 100 {
+			waiting = append(waiting, r.ask(r.request(r.issue())))
+		}
+		synctest.Wait()
+		done := make(chan error, 1)
+		go func() { done <- r.responder.Invalidate(context.Background(), r.ca.ID, r.leaf.SerialNumber) }()
+		synctest.Wait()
+		cache.SetFault(ocsptest.Healthy)
+		require.NoError(t, <-done)
+		for _, ch := range waiting {
+			r.requireAnswer(<-ch, xocsp.Good)
+		}
+	})
+}
+
+// A renewal finds the answer that it renews in the shared cache, which is nothing to report.
+func TestSharedCacheWarnsOfWhatIsWrongOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cache := ocsptest.NewCache()
+		var text strings.Builder
+		r := newRig(t, func(_ *rig, cfg *ocsp.Config) {
+			cfg.Cache.Shared, cfg.Logger = cache, slog.New(slog.NewTextHandler(&text, nil))
+		})
+		r.status(r.leaf)
+		r.settle()
+		r.clock.Advance(17 * time.Hour)
+		r.status(r.leaf)
+		r.settle()
+		r.revoke(r.leaf, ocsp.KeyCompromise)
+		require.Equal(t, xocsp.Revoked, r.status(r.leaf).Status)
+		r.settle()
+		require.Empty(t, text.String())
+		cache.Poison([]byte("poison"))
+		r.clock.Advance(17 * time.Hour)
+		r.status(r.leaf)
+		require.Contains(t, text.String(), "not the answer")
+	})
+}
+
+func TestEventTellsSharedFromSigned(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cache := ocsptest.NewCache()
+		first := sharedRig(t, cache)
+		first.status(first.leaf)
+		first.settle()
+		second := newReplica(first, cache)
+		require.Equal(t, ocsp.OutcomeCached, second.responder.Respond(context.Background(), second.request(second.leaf)).Outcome)
+		require.Zero(t, second.signer.Calls())
+	})
 }

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sync/singleflight"
+
 	"github.com/kmsocsp/ocsp/internal/codec"
 )
 
@@ -27,6 +29,14 @@ type signJob struct {
 	parts     []part
 	nonce     []byte
 }
+
+// reusable reports whether the reply may serve others too: HTTP caches may keep it.
+func (j *signJob) reusable() bool {
+	return j.nonce == nil && !slices.ContainsFunc(j.parts, func(p part) bool { return p.foreign || !p.status.issued })
+}
+
+// cacheable reports whether the responder itself keeps the reply.
+func (j *signJob) cacheable() bool { return len(j.parts) == 1 && j.reusable() }
 
 // flight is a signJob whose reply answers everyone who asks the same, and is cached.
 type flight struct {
@@ -63,53 +73,62 @@ func (r *Responder) timedSign(ctx context.Context, job signJob, x *exchange) (*r
 	return r.sign(ctx, job, r.remaining(x))
 }
 
+// landed is what a flight brings.
+type landed struct {
+	*reply
+	outcome Outcome // OutcomeSigned, or OutcomeCached if no signature was made
+}
+
 // shareSign joins the flight that makes the same reply, or starts it. The flight goes on when the caller
-// leaves.
-func (r *Responder) shareSign(ctx context.Context, f flight, x *exchange) (*reply, error) {
+// leaves. It sets x.now.
+func (r *Responder) shareSign(ctx context.Context, f flight, x *exchange) (*reply, Outcome, error) {
 	if x.observed {
 		defer func(start time.Time) { x.signTime += time.Since(start) }(time.Now())
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.remaining(x))
 	defer cancel()
 	ch := r.signs.DoChan(f.flightKey(), func() (any, error) {
-		return protect(context.WithoutCancel(ctx), func(ctx context.Context) (*reply, error) { return r.fly(ctx, f) })
+		return protect(context.WithoutCancel(ctx), func(ctx context.Context) (landed, error) { return r.fly(ctx, f) })
 	})
+	var res singleflight.Result
 	select {
-	case res := <-ch:
-		if res.Err != nil {
-			return nil, res.Err
-		}
-		return res.Val.(*reply), nil
+	case res = <-ch:
 	case <-ctx.Done():
-		return nil, errTimeout
+		res.Err = errTimeout
 	}
+	x.now = r.now()
+	if res.Err != nil {
+		return nil, 0, res.Err
+	}
+	l := res.Val.(landed)
+	return l.reply, l.outcome, nil
 }
 
 // fly makes or fetches the reply of a flight.
-func (r *Responder) fly(ctx context.Context, f flight) (*reply, error) {
+func (r *Responder) fly(ctx context.Context, f flight) (landed, error) {
 	if f.replaces != nil {
 		defer f.replaces.refreshing.Store(false)
 	}
 	if !r.life.start() {
-		return nil, errClosed
+		return landed{}, errClosed
 	}
 	defer r.life.done()
 	// A flight that landed between the caller's look into the cache and this one's start made it already.
 	if p := r.cache.find(f.key, f.job.parts[0].status, f.want); p != nil && p.fresh(f.job.now) {
-		return p, nil
+		return landed{p, OutcomeCached}, nil
 	}
 	if p := r.fetchShared(ctx, f); p != nil {
 		r.cache.add(f.key, f.begun, p)
-		return p, nil
+		return landed{p, OutcomeCached}, nil
 	}
 	p, err := r.sign(ctx, f.job, r.cfg.Signing.Timeout)
 	if err != nil {
-		return nil, err
+		return landed{}, err
 	}
 	p.id = f.want
 	r.cache.add(f.key, f.begun, p)
 	r.storeShared(ctx, f, p)
-	return p, nil
+	return landed{p, OutcomeSigned}, nil
 }
 
 // sign makes a reply within the budget for signatures and, if that is shorter, within limit.
@@ -122,7 +141,11 @@ func (r *Responder) sign(ctx context.Context, job signJob, limit time.Duration) 
 	var one [1]codec.Single
 	data := r.responseData(job, times, one[:0])
 	tbs := data.AppendTBS(make([]byte, 0, 256*len(job.parts)+128))
-	sig, err := r.signature(ctx, s, job.algorithm, tbs, min(limit, r.cfg.Signing.Timeout))
+	slots := r.signing
+	if !job.cacheable() {
+		slots = r.extra
+	}
+	sig, err := r.signature(ctx, s, job.algorithm, tbs, slots, min(limit, r.cfg.Signing.Timeout))
 	if err != nil {
 		return nil, err
 	}
@@ -131,15 +154,15 @@ func (r *Responder) sign(ctx context.Context, job signJob, limit time.Duration) 
 }
 
 // signature calls the key. Go's own keys do not hang, so they are called where they are needed.
-func (r *Responder) signature(ctx context.Context, s *signer, algorithm int, tbs []byte, limit time.Duration) (sig []byte, err error) {
+func (r *Responder) signature(ctx context.Context, s *signer, algorithm int, tbs []byte, slots *slots, limit time.Duration) (sig []byte, err error) {
 	if s.opaque {
-		return detach(ctx, &r.life, r.signing, limit, func(ctx context.Context) ([]byte, error) { return s.sign(ctx, algorithm, tbs) })
+		return detach(ctx, &r.life, slots, limit, func(ctx context.Context) ([]byte, error) { return s.sign(ctx, algorithm, tbs) })
 	}
-	if err := r.signing.acquire(ctx, limit); err != nil {
+	if err := slots.acquire(ctx, limit); err != nil {
 		return nil, err
 	}
 	defer func() {
-		r.signing.release()
+		slots.release()
 		if v := recover(); v != nil {
 			err = &panicError{v, debug.Stack()}
 		}
@@ -209,7 +232,7 @@ func newReply(job signJob, t window, data codec.ResponseData, der []byte) *reply
 	p := &reply{
 		der: der, status: job.parts[0].status,
 		thisUpdate: t.thisUpdate, refreshAt: t.refreshAt, nextUpdate: t.nextUpdate,
-		cacheable: job.nonce == nil && !slices.ContainsFunc(job.parts, func(p part) bool { return p.foreign || !p.status.issued }),
+		cacheable: job.reusable(),
 		entries:   make([]Entry, len(job.parts)),
 	}
 	for i := range job.parts {

@@ -119,6 +119,9 @@ func (r *Responder) newSigner(cfg *Issuer) (*signer, error) {
 	if v := reflect.ValueOf(cfg.Signer); !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil() {
 		return nil, errors.New("the field Signer is nil: give the private key as a crypto.Signer")
 	}
+	if key, ok := cfg.Signer.(ed25519.PrivateKey); ok && len(key) != ed25519.PrivateKeySize {
+		return nil, fmt.Errorf("the field Signer is nil or cut short: an Ed25519 private key has %d octets", ed25519.PrivateKeySize)
+	}
 	now := r.now()
 	ca, cert, field := cfg.Certificate, cfg.Certificate, "Certificate"
 	if err := checkCA(ca, now); err != nil {

@@ -143,7 +143,10 @@ func (s *Store) Revoke(issuerID string, serial *big.Int, reason ocsp.Reason, at 
 	if reason == ocsp.KeyCompromise || reason == ocsp.CACompromise {
 		state = ocsp.Compromised
 	}
-	s.Set(issuerID, serial, ocsp.Record{State: state, Reason: reason, RevokedAt: at})
+	s.recordsMu.Lock()
+	defer s.recordsMu.Unlock()
+	key := storeKey(issuerID, serial)
+	s.records[key] = ocsp.Record{State: state, Reason: reason, RevokedAt: at, NotAfter: s.records[key].NotAfter}
 }
 
 // Remove makes the store forget a certificate.
@@ -154,9 +157,12 @@ func (s *Store) Remove(issuerID string, serial *big.Int) {
 }
 
 // FindBySerial implements ocsp.CertStore.
-func (s *Store) FindBySerial(_ context.Context, issuerID string, serial *big.Int) (ocsp.Record, error) {
+func (s *Store) FindBySerial(ctx context.Context, issuerID string, serial *big.Int) (ocsp.Record, error) {
 	wrong, err := s.enter()
 	if wrong || err != nil {
+		return ocsp.Record{}, err
+	}
+	if err := ctx.Err(); err != nil {
 		return ocsp.Record{}, err
 	}
 	s.recordsMu.Lock()

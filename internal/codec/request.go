@@ -85,12 +85,23 @@ const (
 	NonceBare
 )
 
+// Reset empties a request and lets go of the bytes it points into, but keeps its slices for the next one.
+func (req *Request) Reset() {
+	for i := range req.Entries {
+		e := &req.Entries[i]
+		clear(e.Extensions)
+		*e = RequestEntry{Extensions: e.Extensions[:0]}
+	}
+	clear(req.Extensions)
+	*req = Request{Entries: req.Entries[:0], Extensions: req.Extensions[:0], Preferred: req.Preferred[:0]}
+}
+
 func malformed(what string) error { return fmt.Errorf("%w: %s", ErrMalformed, what) }
 
 // ParseRequest reads exactly one DER OCSPRequest from der into req, whose slices it reuses. It allocates
 // nothing once they have grown.
 func ParseRequest(der []byte, req *Request, lim ReadLimits) error {
-	*req = Request{Entries: req.Entries[:0], Extensions: req.Extensions[:0], Preferred: req.Preferred[:0]}
+	req.Reset()
 	input := cryptobyte.String(der)
 	var outer, tbs cryptobyte.String
 	if !input.ReadASN1(&outer, asn1.SEQUENCE) || !input.Empty() {
