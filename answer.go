@@ -21,7 +21,7 @@ type Outcome uint8
 const (
 	OutcomeSigned        Outcome = iota + 1 // a signature was made for this answer or for one that waited beside it
 	OutcomeCached                           // an earlier signature was served
-	OutcomeStale                            // an earlier signature was served because the store or the signer failed; Err says why
+	OutcomeStale                            // an earlier signature was served because the store or the signer failed, or was over budget; Err says why
 	OutcomeMalformed                        // malformedRequest
 	OutcomeInternalError                    // internalError
 	OutcomeTryLater                         // tryLater
@@ -106,7 +106,8 @@ type reply struct {
 
 	thisUpdate, refreshAt, nextUpdate int64 // seconds since 1970
 
-	refreshing atomic.Bool // somebody is making the reply that follows this one
+	refreshing atomic.Bool           // somebody is making the reply that follows this one
+	failure    atomic.Pointer[error] // why the last attempt at that failed; nil before the first
 
 	headers
 	control atomic.Pointer[cacheControl]
@@ -114,9 +115,8 @@ type reply struct {
 
 // replyID tells apart the signed replies for one certificate.
 type replyID struct {
-	encoding  int    // which way the request encodes the CertID, see authority
-	signer    uint64 // signer.seq
-	algorithm int    // index into signer.algorithms
+	encoding int    // which way the request encodes the CertID, see authority
+	signer   uint64 // signer.seq
 }
 
 // good reports whether the reply says good of everything it is about.

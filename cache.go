@@ -43,7 +43,8 @@ type CacheOptions struct {
 	StatusTTL time.Duration
 
 	// MaxEntries bounds the certificates that are cached; the least used give way. Zero is 100,000, which
-	// take about 1 KiB each with a P-256 signer. Each holds at most 8 encodings of its answer.
+	// take about 1 KiB each with a P-256 signer. Each holds an answer for each way to encode its CertID that
+	// clients use, at most 8, and 8 more for each of Issuer.NameAliases.
 	MaxEntries int
 
 	// FailClosed answers tryLater while the store fails. Zero serves cached answers until their nextUpdate.
@@ -224,8 +225,8 @@ func (c *replyCache) forget(key string, begun uint64) bool {
 	return true
 }
 
-// add keeps a reply if its status still stands. Replies that it makes useless go: those with the same
-// identity, those of other signers, and the oldest when there are too many.
+// add keeps a reply if its status still stands. Replies that it makes useless go: those with the same identity,
+// and those of other signers. So there are no more than the authority has encodings.
 func (c *replyCache) add(key string, begun uint64, p *reply) {
 	st := c.stripe(key)
 	st.mu.Lock()
@@ -244,9 +245,6 @@ func (c *replyCache) add(key string, begun uint64, p *reply) {
 		if q.id != p.id && q.id.signer == p.id.signer {
 			replies = append(replies, q)
 		}
-	}
-	if len(replies) == maxReplies {
-		replies = slices.Delete(replies, 0, 1)
 	}
 	e.state.Store(&entryState{found: old.found, since: old.since, begun: old.begun, checked: old.checked, replies: append(replies, p)})
 }

@@ -482,3 +482,37 @@ func TestInvalidateLeavesAHangingReadBehind(t *testing.T) {
 		<-hanging
 	})
 }
+
+// While one request renews an answer, the others get the old one, but not for HTTP caches to keep.
+func TestT163WhileRenewed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Validity = time.Hour })
+		first := r.status(r.leaf)
+		r.clock.Advance(40 * time.Minute)
+		r.signer.SetFault(ocsptest.Hang)
+		renewer := r.ask(r.request(r.leaf))
+		synctest.Wait()
+		beside := r.query(r.leaf)
+		require.Equal(t, first.ThisUpdate, beside.Responses[0].ThisUpdate)
+		require.Contains(t, beside.Header.Get("Cache-Control"), "max-age=1,")
+		impatient := <-renewer // the signer takes longer than it waits
+		require.Contains(t, impatient.Header.Get("Cache-Control"), "max-age=1,")
+		require.Equal(t, ocsp.OutcomeCached, r.responder.Respond(context.Background(), r.request(r.leaf)).Outcome)
+
+		time.Sleep(6 * time.Second) // until Signing.Timeout has passed: now it has failed
+		answer := r.responder.Respond(context.Background(), r.request(r.leaf))
+		require.Equal(t, ocsp.OutcomeStale, answer.Outcome)
+		require.Error(t, answer.Err)
+	})
+}
+
+// A client that prefers one algorithm after the other is not one for whom the cache gives up what others use.
+func TestPreferencesDoNotChurnTheCache(t *testing.T) {
+	r := newRig(t, extOwnKey)
+	plain := r.query(r.leaf).DER
+	algorithms := [][]byte{extECDSAWithSHA384, extECDSAWithSHA512}
+	for i := range 20 {
+		r.requireAnswer(r.post(extPrefer(r, algorithms[i%2])), xocsp.Good)
+	}
+	require.Equal(t, plain, r.query(r.leaf).DER)
+}

@@ -28,7 +28,7 @@ const requestType = "application/ocsp-request"
 // muxes that clean paths.
 //
 // Every OCSP outcome, errors included, has status 200 and the type application/ocsp-response. Other codes are
-// HTTP's own: 404 when disabled, 405, 408, 413, 414 and 415.
+// HTTP's own: 204 for OPTIONS, 304, 400 for a body that breaks off, 404 when disabled, 405, 408, 413, 414 and 415.
 func (r *Responder) Handler() http.Handler {
 	if r.cfg.Disabled {
 		return http.NotFoundHandler()
@@ -199,7 +199,7 @@ func (r *Responder) write(w http.ResponseWriter, req *http.Request, p *reply, x 
 		sendBody(w, req, p)
 		return
 	}
-	h["Cache-Control"] = p.cacheControl(r.maxAge(p, x.now))
+	h["Cache-Control"] = p.cacheControl(r.maxAge(p, x))
 	h["Etag"] = p.etag[:]
 	h["Expires"] = p.expires[:]
 	if notModified(req, p) {
@@ -269,13 +269,19 @@ type cacheControl struct {
 	value  []string
 }
 
+// renewingMaxAge is for how many seconds HTTP caches may keep a reply whose successor is under way.
+const renewingMaxAge = 1
+
 // maxAge returns for how many seconds HTTP caches may keep a reply: up to its refresh point and, when the
 // reply that should follow it could not be made, up to its end, less a second.
-func (r *Responder) maxAge(p *reply, at time.Time) int64 {
-	now := ceilSecond(at)
+func (r *Responder) maxAge(p *reply, x *exchange) int64 {
+	now := ceilSecond(x.now)
 	age := p.nextUpdate - now - 1
 	if now < p.refreshAt {
 		age = min(age, p.refreshAt-now)
+	}
+	if x.renewing {
+		age = min(age, renewingMaxAge)
 	}
 	if r.cfg.MaxAge > 0 {
 		age = min(age, int64(r.cfg.MaxAge/time.Second))

@@ -47,6 +47,7 @@ type exchange struct {
 	method   string
 	repaired bool      // slashes were put back into the request
 	own      bool      // the request is the host's own: policies for clients do not apply
+	renewing bool      // the reply that follows the one to be served is being made
 	observed bool      // timings are wanted
 	now      time.Time // by the responder's clock: the present of this answer, read anew after each wait
 	outcome  Outcome
@@ -75,6 +76,9 @@ func (r *Responder) Respond(ctx context.Context, requestDER []byte) Answer {
 func (r *Responder) Staple(ctx context.Context, leaf *x509.Certificate) ([]byte, error) {
 	if leaf == nil {
 		return nil, errors.New("ocsp: staple: the certificate is nil")
+	}
+	if r.cfg.Disabled {
+		return nil, fmt.Errorf("ocsp: staple: %w", errDisabled)
 	}
 	a, issuer := r.registry.Load().issuerOf(leaf)
 	if a == nil {
@@ -196,7 +200,7 @@ func (r *Responder) nonce(req *codec.Request) []byte {
 // respondOne answers for a single certificate.
 func (r *Responder) respondOne(ctx context.Context, match certIDMatch, id *codec.CertID, x *exchange) *reply {
 	key, caller := cacheKey(match.prefix, id.Serial), ctx
-	want := replyID{match.encoding, match.signer.seq, match.signer.choose(x.req.Preferred)}
+	want := replyID{match.encoding, match.signer.seq}
 	nonce := r.nonce(&x.req)
 	if x.observed {
 		x.entry = Entry{IssuerID: match.ids[0], Serial: codec.SerialInt(id.Serial)}
@@ -239,14 +243,15 @@ func (r *Responder) respondOne(ctx context.Context, match certIDMatch, id *codec
 
 // replyFor finds or makes the reply that says what was read.
 func (r *Responder) replyFor(ctx context.Context, match certIDMatch, id *codec.CertID, key string, want replyID, nonce []byte, read statusRead, x *exchange) *reply {
-	shared := nonce == nil && read.status.issued
+	algorithm := match.signer.choose(x.req.Preferred)
+	shared := nonce == nil && read.status.issued && algorithm == 0
 	var old *reply
 	if shared {
 		if old = r.cache.find(key, read.status, want); old != nil && old.fresh(x.now) {
 			return x.serve(OutcomeCached, old, nil)
 		}
 	}
-	job := signJob{authority: match.authority, algorithm: want.algorithm, now: read.at, nonce: nonce}
+	job := signJob{authority: match.authority, algorithm: algorithm, now: read.at, nonce: nonce}
 	var p *reply
 	var err error
 	outcome := OutcomeSigned
@@ -267,7 +272,7 @@ func (r *Responder) replyFor(ctx context.Context, match certIDMatch, id *codec.C
 		return x.serve(outcome, p, nil)
 	}
 	if p := r.stale(key, want, read.begun, x); p != nil && p.status == read.status {
-		return x.serve(OutcomeStale, p, err) // without the nonce
+		return x.serve(OutcomeStale, p, err) // without the nonce, with the default algorithm
 	}
 	return r.unsigned(err, read.status, x)
 }
@@ -310,20 +315,23 @@ func (r *Responder) retired(s certStatus, now time.Time) bool {
 // refresh lets one request renew a reply past its refresh point while others, and this one too if the signer
 // takes its time, are served the old one.
 func (r *Responder) refresh(ctx context.Context, f flight, old *reply, x *exchange) *reply {
-	if !old.refreshing.CompareAndSwap(false, true) {
-		return x.serve(OutcomeCached, old, nil)
+	if old.refreshing.CompareAndSwap(false, true) {
+		f.replaces = old
+		ctx, cancel := context.WithTimeout(ctx, refreshPatience)
+		defer cancel()
+		p, outcome, err := r.shareSign(ctx, f, x)
+		switch {
+		case err == nil:
+			return x.serve(outcome, p, nil)
+		case !old.alive(x.now):
+			return x.fail(err)
+		}
 	}
-	f.replaces = old
-	ctx, cancel := context.WithTimeout(ctx, refreshPatience)
-	defer cancel()
-	p, outcome, err := r.shareSign(ctx, f, x)
-	switch {
-	case err == nil:
-		return x.serve(outcome, p, nil)
-	case old.alive(x.now):
-		return x.serve(OutcomeStale, old, err)
+	if failure := old.failure.Load(); failure != nil {
+		return x.serve(OutcomeStale, old, *failure)
 	}
-	return x.fail(err)
+	x.renewing = true
+	return x.serve(OutcomeCached, old, nil)
 }
 
 // respondMany answers for several certificates with one signature. Such answers are not cached.

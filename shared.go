@@ -23,10 +23,10 @@ const (
 )
 
 // sharedKey names an answer. It hashes everything that tells apart two answers that attest the same status.
-func (a *authority) sharedKey(encoding, algorithm int, serial []byte) string {
+func (a *authority) sharedKey(encoding int, serial []byte) string {
 	h := sha256.New()
 	h.Write(a.signer.fingerprint[:])
-	h.Write(a.signer.algorithms[algorithm].der)
+	h.Write(a.signer.algorithms[0].der)
 	h.Write([]byte(a.encodings[encoding]))
 	h.Write(serial)
 	return hex.EncodeToString(h.Sum(nil))
@@ -34,11 +34,9 @@ func (a *authority) sharedKey(encoding, algorithm int, serial []byte) string {
 
 // sharedKeys names all answers about a certificate.
 func (a *authority) sharedKeys(serial []byte) []string {
-	keys := make([]string, 0, len(a.encodings)*len(a.signer.algorithms))
-	for encoding := range a.encodings {
-		for algorithm := range a.signer.algorithms {
-			keys = append(keys, a.sharedKey(encoding, algorithm, serial))
-		}
+	keys := make([]string, len(a.encodings))
+	for encoding := range keys {
+		keys[encoding] = a.sharedKey(encoding, serial)
 	}
 	return keys
 }
@@ -65,7 +63,7 @@ func (r *Responder) fetchShared(ctx context.Context, f flight) *reply {
 	if limit == 0 {
 		return nil
 	}
-	key := f.job.authority.sharedKey(f.want.encoding, f.want.algorithm, f.job.parts[0].serial)
+	key := f.job.authority.sharedKey(f.want.encoding, f.job.parts[0].serial)
 	value, err := detach(ctx, &r.life, r.sharing, limit, func(ctx context.Context) ([]byte, error) {
 		return r.cfg.Cache.Shared.Get(ctx, key)
 	})
@@ -99,7 +97,7 @@ func (r *Responder) checkShared(f flight, der []byte) (*reply, error) {
 		return nil, errSharedBytes
 	}
 	s, now := f.job.authority.signer, f.job.now.Unix()
-	if err := s.verify(f.want.algorithm, response.TBS, response.Signature); err != nil {
+	if err := s.verify(f.job.algorithm, response.TBS, response.Signature); err != nil {
 		return nil, err
 	}
 	if !bytes.Equal(response.Data.Singles[0].CertID, f.job.parts[0].certID) {
@@ -123,7 +121,7 @@ func (r *Responder) checkShared(f flight, der []byte) (*reply, error) {
 	if !bytes.Equal(tbs, response.TBS) {
 		return nil, errSharedOld // this signer has said so, and now the status is another
 	}
-	if !bytes.Equal(codec.AppendResponse(nil, tbs, s.algorithms[f.want.algorithm].der, response.Signature, s.certs), der) {
+	if !bytes.Equal(codec.AppendResponse(nil, tbs, s.algorithms[f.job.algorithm].der, response.Signature, s.certs), der) {
 		return nil, errSharedBytes
 	}
 	p := newReply(f.job, times, data, der)
@@ -137,7 +135,7 @@ func (r *Responder) storeShared(ctx context.Context, f flight, p *reply) {
 	if limit == 0 || !r.life.start() {
 		return
 	}
-	key := f.job.authority.sharedKey(f.want.encoding, f.want.algorithm, f.job.parts[0].serial)
+	key := f.job.authority.sharedKey(f.want.encoding, f.job.parts[0].serial)
 	ttl := time.Unix(p.nextUpdate, 0).Sub(f.job.now)
 	go func() {
 		defer r.life.done()

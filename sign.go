@@ -35,8 +35,11 @@ func (j *signJob) reusable() bool {
 	return j.nonce == nil && !slices.ContainsFunc(j.parts, func(p part) bool { return p.foreign || !p.status.issued })
 }
 
-// cacheable reports whether the responder itself keeps the reply.
-func (j *signJob) cacheable() bool { return len(j.parts) == 1 && j.reusable() }
+// cacheable reports whether the responder itself keeps the reply. It keeps no algorithm but the default: clients
+// rarely ask for another, and could make it sign and keep one after the other.
+func (j *signJob) cacheable() bool {
+	return len(j.parts) == 1 && j.algorithm == 0 && j.reusable()
+}
 
 // flight is a signJob whose reply answers everyone who asks the same, and is cached.
 type flight struct {
@@ -53,7 +56,6 @@ func (f *flight) flightKey() string {
 	b = append(b, f.key...)
 	b = binary.AppendUvarint(b, uint64(f.want.encoding))
 	b = binary.AppendUvarint(b, f.want.signer)
-	b = binary.AppendUvarint(b, uint64(f.want.algorithm))
 	s := f.job.parts[0].status
 	b = append(b, byte(s.status), byte(s.reason))
 	for _, t := range []int64{s.revokedAt, s.invalidityDate, s.notAfter} {
@@ -105,9 +107,14 @@ func (r *Responder) shareSign(ctx context.Context, f flight, x *exchange) (*repl
 }
 
 // fly makes or fetches the reply of a flight.
-func (r *Responder) fly(ctx context.Context, f flight) (landed, error) {
+func (r *Responder) fly(ctx context.Context, f flight) (l landed, err error) {
 	if f.replaces != nil {
-		defer f.replaces.refreshing.Store(false)
+		defer func() {
+			if err != nil {
+				f.replaces.failure.Store(&err)
+			}
+			f.replaces.refreshing.Store(false)
+		}()
 	}
 	if !r.life.start() {
 		return landed{}, errClosed
