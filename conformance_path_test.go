@@ -662,3 +662,19 @@ func TestT57GarbageBefore(t *testing.T) {
 	}
 	pathMalformed(r, targets)
 }
+
+// A mount may look like the head of a request that would be as long as the path's rest.
+func TestMountThatLooksLikeARequest(t *testing.T) {
+	r := newRig(t, nil)
+	for octets := 1; octets <= 20; octets++ {
+		serial := new(big.Int).Lsh(big.NewInt(0x5a), uint(8*(octets-1)))
+		r.store.Set(r.ca.ID, serial, ocsp.Record{State: ocsp.Active})
+		der := r.request(&x509.Certificate{SerialNumber: serial})
+		for size := byte(0x40); size < 0x60; size++ {
+			head := base64.StdEncoding.EncodeToString([]byte{0x30, size, 0x30})
+			for _, prefix := range []string{"/" + head + "/", "/" + head + "/M/", "/" + head + "/MEww/"} {
+				r.requireAnswer(pathGet(r, prefix+base64.StdEncoding.EncodeToString(der), der), xocsp.Good)
+			}
+		}
+	}
+}

@@ -14,7 +14,7 @@ server mounts behind its own middleware:
 		return err
 	}
 	defer responder.Close()
-	mux.Handle("/ocsp/", auth(responder.Handler()))
+	handler := ocsp.Mount("/ocsp", auth(responder.Handler()), mux)
 
 When the KMS has stored a revocation it may say so; without that, the next answer finds out by itself:
 
@@ -32,7 +32,8 @@ the client, tryLater, and never a status.
 Config.Validity says how long a signed answer may be believed; CacheOptions.StatusTTL how long a status read
 from the store is trusted. With the default, zero, every answer reads the store, which costs no signature: the
 cached answer is served if it says what the store says, and a new one is signed if not. So the very next
-answer after a revocation says revoked, whoever wrote it.
+answer after a revocation says revoked, whoever wrote it. With a StatusTTL it does so at once after
+[Responder.Invalidate], and else when that has passed.
 
 Answers are signed anew from their refresh point on, half their validity when that is below 16 h. While the
 signer or the store fails, a cached answer is served until its nextUpdate, and no longer.

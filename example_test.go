@@ -55,6 +55,72 @@ func Example() {
 	// Output: true 23h59m59s
 }
 
+// A mux that cleans paths answers a GET whose base64 contains two slashes in a row with a redirect, which loses
+// one. Mount takes such requests before the mux sees them.
+func ExampleMount() {
+	responder, err := ocsp.New(ocsp.Config{Issuers: []ocsp.Issuer{exampleCA.Issuer()}, Store: ocsptest.NewStore()})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer func() { _ = responder.Close() }()
+	mux := http.NewServeMux()
+	mux.Handle("GET /health", http.NotFoundHandler())
+
+	root := ocsp.Mount("/ocsp", responder.Handler(), mux)
+	for _, path := range []string{"/ocsp//", "/health"} {
+		rec := httptest.NewRecorder()
+		root.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, path, nil))
+		fmt.Println(path, rec.Code, rec.Header().Get("Content-Type"))
+	}
+	// Output:
+	// /ocsp// 200 application/ocsp-response
+	// /health 404 text/plain; charset=utf-8
+}
+
+// Respond is for callers without HTTP: it takes and returns DER, and says what the answer says.
+func ExampleResponder_Respond() {
+	store := ocsptest.NewStore()
+	store.Add(exampleCA.ID, exampleLeaf)
+	responder, err := ocsp.New(ocsp.Config{Issuers: []ocsp.Issuer{exampleCA.Issuer()}, Store: store})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer func() { _ = responder.Close() }()
+	answer := responder.Respond(context.Background(), ocsptest.Client{}.Request(exampleCA.Certificate, exampleLeaf))
+	fmt.Println(answer.Outcome, answer.Entries[0].Status, answer.Cacheable)
+
+	answer = responder.Respond(context.Background(), []byte("not a request"))
+	fmt.Printf("%v %x\n", answer.Outcome, answer.DER)
+	// Output:
+	// signed good true
+	// malformedRequest 30030a0101
+}
+
+// SetIssuer replaces a delegated responder before its certificate ends. Answers begun after it returned are signed
+// with the new key.
+func ExampleResponder_SetIssuer() {
+	issuer := exampleCA.Issuer()
+	issuer.ResponderCertificate, issuer.Signer = exampleCA.Delegate(ocsptest.Options{Name: "responder 1"})
+	responder, err := ocsp.New(ocsp.Config{Issuers: []ocsp.Issuer{issuer}, Store: ocsptest.NewStore()})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer func() { _ = responder.Close() }()
+
+	issuer.ResponderCertificate, issuer.Signer = exampleCA.Delegate(ocsptest.Options{Name: "responder 2"})
+	if err := responder.SetIssuer(issuer); err != nil {
+		log.Fatal(err)
+	}
+	answer, err := ocsptest.Query(responder.Handler(), exampleCA.Certificate, exampleLeaf)
+	fmt.Println(answer.Certificate.Subject.CommonName, err)
+
+	issuer.Signer = exampleCA.Key // a mistake changes nothing
+	fmt.Println(responder.SetIssuer(issuer))
+	// Output:
+	// responder 2 <nil>
+	// ocsp: issuer "Test CA": the fields Signer and ResponderCertificate do not match: the certificate is for another key than the signer's
+}
+
 // After a revocation has been stored, the very next answer says revoked. Invalidate is needed only with a
 // CacheOptions.StatusTTL, but never does harm.
 func ExampleResponder_Invalidate() {

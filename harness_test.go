@@ -91,7 +91,7 @@ func (r *rig) post(body []byte) *ocsptest.Result {
 	return result
 }
 
-// requireError requires that a result is that OCSP error, sent as CONFORMANCE asks: status 200, five octets, and
+// requireError requires that a result is that OCSP error, sent as it must be: status 200, five octets, and
 // nothing that lets a cache keep it.
 func (r *rig) requireError(want xocsp.ResponseStatus, result *ocsptest.Result) {
 	r.Helper()

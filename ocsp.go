@@ -38,8 +38,8 @@ type Config struct {
 	// than half of Validity. Zero does not.
 	Backdate time.Duration
 
-	// MaxAge bounds the max-age of HTTP caching headers, which never passes the answer's refresh point.
-	// Whole seconds. Zero sets no other bound.
+	// MaxAge bounds the max-age of HTTP caching headers, which passes the answer's refresh point only while
+	// the answer to follow cannot be made. Whole seconds. Zero sets no other bound.
 	MaxAge time.Duration
 
 	// Nonce is what becomes of a client's nonce. Zero is NonceEcho.

@@ -4,6 +4,9 @@ import (
 	"encoding/base64"
 	"strings"
 
+	"golang.org/x/crypto/cryptobyte"
+	"golang.org/x/crypto/cryptobyte/asn1"
+
 	"github.com/kmsocsp/ocsp/internal/codec"
 )
 
@@ -20,9 +23,9 @@ const (
 
 // getRequest finds the request in the path of a GET (RFC 6960 appendix A.1, RFC 9919 section 6), which net/http
 // has percent-decoded once, and decodes it into buf. It is the first part of the path, after a slash and up to
-// the end, that is the base64 of exactly one DER SEQUENCE, so that any prefix may stand before it, stripped or
-// not. Since DER says how long it is, there is no telling from how the path ends: missing padding and
-// slashes behind the request do no harm.
+// the end, that is the base64 of exactly one DER SEQUENCE framed like a request, so that any prefix may stand
+// before it, stripped or not. DER says how long it is, whatever the path ends with: missing padding and slashes
+// behind the request do no harm.
 //
 // A router that cleans paths makes one slash of several, which base64 may contain, and may drop one at the end.
 // They are put back if exactly one way to do so gives a request that accept takes; repaired tells that, and
@@ -47,7 +50,7 @@ func getRequest(path string, buf []byte, accept func(der []byte) bool) (der []by
 		switch {
 		case need <= len(letters):
 			decodings++
-			if der, ok := decodeLetters(buf, part, need); ok {
+			if der, ok := decodeLetters(buf, part, need); ok && framed(der) {
 				return der, false
 			}
 		case short == "" && need-len(letters) <= maxRepairSlashes && need <= maxRepairLetters:
@@ -58,6 +61,13 @@ func getRequest(path string, buf []byte, accept func(der []byte) bool) (der []by
 		return buf[:0], false
 	}
 	return repairSlashes(buf[:0], short, missing, !padded, accept)
+}
+
+// framed reports whether der is one SEQUENCE that begins with another, as a request does. A prefix that happens
+// to look like the head of a SEQUENCE as long as the path's rest does not get that far.
+func framed(der cryptobyte.String) bool {
+	var body cryptobyte.String
+	return der.ReadASN1(&body, asn1.SEQUENCE) && der.Empty() && body.SkipASN1(asn1.SEQUENCE)
 }
 
 // lettersNeeded returns how many base64 letters the DER element takes that s begins with.

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// Settings is the [ocsp] block of a KMS's configuration file. Any TOML, JSON or YAML decoder fills it; it
+// Settings is the block "ocsp" of a KMS's configuration file. Any TOML, JSON or YAML decoder fills it; it
 // holds no secrets. Zero fields are the defaults, except that the responder is disabled until Enabled is set.
 type Settings struct {
 	// Enabled turns the responder on. Off, every OCSP path is 404.
@@ -91,8 +91,8 @@ var (
 // maxSettingSecs keeps durations from overflowing.
 const maxSettingSecs = int(maxValidity / time.Second)
 
-// Validate checks every value and names each bad one, as the configuration file spells it. Whether the values
-// fit the CA's key and each other is for NewFromSettings to find out.
+// Validate checks every value, and those that must fit each other, and names each bad one as the configuration
+// file spells it. Whether they fit the CA's certificate and key is for NewFromSettings to find out.
 func (s Settings) Validate() error {
 	var bad []error
 	refuse := func(key string, value any, cure string) {
@@ -116,6 +116,7 @@ func (s Settings) Validate() error {
 			refuse(n.key, n.value, fmt.Sprintf("use %d to %d, or 0 for the default", max(n.least, 1), maxSettingSecs))
 		}
 	}
+	s.refuseContradictions(refuse)
 	if s.RetentionDays < -1 || s.RetentionDays > maxSettingSecs/86400 {
 		refuse("retention_days", s.RetentionDays, fmt.Sprintf("use 1 to %d, 0 for no archive cutoff, or -1 for ever", maxSettingSecs/86400))
 	}
@@ -127,6 +128,29 @@ func (s Settings) Validate() error {
 	return errors.Join(bad...)
 }
 
+// refuseContradictions names values that are good alone but not together.
+func (s Settings) refuseContradictions(refuse func(key string, value any, cure string)) {
+	ttl := s.CacheTTLSecs
+	if ttl == 0 {
+		ttl = int(defaultValidity / time.Second)
+	}
+	if s.BackdateSecs*2 >= ttl {
+		refuse("backdate_secs", s.BackdateSecs, fmt.Sprintf("use less than half of cache_ttl_secs, which is %d", ttl))
+	}
+	if s.CacheDisabled && (s.StatusTTLSecs != 0 || s.CacheMaxEntries != 0) {
+		refuse("cache_disabled", true, "leave out status_ttl_secs and cache_max_entries, which are about the cache")
+	}
+	if profileNames[s.Profile] != ProfileCABF {
+		return
+	}
+	if ttl < 8*3600 || ttl > 10*86400 {
+		refuse("cache_ttl_secs", s.CacheTTLSecs, `profile = "cabf" wants 28800 to 864000 (TLS BR 4.9.9)`)
+	}
+	if unissuedNames[s.Unissued] == UnissuedRevoked {
+		refuse("unissued", `"revoked"`, `profile = "cabf" forbids it (TLS BR 4.9.13, 7.3)`)
+	}
+}
+
 func refuseUnknown[T any](refuse func(key string, value any, cure string), key, value string, names map[string]T) {
 	if _, ok := names[value]; !ok {
 		known := slices.DeleteFunc(slices.Sorted(maps.Keys(names)), func(n string) bool { return n == "" })
@@ -134,7 +158,8 @@ func refuseUnknown[T any](refuse func(key string, value any, cure string), key, 
 	}
 }
 
-// KMS is what NewFromSettings needs of a key management server.
+// KMS is what NewFromSettings needs of a key management server. A KMS with several CAs appends their issuers to
+// what Settings.Config returns.
 type KMS interface {
 	CertStore
 	// Certificate returns the certificate with that uid.

@@ -107,7 +107,7 @@ func TestNewFromSettings(t *testing.T) {
 		{"no delegate", ocsp.Settings{Enabled: true, CAUID: "ca-1", ResponderUID: "gone"}, kms, []string{"responder_uid", `"gone"`, "no such object"}},
 		{"not a delegate", ocsp.Settings{Enabled: true, CAUID: "ca-1", ResponderUID: "ca-1"}, kms, []string{"ResponderCertificate"}},
 		{"not the key's algorithm", ocsp.Settings{Enabled: true, CAUID: "ca-1", SignatureAlgorithm: "SHA256-RSA"}, kms, []string{"SignatureAlgorithm", "ECDSA-SHA256"}},
-		{"a contradiction", ocsp.Settings{Enabled: true, CAUID: "ca-1", CacheTTLSecs: 60, Profile: "cabf"}, kms, []string{"Validity", "8 h"}},
+		{"a contradiction", ocsp.Settings{Enabled: true, CAUID: "ca-1", CacheTTLSecs: 60, Profile: "cabf"}, kms, []string{"cache_ttl_secs = 60", "28800"}},
 		{"an invalid value", ocsp.Settings{Nonce: "x"}, kms, []string{"nonce"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -144,11 +144,14 @@ func TestSettingsValidate(t *testing.T) {
 		"profile":                   {Profile: "etsi"},
 		"responder_id":              {ResponderID: "hash"},
 		"signature_algorithm":       {SignatureAlgorithm: "SHA1-RSA"},
+		"cache_disabled":            {CacheDisabled: true, StatusTTLSecs: 1},
 	} {
 		err := s.Validate()
 		require.ErrorContains(t, err, "ocsp: settings: "+key+" = ")
 		require.Equal(t, 1, strings.Count(err.Error(), "ocsp: settings:"), err)
 	}
+	require.ErrorContains(t, ocsp.Settings{CacheTTLSecs: 60, BackdateSecs: 30}.Validate(), "backdate_secs = 30: use less than half of cache_ttl_secs, which is 60")
+	require.ErrorContains(t, ocsp.Settings{Profile: "cabf", Unissued: "revoked"}.Validate(), "unissued")
 	err := ocsp.Settings{Nonce: "x", CacheTTLSecs: -1}.Validate()
 	require.ErrorContains(t, err, "nonce")
 	require.ErrorContains(t, err, "cache_ttl_secs", "all that is wrong is named at once")

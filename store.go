@@ -18,6 +18,7 @@ var ErrNotFound = errors.New("ocsp: certificate not found")
 // The serial comes from the network: it may be negative, zero or up to 64 octets long. Certificates of
 // subordinate CAs and of delegated responders are certificates like any other and must be found too.
 //
+// Up to 1024 calls may be under way, so a database's pool should be bounded; calls wait in it like any others.
 // It must be safe for concurrent use, should honour ctx, and must not keep serial. An error other than
 // ErrNotFound is answered with tryLater, a panic or a Record that makes no sense with internalError; neither
 // ever becomes a status.

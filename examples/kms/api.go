@@ -164,5 +164,8 @@ func decode(r *http.Request, into any) error {
 	if err := decoder.Decode(into); err != nil && !errors.Is(err, io.EOF) {
 		return fmt.Errorf("%w body: %w", errInvalid, err)
 	}
+	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
+		return fmt.Errorf("%w body: more than one JSON value", errInvalid)
+	}
 	return nil
 }

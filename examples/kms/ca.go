@@ -49,12 +49,27 @@ func newKey(keyType string) (crypto.Signer, error) {
 	}
 }
 
+// keyDir is where the KMS's own keys are, apart from the files of certificates that it issues.
+const keyDir = "private"
+
 // keyFile returns where the key of the CA or of the delegated responder is kept.
-func keyFile(dir, kind string) string { return filepath.Join(dir, kind+".key") }
+func keyFile(dir, kind string) string { return filepath.Join(dir, keyDir, kind+".key") }
+
+// readSecret reads a file that nobody but its owner may read.
+func readSecret(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if mode := info.Mode().Perm(); mode&0o077 != 0 {
+		return nil, fmt.Errorf("%s holds a secret, and its mode %v lets others read it: chmod 600, and replace the secret if they may have", path, mode)
+	}
+	return os.ReadFile(path)
+}
 
 // loadKey reads a PKCS #8 private key.
 func loadKey(path string) (crypto.Signer, error) {
-	text, err := os.ReadFile(path)
+	text, err := readSecret(path)
 	if err != nil {
 		return nil, err
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -27,8 +28,9 @@ type config struct {
 }
 
 type serverConfig struct {
-	Listen string `toml:"listen"`
-	Token  string `toml:"token"`
+	Listen  string `toml:"listen"`
+	OCSPURL string `toml:"ocsp_url"`
+	Token   string `toml:"token"`
 }
 
 type caConfig struct {
@@ -74,7 +76,7 @@ func (c config) write(dir string) error {
 // loadConfig reads the configuration. Its error is os.ErrNotExist if there is none yet.
 func loadConfig(dir string) (config, error) {
 	path := filepath.Join(dir, configFile)
-	text, err := os.ReadFile(path)
+	text, err := readSecret(path)
 	if err != nil {
 		return config{}, err
 	}
@@ -122,6 +124,9 @@ func (c config) validate() error {
 	if _, port, err := net.SplitHostPort(c.Server.Listen); err != nil || !isPort(port) {
 		refuse("server", "listen", c.Server.Listen, `use an address and a port from 1 to 65535, such as "127.0.0.1:8080"`)
 	}
+	if u, err := url.Parse(c.Server.OCSPURL); err != nil || c.Server.OCSPURL != "" && (u.Host == "" || u.Scheme != "http" && u.Scheme != "https") {
+		refuse("server", "ocsp_url", c.Server.OCSPURL, `use a URL such as "http://ocsp.example/ocsp", or leave it out`)
+	}
 	if len(c.Server.Token) < minToken {
 		// The value stays out of the error: it is a secret, if a poor one.
 		bad = append(bad, fmt.Errorf("[server] token has %d characters: use %d or more", len(c.Server.Token), minToken))
@@ -144,6 +149,14 @@ func (c config) validate() error {
 func isPort(s string) bool {
 	n, err := strconv.ParseUint(s, 10, 16)
 	return err == nil && n > 0
+}
+
+// ocspURL returns the URL that certificates carry.
+func (c config) ocspURL() string {
+	if c.Server.OCSPURL != "" {
+		return c.Server.OCSPURL
+	}
+	return c.url() + "/ocsp"
 }
 
 // url returns the server's URL as a client on this machine reaches it.

@@ -32,12 +32,13 @@ func TestConfigRoundTrip(t *testing.T) {
 
 func TestConfigErrors(t *testing.T) {
 	for _, test := range []struct{ name, old, new, want string }{
-		{"unknown key", `nonce =`, `nonces =`, "line 31: there is no key ocsp.nonces"},
+		{"unknown key", `nonce =`, `nonces =`, "line 33: there is no key ocsp.nonces"},
 		{"unknown block", `[ca]`, `[cert]`, "there is no key cert"},
-		{"not TOML", `[ca]`, `[ca`, "line 11"},
-		{"wrong type", `enabled = true`, `enabled = "yes"`, "line 22"},
+		{"not TOML", `[ca]`, `[ca`, "line 13"},
+		{"wrong type", `enabled = true`, `enabled = "yes"`, "line 24"},
 		{"listen without port", `"127.0.0.1:8080"`, `"127.0.0.1"`, `[server] listen = "127.0.0.1"`},
 		{"listen on a random port", `"127.0.0.1:8080"`, `"127.0.0.1:0"`, `[server] listen = "127.0.0.1:0"`},
+		{"OCSP URL", `ocsp_url = ""`, `ocsp_url = "ocsp.example"`, `[server] ocsp_url = "ocsp.example"`},
 		{"short token", `token = "`, "token = \"secret\" # ", "[server] token has 6 characters: use 20 or more"},
 		{"no token", `token = "`, `# token = "`, "[server] token has 0 characters"},
 		{"key type", `"ecdsa-p256"`, `"dsa"`, `[ca] key_type = "dsa": use "ecdsa-p256", `},
@@ -91,6 +92,43 @@ func TestConfigNamesEveryBadValue(t *testing.T) {
 	for _, want := range []string{"listen", "key_type", "unissued"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v does not name %s", err, want)
+		}
+	}
+}
+
+// Files that hold secrets are not read while others may read them too.
+func TestLooseModes(t *testing.T) {
+	dir := t.TempDir()
+	if err := defaultConfig().write(dir); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, configFile)
+	if err := os.Chmod(path, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := loadConfig(dir); err == nil || !strings.Contains(err.Error(), "chmod 600") {
+		t.Errorf("error %v, want a cure for the mode", err)
+	}
+	if _, err := loadKey(path); err == nil || !strings.Contains(err.Error(), "chmod 600") {
+		t.Errorf("error %v, want a cure for the mode", err)
+	}
+}
+
+func TestConfigOCSPURL(t *testing.T) {
+	cfg := defaultConfig()
+	if got := cfg.ocspURL(); got != "http://127.0.0.1:8080/ocsp" {
+		t.Errorf("the default is %s", got)
+	}
+	cfg.Server.OCSPURL = "http://ocsp.example"
+	if got := cfg.ocspURL(); got != "http://ocsp.example" {
+		t.Errorf("it became %s", got)
+	}
+}
+
+func TestShellQuote(t *testing.T) {
+	for path, want := range map[string]string{".kms/ca.pem": ".kms/ca.pem", "a b": "'a b'", "it's": `'it'\''s'`} {
+		if got := shellQuote(path); got != want {
+			t.Errorf("%s becomes %s, want %s", path, got, want)
 		}
 	}
 }

@@ -34,7 +34,7 @@ var _ ocsp.KMS = (*kms)(nil)
 
 // openKMS opens the data directory. The first time it makes the directory, the configuration and the CA.
 func openKMS(ctx context.Context, dir string, logger *slog.Logger) (*kms, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := os.MkdirAll(filepath.Join(dir, keyDir), 0o700); err != nil {
 		return nil, err
 	}
 	cfg, err := loadConfig(dir)
@@ -201,7 +201,7 @@ func (k *kms) certify(ctx context.Context, name string, state ocsp.State) (objec
 	if err != nil {
 		return object{}, nil, err
 	}
-	cert, err := k.ca.leaf(name, k.cfg.url()+"/ocsp", key.Public())
+	cert, err := k.ca.leaf(name, k.cfg.ocspURL(), key.Public())
 	if err != nil {
 		return object{}, nil, err
 	}

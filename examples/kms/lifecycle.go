@@ -70,6 +70,8 @@ func revocation(reason string, compromisedAt, now time.Time) (change, error) {
 	case compromisedAt.IsZero():
 	case c.action != compromise:
 		return change{}, fmt.Errorf("%w compromised_at: it goes with the reasons keyCompromise and cACompromise only", errInvalid)
+	case compromisedAt.Unix() < 0:
+		return change{}, fmt.Errorf("%w compromised_at: %s lies before 1970", errInvalid, compromisedAt.Format(time.RFC3339))
 	case compromisedAt.After(now):
 		return change{}, fmt.Errorf("%w compromised_at: %s lies in the future", errInvalid, compromisedAt.Format(time.RFC3339))
 	}

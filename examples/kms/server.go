@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -67,9 +68,13 @@ func (k *kms) serve(ctx context.Context, listener net.Listener) error {
 	}
 	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTime)
 	defer cancel()
-	err := server.Shutdown(stopping)
+	if err := server.Shutdown(stopping); err != nil {
+		// A client that dawdles is no reason to fail.
+		k.logger.WarnContext(ctx, "connections that were still in use are closed", "error", err)
+		_ = server.Close()
+	}
 	<-ended
-	return errors.Join(err, k.close())
+	return k.close()
 }
 
 // handler routes to OCSP and the API.
@@ -113,6 +118,9 @@ func (k *kms) issueFirst(ctx context.Context) error {
 		return err
 	}
 	files, err := newPair(k.dir, firstName)
+	if errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("%s or %s is there, but the database that it belongs to is not: restore that, or move the files away", files.cert, files.key)
+	}
 	if err != nil {
 		return err
 	}
@@ -138,23 +146,34 @@ func (k *kms) printHints(ctx context.Context, w io.Writer) error {
 	if len(certs) > 0 {
 		uid = certs[0].uid
 	}
-	ca, leaf := filepath.Join(k.dir, caFile), filepath.Join(k.dir, firstName+".pem")
+	ca, leaf := shellQuote(filepath.Join(k.dir, caFile)), filepath.Join(k.dir, firstName+".pem")
 	if _, err := os.Stat(leaf); err == nil && k.cfg.OCSP.Enabled {
 		header := ""
 		if k.cfg.OCSP.RequireAuth {
-			header = fmt.Sprintf(` -header "Authorization=Bearer $(sed -n 's/^token = "\(.*\)"$/\1/p' %s)"`, filepath.Join(k.dir, configFile))
+			header = fmt.Sprintf(` -header "Authorization=Bearer $(sed -n 's/^token = "\(.*\)"$/\1/p' %s)"`, shellQuote(filepath.Join(k.dir, configFile)))
 		}
 		fmt.Fprintf(w, "\nAsk about the first certificate, with a nonce and without one, which the cache can answer:\n")
-		line := fmt.Sprintf("openssl ocsp -issuer %s -cert %s -CAfile %s -url %s/ocsp/%s", ca, leaf, ca, k.cfg.url(), header)
+		line := fmt.Sprintf("openssl ocsp -issuer %s -cert %s -CAfile %s -url %s/ocsp/%s", ca, shellQuote(leaf), ca, k.cfg.url(), header)
 		fmt.Fprintf(w, "  %s\n  %s -no_nonce\n", line, line)
 	}
 	data := ""
 	if k.dir != defaultData {
-		data = " -data " + k.dir
+		data = " -data " + shellQuote(k.dir)
 	}
 	fmt.Fprintf(w, "\nChange it, and ask again:\n")
 	for _, line := range []string{"list" + data, "certify" + data + " NAME", "revoke" + data + " -reason keyCompromise " + uid} {
 		fmt.Fprintf(w, "  go run ./examples/kms %s\n", line)
 	}
 	return nil
+}
+
+// shellQuote quotes a path for a shell, if it needs to be.
+func shellQuote(path string) string {
+	safe := func(r rune) bool {
+		return r == '/' || r == '.' || r == '-' || r == '_' || r >= '0' && r <= '9' || r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z'
+	}
+	if strings.IndexFunc(path, func(r rune) bool { return !safe(r) }) < 0 {
+		return path
+	}
+	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
 }

@@ -46,7 +46,7 @@ CREATE TABLE IF NOT EXISTS objects (
 	state          TEXT    NOT NULL CHECK (state IN ('PreActive', 'Active', 'Deactivated', 'Compromised', 'Destroyed', 'DestroyedCompromised')),
 	reason         TEXT    NOT NULL,
 	revoked_at     INTEGER,
-	compromised_at INTEGER,
+	compromised_at INTEGER CHECK (compromised_at >= 0),
 	not_after      INTEGER NOT NULL,
 	certificate    BLOB    NOT NULL,
 	CHECK ((state IN ('PreActive', 'Active')) = (revoked_at IS NULL)),
@@ -55,8 +55,9 @@ CREATE TABLE IF NOT EXISTS objects (
 CREATE UNIQUE INDEX IF NOT EXISTS objects_by_serial ON objects (issuer_uid, serial);`
 
 const (
-	databaseFile = "kms.db"
-	columns      = "uid, kind, name, issuer_uid, serial, state, reason, revoked_at, compromised_at, not_after, certificate"
+	databaseFile   = "kms.db"
+	maxConnections = 16
+	columns        = "uid, kind, name, issuer_uid, serial, state, reason, revoked_at, compromised_at, not_after, certificate"
 )
 
 // store is the SQLite file. Other processes may have it open too.
@@ -83,6 +84,9 @@ func openStore(ctx context.Context, dir string) (*store, error) {
 	if err != nil {
 		return nil, err
 	}
+	// Reads queue up for these instead of opening files for as many clients as there are.
+	db.SetMaxOpenConns(maxConnections)
+	db.SetMaxIdleConns(maxConnections)
 	if _, err := db.ExecContext(ctx, schema); err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), db.Close())
 	}
