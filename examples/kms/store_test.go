@@ -1,0 +1,37 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"math/big"
+	"testing"
+
+	"github.com/kmsocsp/ocsp"
+	"github.com/kmsocsp/ocsp/ocsptest"
+)
+
+// The table keeps the contract of ocsp.CertStore, over the SQLite file that the KMS opens.
+func TestStore(t *testing.T) {
+	k := newKMS(t, nil)
+	put := func(kind string) func(context.Context, string, *big.Int, ocsp.Record) error {
+		return func(ctx context.Context, issuerUID string, serial *big.Int, r ocsp.Record) error {
+			uid := issuerUID + "/" + serial.Text(16)
+			if _, err := k.store.get(ctx, uid); errors.Is(err, errNotFound) {
+				return k.store.insert(ctx, object{
+					uid: uid, kind: kind, issuerUID: issuerUID, serial: serial, der: []byte{},
+					state: r.State, reason: r.Reason, revokedAt: r.RevokedAt, compromisedAt: r.CompromisedAt, notAfter: r.NotAfter,
+				})
+			}
+			_, err := k.store.db.ExecContext(ctx, "UPDATE objects SET state = ?, reason = ?, revoked_at = ? WHERE uid = ?",
+				r.State.String(), r.Reason.String(), sql.NullInt64{Int64: r.RevokedAt.Unix(), Valid: true}, uid)
+			return err
+		}
+	}
+	err := ocsptest.TestStore(ocsptest.StoreFixture{
+		Store: k, Put: put(kindCertificate), PutCA: put(kindCA), IssuerIDs: [2]string{"ca-1", "ca-2"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
