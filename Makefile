@@ -1,6 +1,6 @@
 .PHONY: test demo lint tidy fuzz bench cover
 
-MODULES := . examples
+MODULES := . ocspsql examples
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 5s
 

@@ -3,7 +3,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 for package in $(go list ./...); do
-	for target in $(go test -list '^Fuzz' "$package" | grep '^Fuzz' || true); do
+	list=$(go test -list '^Fuzz' "$package")
+	for target in $(grep '^Fuzz' <<<"$list" || true); do
 		printf '%s for %s: ' "$target" "${FUZZTIME:-5s}"
 		out=$(go test -run '^$' -fuzz "^$target\$" -fuzztime "${FUZZTIME:-5s}" "$package" 2>&1) || { echo "$out"; exit 1; }
 		echo "$out" | grep execs | tail -1 | sed 's/^fuzz: //'

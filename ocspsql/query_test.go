@@ -1,0 +1,152 @@
+package ocspsql_test
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"math/big"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/kmsocsp/ocsp"
+	"github.com/kmsocsp/ocsp/ocspsql"
+	"github.com/kmsocsp/ocsp/ocspsql/internal/dbtest"
+	"github.com/kmsocsp/ocsp/ocsptest"
+)
+
+// The recipes of docs/STORES.md: objects whose attributes are one JSON column.
+var recipes = map[dbtest.Kind]struct{ schema, index, lookup, insert, explain, usesIndex string }{
+	dbtest.SQLite: {
+		schema: "CREATE TABLE objects (id TEXT PRIMARY KEY, attributes TEXT NOT NULL)",
+		index: `CREATE UNIQUE INDEX objects_by_serial ON objects (
+	json_extract(attributes, '$.issuer'), json_extract(attributes, '$.serial'))`,
+		lookup: `SELECT json_extract(attributes, '$.state'), json_extract(attributes, '$.reason'),
+	json_extract(attributes, '$.revoked_at'), json_extract(attributes, '$.compromised_at'), json_extract(attributes, '$.not_after')
+FROM objects WHERE json_extract(attributes, '$.issuer') = ? AND json_extract(attributes, '$.serial') = ?`,
+		insert:    "INSERT INTO objects (id, attributes) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET attributes = excluded.attributes",
+		explain:   "EXPLAIN QUERY PLAN ",
+		usesIndex: "USING INDEX objects_by_serial (<expr>=? AND <expr>=?)",
+	},
+	dbtest.PostgreSQL: {
+		schema: "CREATE TABLE objects (id TEXT PRIMARY KEY, attributes JSONB NOT NULL)",
+		index:  "CREATE UNIQUE INDEX objects_by_serial ON objects ((attributes->>'issuer'), (attributes->>'serial'))",
+		lookup: `SELECT attributes->>'state', attributes->>'reason', (attributes->>'revoked_at')::bigint,
+	(attributes->>'compromised_at')::bigint, (attributes->>'not_after')::bigint
+FROM objects WHERE attributes->>'issuer' = $1 AND attributes->>'serial' = $2`,
+		insert:    "INSERT INTO objects (id, attributes) VALUES ($1, $2) ON CONFLICT (id) DO UPDATE SET attributes = excluded.attributes",
+		explain:   "EXPLAIN ",
+		usesIndex: "using objects_by_serial",
+	},
+	dbtest.MariaDB: {
+		schema: `CREATE TABLE objects (id VARCHAR(200) PRIMARY KEY, attributes JSON NOT NULL,
+	issuer VARBINARY(255) AS (JSON_VALUE(attributes, '$.issuer')) STORED,
+	serial VARBINARY(130) AS (JSON_VALUE(attributes, '$.serial')) STORED)`,
+		index: "CREATE UNIQUE INDEX objects_by_serial ON objects (issuer, serial)",
+		lookup: `SELECT JSON_VALUE(attributes, '$.state'), JSON_VALUE(attributes, '$.reason'), JSON_VALUE(attributes, '$.revoked_at'),
+	JSON_VALUE(attributes, '$.compromised_at'), JSON_VALUE(attributes, '$.not_after')
+FROM objects WHERE issuer = ? AND serial = ?`,
+		insert:    "INSERT INTO objects (id, attributes) VALUES (?, ?) ON DUPLICATE KEY UPDATE attributes = VALUES(attributes)",
+		explain:   "EXPLAIN ",
+		usesIndex: "objects_by_serial",
+	},
+}
+
+// attributes is the JSON of an object.
+type attributes struct {
+	Issuer        string `json:"issuer"`
+	Serial        string `json:"serial"`
+	State         string `json:"state"`
+	Reason        string `json:"reason,omitempty"`
+	RevokedAt     *int64 `json:"revoked_at,omitempty"`
+	CompromisedAt *int64 `json:"compromised_at,omitempty"`
+	NotAfter      *int64 `json:"not_after,omitempty"`
+}
+
+func seconds(t time.Time) *int64 {
+	if t.IsZero() {
+		return nil
+	}
+	s := t.Unix()
+	return &s
+}
+
+// A KMS with JSON attributes keeps the whole contract through a query of its own, and the query uses the index.
+func TestQuery(t *testing.T) {
+	onAll(t, func(t *testing.T, kind dbtest.Kind) {
+		recipe, db := recipes[kind], dbtest.New(t, kind).Open(t)
+		for _, statement := range []string{recipe.schema, recipe.index} {
+			_, err := db.ExecContext(t.Context(), statement)
+			require.NoError(t, err)
+		}
+		store, err := ocspsql.OpenQuery(t.Context(), db, ocspsql.Query{SQL: recipe.lookup, Serial: ocspsql.Hex})
+		require.NoError(t, err)
+		defer func() { require.NoError(t, store.Close()) }()
+		put := func(ctx context.Context, issuerID string, serial *big.Int, r ocsp.Record) error {
+			blob, err := json.Marshal(attributes{
+				issuerID, serial.Text(16), r.State.String(), r.Reason.String(), seconds(r.RevokedAt), seconds(r.CompromisedAt), seconds(r.NotAfter),
+			})
+			if err == nil {
+				_, err = db.ExecContext(ctx, recipe.insert, issuerID+"/"+serial.Text(16), string(blob))
+			}
+			return err
+		}
+		require.NoError(t, ocsptest.TestStore(ocsptest.StoreFixture{Store: store, Put: put, IssuerIDs: [2]string{"ca-1", "ca-2"}}))
+
+		for i := range 2000 {
+			require.NoError(t, put(t.Context(), "many", numberedSerial(i), ocsp.Record{State: ocsp.Active}))
+		}
+		if kind == dbtest.PostgreSQL {
+			_, err := db.ExecContext(t.Context(), "ANALYZE objects")
+			require.NoError(t, err)
+		}
+		require.Contains(t, text(t, db, recipe.explain+recipe.lookup, "many", numberedSerial(7).Text(16)), recipe.usesIndex)
+	})
+}
+
+// The other forms of serials, and a scan function for columns of the host's own.
+func TestQueryForms(t *testing.T) {
+	db := dbtest.New(t, dbtest.SQLite).Open(t)
+	_, err := db.ExecContext(t.Context(), `
+CREATE TABLE certs (ca TEXT, magnitude BLOB, number TEXT, octets BLOB, revoked TEXT, deleted INTEGER DEFAULT 0);
+INSERT INTO certs (ca, magnitude, number, octets, revoked) VALUES ('ca', x'FF', '255', x'00FF', '2030-01-02T03:04:05Z'), ('ca', x'01', '1', x'01', NULL);
+INSERT INTO certs (ca, magnitude, number, octets, deleted) VALUES ('ca', x'02', '2', x'02', 1)`)
+	require.NoError(t, err)
+	scan := func(row ocspsql.Row) (ocsp.Record, error) {
+		var revoked sql.NullString
+		var deleted bool
+		if err := row.Scan(&revoked, &deleted); err != nil {
+			return ocsp.Record{}, err
+		}
+		if deleted {
+			return ocsp.Record{}, ocsp.ErrNotFound
+		}
+		if !revoked.Valid {
+			return ocsp.Record{State: ocsp.Active}, nil
+		}
+		at, err := time.Parse(time.RFC3339, revoked.String)
+		return ocsp.Record{State: ocsp.Deactivated, RevokedAt: at}, err
+	}
+	for form, column := range map[ocspsql.SerialForm]string{ocspsql.Unsigned: "magnitude", ocspsql.Decimal: "number", ocspsql.TwosComplement: "octets"} {
+		store, err := ocspsql.OpenQuery(t.Context(), db, ocspsql.Query{
+			SQL: "SELECT revoked, deleted FROM certs WHERE ca = ? AND " + column + " = ?", Serial: form, Scan: scan,
+		})
+		require.NoError(t, err)
+		require.Equal(t, ocsp.Record{State: ocsp.Deactivated, RevokedAt: at}, find(t, store, big.NewInt(255)))
+		require.Equal(t, ocsp.Active, find(t, store, big.NewInt(1)).State)
+		for _, never := range []int64{-1, -255, 0, 2, 3} {
+			_, err := store.FindBySerial(t.Context(), "ca", big.NewInt(never))
+			require.ErrorIs(t, err, ocsp.ErrNotFound)
+		}
+		require.NoError(t, store.Close())
+	}
+	for want, q := range map[string]ocspsql.Query{
+		"the field SQL is empty":   {},
+		"the field Serial is 9":    {SQL: "SELECT 1", Serial: 9},
+		"ocspsql: query: prepare:": {SQL: "SELECT nothing FROM nowhere"},
+	} {
+		_, err := ocspsql.OpenQuery(t.Context(), db, q)
+		require.ErrorContains(t, err, want)
+	}
+}

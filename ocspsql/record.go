@@ -1,0 +1,155 @@
+package ocspsql
+
+import (
+	"database/sql"
+	"errors"
+	"fmt"
+	"math/big"
+	"time"
+
+	"github.com/kmsocsp/ocsp"
+)
+
+// Row is a row of a result, such as *sql.Rows.
+type Row interface {
+	Scan(dest ...any) error
+}
+
+// ScanRecord reads a row of five columns: the name of the state ("Active"), the name of the reason in RFC 5280
+// ("keyCompromise", or empty or NULL for none), and, in seconds since 1970 or NULL, when the certificate was
+// revoked, when its key was compromised, and when it expires.
+func ScanRecord(row Row) (ocsp.Record, error) {
+	var state, reason sql.NullString
+	var revokedAt, compromisedAt, notAfter sql.NullInt64
+	if err := row.Scan(&state, &reason, &revokedAt, &compromisedAt, &notAfter); err != nil {
+		return ocsp.Record{}, err
+	}
+	var record ocsp.Record
+	var err error
+	if record.State, err = ocsp.ParseState(state.String); err != nil {
+		return ocsp.Record{}, err
+	}
+	if record.Reason, err = ocsp.ParseReason(reason.String); err != nil {
+		return ocsp.Record{}, err
+	}
+	record.RevokedAt, record.CompromisedAt, record.NotAfter = timeOf(revokedAt), timeOf(compromisedAt), timeOf(notAfter)
+	return record, nil
+}
+
+func timeOf(seconds sql.NullInt64) time.Time {
+	if !seconds.Valid {
+		return time.Time{}
+	}
+	return time.Unix(seconds.Int64, 0).UTC()
+}
+
+func secondsOf(t time.Time) sql.NullInt64 {
+	return sql.NullInt64{Int64: t.Unix(), Valid: !t.IsZero()}
+}
+
+func isGood(state ocsp.State) bool { return state == ocsp.PreActive || state == ocsp.Active }
+
+// checkRecord refuses what no answer can be made from. The CHECKs of the table say the same to whoever writes
+// to it by hand.
+func checkRecord(r ocsp.Record) error {
+	if r.State < ocsp.PreActive || r.State > ocsp.DestroyedCompromised {
+		return fmt.Errorf("the state %d is not a KMIP state", uint8(r.State))
+	}
+	if r.Reason > ocsp.AACompromise {
+		return fmt.Errorf("the reason %d is not a revocation reason", uint8(r.Reason))
+	}
+	for _, t := range []struct {
+		name string
+		at   time.Time
+	}{{"revocation", r.RevokedAt}, {"compromise", r.CompromisedAt}, {"expiry", r.NotAfter}} {
+		if y := t.at.UTC().Year(); y < 1 || y > 9999 {
+			return fmt.Errorf("the time of %s is in the year %d: use seconds since 1970", t.name, y)
+		}
+	}
+	switch {
+	case r.Reason == ocsp.RemoveFromCRL && (r.State == ocsp.Deactivated || isGood(r.State)):
+		return nil // a release from hold, as package ocsp reads it; only a query of the host's yields one
+	case isGood(r.State) && (r.Reason != 0 || !r.RevokedAt.IsZero() || !r.CompromisedAt.IsZero()):
+		return fmt.Errorf("the state %v has a reason or a time of revocation", r.State)
+	case !isGood(r.State) && r.RevokedAt.IsZero():
+		return fmt.Errorf("the state %v has no time of revocation", r.State)
+	}
+	return nil
+}
+
+// checkStored refuses what the table refuses, with an error that says more than the database's.
+func checkStored(issuerID string, serial *big.Int, r ocsp.Record) error {
+	if len(issuerID) == 0 || len(issuerID) > maxIssuer {
+		return fmt.Errorf("the issuer's ID has %d octets: use 1 to %d", len(issuerID), maxIssuer)
+	}
+	if serial == nil {
+		return errors.New("the serial is nil")
+	}
+	if n := len(twosComplement(serial)); n > maxSerial {
+		return fmt.Errorf("the serial has %d octets: use up to %d", n, maxSerial)
+	}
+	if err := checkRecord(r); err != nil {
+		return err
+	}
+	switch {
+	case r.Reason == ocsp.RemoveFromCRL:
+		return errors.New("the reason removeFromCRL is not stored: use Release")
+	case r.Reason == ocsp.CertificateHold && r.State != ocsp.Deactivated:
+		return fmt.Errorf("the state %v cannot be on hold: that is Deactivated", r.State)
+	}
+	return nil
+}
+
+// The widths of the table's key.
+const (
+	maxIssuer = 255
+	maxSerial = 64
+)
+
+// SerialForm is how a column holds serial numbers. The zero value is TwosComplement.
+type SerialForm uint8
+
+// The forms of serial numbers. A form that has no sign finds no negative serial, rather than another's.
+const (
+	TwosComplement SerialForm = iota // octets, as in the certificate's DER: a high first bit means negative
+	Unsigned                         // octets of the magnitude, as big.Int.Bytes writes it
+	Hex                              // text, lower case, without leading zeros
+	Decimal                          // text
+)
+
+// arg returns a serial as the argument of a query, or false if the form has no such number.
+func (f SerialForm) arg(serial *big.Int) (any, bool) {
+	switch f {
+	case TwosComplement:
+		return twosComplement(serial), true
+	case Unsigned:
+		return serial.Bytes(), serial.Sign() > 0
+	case Hex:
+		return serial.Text(16), serial.Sign() >= 0
+	default:
+		return serial.Text(10), true
+	}
+}
+
+// twosComplement returns the one shortest encoding of a number, the content of its DER INTEGER.
+func twosComplement(n *big.Int) []byte {
+	if n.Sign() >= 0 {
+		b := make([]byte, n.BitLen()/8+1) // one bit more than the magnitude, for the sign
+		return n.FillBytes(b)
+	}
+	// The complement of −n−1 has the same bits as n.
+	b := twosComplement(new(big.Int).Not(n))
+	for i := range b {
+		b[i] = ^b[i]
+	}
+	return b
+}
+
+// fromTwosComplement is its inverse.
+func fromTwosComplement(b []byte) *big.Int {
+	n := new(big.Int).SetBytes(b)
+	if len(b) > 0 && b[0] >= 0x80 {
+		n.Sub(n, new(big.Int).Lsh(big.NewInt(1), uint(8*len(b))))
+	}
+	return n
+}
