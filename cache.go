@@ -124,7 +124,7 @@ func newReplyCache(opts CacheOptions) *replyCache {
 // begin returns the tick to hand to record, add and valid. Take it before reading the store.
 func (c *replyCache) begin() uint64 { return c.ticks.Load() }
 
-// cacheKey names a certificate: by its authority's prefix, which ends with the only slash in it, and its serial.
+// cacheKey names a certificate: by its authority's prefix, which ends with the one slash in it, and its serial.
 func cacheKey(prefix string, serial []byte) string { return prefix + string(serial) }
 
 // stripe returns the stripe of a certificate's serial.

@@ -153,6 +153,8 @@ func TestInvalidateWhileIssuersChange(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				release := make(chan struct{})
 				r := newRig(t, func(r *rig, cfg *ocsp.Config) {
+					r.leaf = r.ca.Issue(ocsptest.Options{Serial: big.NewInt(0x2f002f)}) // with octets that are slashes
+					r.store.Add(r.ca.ID, r.leaf)
 					cfg.Issuers = append(cfg.Issuers, r.renewed("renewed", ocsptest.Options{}))
 					cfg.Cache.StatusTTL = ttl
 					cfg.Store = ocsp.StoreFunc(func(ctx context.Context, id string, serial *big.Int) (ocsp.Record, error) {

@@ -368,7 +368,7 @@ func (r *Responder) Invalidate(ctx context.Context, issuerID string, serials ...
 	if slices.Contains(serials, nil) {
 		return errors.New("ocsp: invalidate: a serial is nil")
 	}
-	var prefix string
+	prefix := "/" // no authority's
 	a := r.registry.Load().byID[issuerID]
 	if a != nil {
 		prefix = a.prefix

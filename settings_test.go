@@ -178,7 +178,7 @@ func TestEverySettingCounts(t *testing.T) {
 		if s, ok := special[key]; ok {
 			value = s
 		}
-		if key == "retention_days" {
+		if key == "retention_days" || key == "backdate_secs" {
 			value = 7
 		}
 		text, err := json.Marshal(map[string]any{key: value})
