@@ -233,12 +233,8 @@ func Parse(der []byte, issuer *x509.Certificate) ([]*xocsp.Response, error) {
 	}
 	responses := make([]*xocsp.Response, len(basic.Data.Responses))
 	for i := range basic.Data.Responses {
-		var id struct {
-			Hash              pkix.AlgorithmIdentifier
-			NameHash, KeyHash []byte
-			Serial            *big.Int
-		}
-		if _, err := asn1.Unmarshal(basic.Data.Responses[i].CertID.FullBytes, &id); err != nil {
+		id, err := readCertID(basic.Data.Responses[i].CertID.FullBytes)
+		if err != nil {
 			return nil, fmt.Errorf("ocsptest: CertID: %w", err)
 		}
 		responses[i], err = xocsp.ParseResponseForCert(der, &x509.Certificate{SerialNumber: id.Serial}, issuer)
@@ -247,4 +243,15 @@ func Parse(der []byte, issuer *x509.Certificate) ([]*xocsp.Response, error) {
 		}
 	}
 	return responses, nil
+}
+
+type certIDFields struct {
+	Hash              pkix.AlgorithmIdentifier
+	NameHash, KeyHash []byte
+	Serial            *big.Int
+}
+
+func readCertID(der []byte) (id certIDFields, err error) {
+	_, err = asn1.Unmarshal(der, &id)
+	return id, err
 }

@@ -121,28 +121,45 @@ func unmarshal(der []byte) (*response, *basicResponse, error) {
 // request's CertIDs mirrored, which certificates and extensions stand where, and the signature. It returns all
 // that is wrong, joined.
 func Lint(requestDER, responseDER []byte, issuer *x509.Certificate, now time.Time) error {
-	var errs []error
-	wrong := func(format string, args ...any) { errs = append(errs, fmt.Errorf("ocsptest: lint: "+format, args...)) }
-	outer, basic, err := unmarshal(responseDER)
+	findings, err := lint(requestDER, responseDER, issuer, now)
 	if err != nil {
 		return err
+	}
+	var errs []error
+	for _, f := range findings {
+		errs = append(errs, fmt.Errorf("ocsptest: lint: %s: %s", f.id, f.detail))
+	}
+	return errors.Join(errs...)
+}
+
+// finding is what is wrong with a signed answer, under the number of the assertion that does not hold.
+type finding struct{ id, detail string }
+
+// lint is Lint for those who need to tell the assertions apart. Its error says that there is no signed answer.
+func lint(requestDER, responseDER []byte, issuer *x509.Certificate, now time.Time) (findings []finding, err error) {
+	wrong := func(id, format string, args ...any) {
+		findings = append(findings, finding{id, fmt.Sprintf(format, args...)})
+	}
+	outer, basic, err := unmarshal(responseDER)
+	if err != nil {
+		return nil, err
 	}
 	lintEncoding(wrong, responseDER, *outer, *basic)
 	signer := lintCertificates(wrong, basic, issuer)
 	if signer == nil {
-		return errors.Join(errs...)
+		return findings, nil
 	}
 	if err := verify(basic, signer); err != nil {
-		wrong("T196: the signature does not verify: %v", err)
+		wrong("T196", "the signature does not verify: %v", err)
 	}
 	lintResponderID(wrong, basic.Data, signer)
 	lintCertIDs(wrong, requestDER, basic.Data.Responses)
 	lintTimes(wrong, basic, signer, now)
 	lintExtensions(wrong, basic)
-	return errors.Join(errs...)
+	return findings, nil
 }
 
-type report func(format string, args ...any)
+type report func(id, format string, args ...any)
 
 // lintEncoding: T190.
 func lintEncoding(wrong report, der []byte, outer response, basic basicResponse) {
@@ -153,7 +170,7 @@ func lintEncoding(wrong report, der []byte, outer response, basic basicResponse)
 		again, err = asn1.Marshal(outer)
 	}
 	if err != nil || !bytes.Equal(again, der) {
-		wrong("T190: encoding the answer again gives other bytes (%v)", err)
+		wrong("T190", "encoding the answer again gives other bytes (%v)", err)
 	}
 }
 
@@ -165,16 +182,16 @@ func lintCertificates(wrong report, basic *basicResponse, issuer *x509.Certifica
 	signer, err := x509.ParseCertificate(basic.Certificates[0].FullBytes)
 	switch {
 	case err != nil:
-		wrong("T194: the first certificate is not one: %v", err)
+		wrong("T194", "the first certificate is not one: %v", err)
 		return nil
 	case signer.Equal(issuer):
 	case !slices.Contains(signer.ExtKeyUsage, x509.ExtKeyUsageOCSPSigning):
-		wrong("T194: the delegate lacks OCSPSigning")
+		wrong("T194", "the delegate lacks OCSPSigning")
 	case issuer.CheckSignature(signer.SignatureAlgorithm, signer.RawTBSCertificate, signer.Signature) != nil:
-		wrong("T194: the issuer did not sign the delegate")
+		wrong("T194", "the issuer did not sign the delegate")
 	}
 	if len(basic.Certificates) > 1 {
-		wrong("T194: %d certificates instead of one", len(basic.Certificates))
+		wrong("T194", "%d certificates instead of one", len(basic.Certificates))
 	}
 	return signer
 }
@@ -190,7 +207,7 @@ func verify(basic *basicResponse, signer *x509.Certificate) error {
 // lintResponderID: T191. That the version, v1, is not written out is part of T190.
 func lintResponderID(wrong report, data responseData, signer *x509.Certificate) {
 	if data.Version != 0 {
-		wrong("T191: the version is %d", data.Version)
+		wrong("T191", "the version is %d", data.Version)
 	}
 	id := data.ResponderID
 	var spki struct {
@@ -198,22 +215,22 @@ func lintResponderID(wrong report, data responseData, signer *x509.Certificate) 
 		Key       asn1.BitString
 	}
 	if _, err := asn1.Unmarshal(signer.RawSubjectPublicKeyInfo, &spki); err != nil {
-		wrong("the signer's key: %v", err)
+		wrong("T191", "the signer's key: %v", err)
 		return
 	}
 	switch id.Tag {
 	case 1:
 		if !bytes.Equal(id.Bytes, signer.RawSubject) {
-			wrong("T191: byName is not the signer's subject")
+			wrong("T191", "byName is not the signer's subject")
 		}
 	case 2:
 		var hash []byte
 		sum := sha1.Sum(spki.Key.Bytes)
 		if rest, err := asn1.Unmarshal(id.Bytes, &hash); err != nil || len(rest) > 0 || !bytes.Equal(hash, sum[:]) {
-			wrong("T191: byKey is not the SHA-1 of the signer's key")
+			wrong("T191", "byKey is not the SHA-1 of the signer's key")
 		}
 	default:
-		wrong("T191: responderID has tag %d", id.Tag)
+		wrong("T191", "responderID has tag %d", id.Tag)
 	}
 }
 
@@ -221,41 +238,48 @@ func lintResponderID(wrong report, data responseData, signer *x509.Certificate) 
 func lintCertIDs(wrong report, requestDER []byte, responses []singleResponse) {
 	var req request
 	if _, err := asn1.Unmarshal(requestDER, &req); err != nil {
-		wrong("T193: the request cannot be read: %v", err)
+		wrong("T193", "the request cannot be read: %v", err)
 		return
 	}
 	if len(req.TBS.List) != len(responses) {
-		wrong("T193: %d answers to %d CertIDs", len(responses), len(req.TBS.List))
+		wrong("T193", "%d answers to %d CertIDs", len(responses), len(req.TBS.List))
 		return
 	}
 	for i := range responses {
 		if !bytes.Equal(req.TBS.List[i].CertID.FullBytes, responses[i].CertID.FullBytes) {
-			wrong("T193: CertID %d is not mirrored", i)
+			wrong("T193", "CertID %d is not mirrored", i)
 		}
 	}
 }
 
-// lintTimes: T192.
+// noNextUpdate is what RFC 6960 allows and the profile of RFC 9919 does not.
+const noNextUpdate = "nextUpdate is missing"
+
+// lintTimes: T192, T154 and T177.
 func lintTimes(wrong report, basic *basicResponse, signer *x509.Certificate, now time.Time) {
 	produced := basic.Data.ProducedAt
 	if produced.After(now.Add(time.Second)) {
-		wrong("T192: producedAt %v is later than now, %v", produced, now)
+		wrong("T192", "producedAt %v is later than now, %v", produced, now)
 	}
 	for _, r := range basic.Data.Responses {
+		if revoked := r.Revoked.RevokedAt; revoked.After(produced) {
+			wrong("T154", "revocationTime %v is later than producedAt %v", revoked, produced)
+		}
 		if r.ThisUpdate.After(produced) {
-			wrong("T192: thisUpdate %v is later than producedAt %v", r.ThisUpdate, produced)
+			wrong("T192", "thisUpdate %v is later than producedAt %v", r.ThisUpdate, produced)
+		}
+		if r.NextUpdate.IsZero() {
+			wrong("T192", noNextUpdate)
+			continue
 		}
 		if !r.NextUpdate.After(r.ThisUpdate) {
-			wrong("T192: nextUpdate %v is not later than thisUpdate %v", r.NextUpdate, r.ThisUpdate)
+			wrong("T192", "nextUpdate %v is not later than thisUpdate %v", r.NextUpdate, r.ThisUpdate)
 		}
 		if r.NextUpdate.After(signer.NotAfter) {
-			wrong("T192: nextUpdate %v is later than the signer's end, %v", r.NextUpdate, signer.NotAfter)
+			wrong("T192", "nextUpdate %v is later than the signer's end, %v", r.NextUpdate, signer.NotAfter)
 		}
 		if !r.NextUpdate.After(now) {
-			wrong("T177: nextUpdate %v has passed at %v", r.NextUpdate, now)
-		}
-		if revoked := r.Revoked.RevokedAt; revoked.After(produced) {
-			wrong("T154: revocationTime %v is later than producedAt %v", revoked, produced)
+			wrong("T177", "nextUpdate %v has passed at %v", r.NextUpdate, now)
 		}
 	}
 }
@@ -264,28 +288,28 @@ func lintTimes(wrong report, basic *basicResponse, signer *x509.Certificate, now
 func lintExtensions(wrong report, basic *basicResponse) {
 	check := func(where string, list []pkix.Extension, allowed ...asn1.ObjectIdentifier) {
 		if list != nil && len(list) == 0 {
-			wrong("T195: %s is an empty list", where)
+			wrong("T195", "%s is an empty list", where)
 		}
 		for i, ext := range list {
 			if ext.Critical {
-				wrong("T195: %s %v is critical", where, ext.Id)
+				wrong("T195", "%s %v is critical", where, ext.Id)
 			}
 			if !slices.ContainsFunc(allowed, ext.Id.Equal) {
-				wrong("T195: %v does not belong into %s", ext.Id, where)
+				wrong("T195", "%v does not belong into %s", ext.Id, where)
 			}
 			if slices.ContainsFunc(list[:i], func(e pkix.Extension) bool { return e.Id.Equal(ext.Id) }) {
-				wrong("T195: %s %v stands twice", where, ext.Id)
+				wrong("T195", "%s %v stands twice", where, ext.Id)
 			}
 		}
 	}
 	if basic.Certificates != nil && len(basic.Certificates) == 0 {
-		wrong("T195: certs is an empty list")
+		wrong("T195", "certs is an empty list")
 	}
 	check("responseExtensions", basic.Data.Extensions, oidNonce, oidExtendedRevok)
 	for _, r := range basic.Data.Responses {
 		check("singleExtensions", r.Extensions, oidArchiveCutoff, oidInvalidity)
 		if slices.ContainsFunc(r.Extensions, func(e pkix.Extension) bool { return e.Id.Equal(oidCRLReason) }) {
-			wrong("T195: reasonCode stands in singleExtensions")
+			wrong("T195", "reasonCode stands in singleExtensions")
 		}
 	}
 }

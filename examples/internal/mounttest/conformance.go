@@ -1,0 +1,45 @@
+package mounttest
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"github.com/kmsocsp/ocsp"
+	"github.com/kmsocsp/ocsp/ocsptest"
+)
+
+// Conformance runs the public suite through an example's handler: no case fails.
+func Conformance(t *testing.T, handler NewHandler) {
+	t.Helper()
+	ca, records := ocsptest.NewCA(ocsptest.Options{}), ocsptest.NewStore()
+	good, revoked := ca.Issue(ocsptest.Options{}), ca.Issue(ocsptest.Options{})
+	records.Add(ca.ID, good)
+	records.Revoke(ca.ID, revoked.SerialNumber, ocsp.KeyCompromise, time.Now())
+	responder, err := ocsp.New(ocsp.Config{Issuers: []ocsp.Issuer{ca.Issuer()}, Store: records})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = responder.Close() }()
+	server := httptest.NewServer(handler(responder, token))
+	defer server.Close()
+	Judge(t, ocsptest.Target{
+		URL: server.URL + "/ocsp", Header: http.Header{"Authorization": {"Bearer " + token}},
+		Issuer: ca.Certificate, Good: good, Revoked: revoked,
+	})
+}
+
+// Judge requires that no case of the suite fails.
+func Judge(t *testing.T, target ocsptest.Target) {
+	t.Helper()
+	results, err := ocsptest.Conformance(t.Context(), target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, result := range results {
+		if result.Verdict == ocsptest.Failed {
+			t.Error(result)
+		}
+	}
+}

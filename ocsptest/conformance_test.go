@@ -1,0 +1,156 @@
+package ocsptest_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/kmsocsp/ocsp"
+	"github.com/kmsocsp/ocsp/ocsptest"
+)
+
+// subject is a responder with the certificates that the suite asks about.
+func subject(t *testing.T, opts ocsptest.Options, delegated bool, adjust func(*ocsp.Config)) ocsptest.Target {
+	t.Helper()
+	ca, other, store := ocsptest.NewCA(opts), ocsptest.NewCA(ocsptest.Options{Name: "Other CA"}), ocsptest.NewStore()
+	good, revoked := ca.Issue(ocsptest.Options{}), ca.Issue(ocsptest.Options{})
+	store.Add(ca.ID, good)
+	store.Revoke(ca.ID, revoked.SerialNumber, ocsp.KeyCompromise, time.Now().Add(-time.Hour))
+	issuer := ca.Issuer()
+	if delegated {
+		issuer.ResponderCertificate, issuer.Signer = ca.Delegate(opts)
+	}
+	cfg := ocsp.Config{Issuers: []ocsp.Issuer{issuer, other.Issuer()}, Store: store}
+	if adjust != nil {
+		adjust(&cfg)
+	}
+	responder, err := ocsp.New(cfg)
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, responder.Close()) })
+	return ocsptest.Target{Handler: responder.Handler(), Issuer: ca.Certificate, Good: good, Revoked: revoked, Foreign: other.Certificate}
+}
+
+// requireConformance requires that no case fails, and that no other cases than those do not apply.
+func requireConformance(t *testing.T, target ocsptest.Target, notApplicable ...string) {
+	t.Helper()
+	results, err := ocsptest.Conformance(t.Context(), target)
+	require.NoError(t, err)
+	require.Len(t, results, len(ocsptest.ConformanceCases()))
+	var not []string
+	for _, result := range results {
+		switch result.Verdict {
+		case ocsptest.Failed:
+			t.Error(result)
+		case ocsptest.NotApplicable:
+			not = append(not, result.ID)
+		}
+	}
+	assert.ElementsMatch(t, notApplicable, not)
+}
+
+func TestConformance(t *testing.T) {
+	mux := func(h http.Handler) http.Handler {
+		mux := http.NewServeMux()
+		mux.Handle("/ocsp", h)
+		mux.Handle("/ocsp/", h)
+		return mux
+	}
+	for _, mount := range []struct {
+		name          string
+		wrap          func(http.Handler) http.Handler
+		url           string
+		notApplicable []string
+	}{
+		{"bare", func(h http.Handler) http.Handler { return h }, "", []string{"T35", "T121", "T144"}},
+		{"at the root", func(h http.Handler) http.Handler { return h }, "/", []string{"T35", "T121", "T144"}},
+		{"StripPrefix", func(h http.Handler) http.Handler { return http.StripPrefix("/a/b/ocsp", h) }, "/a/b/ocsp/", []string{"T35", "T121", "T144"}},
+		{"Mount", func(h http.Handler) http.Handler { return ocsp.Mount("/ocsp", h, http.NewServeMux()) }, "/ocsp", []string{"T35", "T121", "T144"}},
+		{"ServeMux", mux, "/ocsp", []string{"T34", "T121", "T144"}},
+	} {
+		t.Run(mount.name, func(t *testing.T) {
+			t.Parallel()
+			target := subject(t, ocsptest.Options{}, false, nil)
+			target.Handler, target.URL = mount.wrap(target.Handler), mount.url
+			requireConformance(t, target, mount.notApplicable...)
+		})
+	}
+}
+
+func TestConformanceOfSigners(t *testing.T) {
+	for _, key := range []ocsptest.KeyType{ocsptest.P256, ocsptest.RSA2048, ocsptest.Ed25519} {
+		for _, delegated := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%v, delegated %v", key, delegated), func(t *testing.T) {
+				t.Parallel()
+				requireConformance(t, subject(t, ocsptest.Options{Key: key}, delegated, nil), "T35", "T121", "T144")
+			})
+		}
+	}
+}
+
+func TestConformanceOfConfigurations(t *testing.T) {
+	for name, test := range map[string]struct {
+		adjust        func(*ocsp.Config)
+		ignored       bool
+		notApplicable []string
+	}{
+		"strict":       {func(cfg *ocsp.Config) { cfg.Strict = true }, false, []string{"T35", "T121", "T144"}},
+		"nonce":        {func(cfg *ocsp.Config) { cfg.Nonce = ocsp.NonceIgnore }, true, []string{"T35", "T144"}},
+		"bare nonce":   {func(cfg *ocsp.Config) { cfg.Nonce = ocsp.NonceEchoBare }, false, []string{"T35", "T121", "T144"}},
+		"unauthorized": {func(cfg *ocsp.Config) { cfg.Unissued = ocsp.UnissuedUnauthorized }, false, []string{"T35", "T121", "T144", "T172"}},
+		"revoked":      {func(cfg *ocsp.Config) { cfg.Unissued = ocsp.UnissuedRevoked }, false, []string{"T35", "T121", "T144", "T172"}},
+		"no cache":     {func(cfg *ocsp.Config) { cfg.Cache.Disabled = true }, false, []string{"T35", "T121", "T144", "T165", "T167", "T173", "T199"}},
+		"short":        {func(cfg *ocsp.Config) { cfg.Validity = time.Minute }, false, []string{"T35", "T121", "T144"}},
+		"long":         {func(cfg *ocsp.Config) { cfg.Validity = 240 * time.Hour; cfg.Backdate = time.Hour }, false, []string{"T35", "T121", "T144"}},
+		"by name":      {func(cfg *ocsp.Config) { cfg.Issuers[0].ResponderID = ocsp.ResponderIDByName }, false, []string{"T35", "T121", "T144"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			target := subject(t, ocsptest.Options{}, false, test.adjust)
+			target.NonceIgnored = test.ignored
+			requireConformance(t, target, test.notApplicable...)
+		})
+	}
+}
+
+func TestConformanceNeedsATarget(t *testing.T) {
+	whole := subject(t, ocsptest.Options{}, false, nil)
+	for want, change := range map[string]func(*ocsptest.Target){
+		"the field Issuer is nil":   func(t *ocsptest.Target) { t.Issuer = nil },
+		"the field Good is nil":     func(t *ocsptest.Target) { t.Good = nil },
+		"give a Handler or a URL":   func(t *ocsptest.Target) { t.Handler = nil },
+		"absolute http or https":    func(t *ocsptest.Target) { t.Handler, t.URL = nil, "/ocsp" },
+		"no contact with http://12": func(t *ocsptest.Target) { t.Handler, t.URL = nil, "http://127.0.0.1:1/ocsp" },
+		"there is no responder":     func(t *ocsptest.Target) { t.Handler = http.NotFoundHandler() },
+		"give the credentials": func(t *ocsptest.Target) {
+			t.Handler = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) })
+		},
+	} {
+		target := whole
+		change(&target)
+		_, err := ocsptest.Conformance(t.Context(), target)
+		assert.ErrorContains(t, err, want)
+	}
+}
+
+func TestConformanceEndsWithItsContext(t *testing.T) {
+	target := subject(t, ocsptest.Options{}, false, nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	handler, served := target.Handler, 0
+	target.Handler = http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if served++; served > 1 { // contact is made, and then there is silence
+			cancel()
+			<-req.Context().Done()
+			return
+		}
+		handler.ServeHTTP(w, req)
+	})
+	results, err := ocsptest.Conformance(ctx, target)
+	require.ErrorIs(t, err, context.Canceled)
+	assert.Empty(t, results)
+}
