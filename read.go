@@ -59,6 +59,10 @@ func (r *Responder) shareRead(ctx context.Context, a *authority, key string, ser
 	defer cancel()
 	begun, now := r.cache.begin(), x.now
 	ch := r.reads.DoChan(key, func() (any, error) {
+		// A read that ended between the caller's look into the cache and this one's start found it already.
+		if known := r.cache.current(key); known != nil && known.trusted(r.now(), r.cfg.Cache.StatusTTL) {
+			return statusRead{found: known.found, begun: begun, at: now}, nil
+		}
 		return r.read(context.WithoutCancel(ctx), a, key, serial, begun, now), nil
 	})
 	select {
