@@ -43,7 +43,9 @@ type bench struct {
 
 func newBench(key KeyType) *bench {
 	b := &bench{ca: NewCA(Options{Key: key}), other: NewCA(Options{Name: "Other CA"}), store: NewStore()}
-	b.good, b.revoked = b.ca.Issue(Options{}), b.ca.Issue(Options{})
+	// A serial with two octets of ones in a row has two slashes in a row in every spelling of its requests, so
+	// that cases about others do not apply.
+	b.good, b.revoked = b.ca.Issue(Options{Serial: big.NewInt(0x5a5b_5c5d_5e5f)}), b.ca.Issue(Options{})
 	b.store.Add(b.ca.ID, b.good)
 	b.store.Revoke(b.ca.ID, b.revoked.SerialNumber, ocsp.KeyCompromise, time.Now().Add(-time.Hour))
 	b.config = ocsp.Config{Issuers: []ocsp.Issuer{b.ca.Issuer(), b.other.Issuer()}, Store: b.store}
