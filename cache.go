@@ -56,7 +56,6 @@ type CacheOptions struct {
 
 const (
 	defaultMaxEntries = 100_000
-	maxReplies        = 8    // signed encodings kept of one certificate
 	fenceStripes      = 4096 // a power of two
 )
 

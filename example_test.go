@@ -232,3 +232,24 @@ func ExampleNewFromSettings() {
 	// ocsp: settings: ca_uid = "": give the uid of the CA certificate to answer for
 	// ocsp: settings: nonce = "maybe": use "echo", "echo-bare", "ignore", "require", or leave it out
 }
+
+// Settings.Config is for what a file cannot say: here, who watches the answers.
+func ExampleSettings_Config() {
+	kms := exampleKMS{ocsptest.NewStore()}
+	kms.Add("0a1b", exampleLeaf)
+	cfg, err := ocsp.Settings{Enabled: true, CAUID: "0a1b"}.Config(context.Background(), kms)
+	if err != nil {
+		log.Fatal(err)
+	}
+	cfg.Observe = func(_ context.Context, e ocsp.Event) { fmt.Println(e.Method, e.Outcome, e.Status) }
+	responder, err := ocsp.New(cfg)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer func() { _ = responder.Close() }()
+	_, err = ocsptest.Query(responder.Handler(), exampleCA.Certificate, exampleLeaf)
+	fmt.Println(err)
+	// Output:
+	// POST signed good
+	// <nil>
+}

@@ -13,6 +13,10 @@ import (
 	"github.com/kmsocsp/ocsp/internal/codec"
 )
 
+// hangPatience is how long a request that could be served from the cache waits for a store that let an earlier
+// read run into Config.Timeout.
+const hangPatience = 100 * time.Millisecond
+
 // statusRead is what is known about a certificate, and since when.
 type statusRead struct {
 	found

@@ -20,9 +20,6 @@ const (
 	// refreshPatience is how long the one request that renews an answer waits for the signer before it is
 	// served the answer that is still valid.
 	refreshPatience = 250 * time.Millisecond
-	// hangPatience is how long a request that could be served from the cache waits for a store that let
-	// an earlier read run into Config.Timeout.
-	hangPatience = 100 * time.Millisecond
 )
 
 var (
