@@ -39,7 +39,7 @@ type CacheOptions struct {
 	// StatusTTL is how long a status read from the store is trusted. Zero reads the store for every answer,
 	// which signs nothing unless the status changed, so that the very next answer after a revocation says
 	// revoked whoever wrote it. With more, revocations that are not announced by Invalidate show after
-	// StatusTTL at the latest.
+	// StatusTTL at the latest, or when Changes tells of them.
 	StatusTTL time.Duration
 
 	// MaxEntries bounds the certificates that are cached; the least used give way. Zero is 100,000, which
@@ -52,6 +52,10 @@ type CacheOptions struct {
 
 	// Shared is an optional second tier. Zero is none.
 	Shared Cache
+
+	// Changes tells of changes that others make to the store, and others of those that Invalidate is called
+	// for. With it, StatusTTL counts only while nothing can have changed unheard. Zero is none.
+	Changes Changes
 }
 
 const (
@@ -75,6 +79,7 @@ type replyCache struct {
 	stripes [fenceStripes]stripe
 
 	ttl   time.Duration  // CacheOptions.StatusTTL
+	lease *lease         // without which ttl is nothing; nil: it is not needed
 	items *gocache.Cache // key -> *cacheEntry; used as a concurrent map, expiry is ours
 
 	mu   sync.Mutex // guards what follows, which bounds items
@@ -116,6 +121,9 @@ func newReplyCache(opts CacheOptions) *replyCache {
 	c := &replyCache{seed: maphash.MakeSeed(), ttl: opts.StatusTTL, items: gocache.New(gocache.NoExpiration, 0), max: opts.MaxEntries}
 	if opts.Disabled {
 		c.max = 0
+	}
+	if opts.Changes != nil {
+		c.lease = newLease()
 	}
 	return c
 }
@@ -259,6 +267,9 @@ func (c *replyCache) invalidate(key string) {
 	}
 }
 
+// fence makes whatever was read about a certificate be read again. Replies stay, for the case that it says the same.
+func (c *replyCache) fence(key string) { raise(&c.stripe(key).fenced, c.ticks.Add(1)) }
+
 // insert puts a new entry into a free slot of the ring, or into that of the first entry the hand meets which
 // was not used since it last passed.
 func (c *replyCache) insert(key string, e *cacheEntry) {
@@ -303,10 +314,11 @@ func (c *replyCache) remove(key string, e *cacheEntry) {
 	c.free = append(c.free, e.slot)
 }
 
-// trusted returns the status if it was read less than ttl ago.
-func (s *entryState) trusted(now time.Time, ttl time.Duration) bool {
+// trusts reports whether a status need not be read again: it was read less than ttl ago, and no change since
+// can have gone unheard.
+func (c *replyCache) trusts(s *entryState, now time.Time) bool {
 	age := now.Sub(s.checked)
-	return age >= 0 && age < ttl
+	return age >= 0 && age < c.ttl && c.lease.holds(s.begun)
 }
 
 // find returns the reply to serve: the one with that identity that attests the certificate's status, nil if

@@ -202,6 +202,15 @@ func (reg *registry) without(id string, nextPrefix func() string) (*registry, er
 	return newRegistry(list, reg, nextPrefix)
 }
 
+// prefix returns that of the cache keys of an issuer's certificates, and one that no authority has if there is
+// no such issuer.
+func (reg *registry) prefix(id string) string {
+	if a := reg.byID[id]; a != nil {
+		return a.prefix
+	}
+	return "/"
+}
+
 // issuerOf returns the authority that signed a certificate, and how the certificate's CertID names it with
 // SHA-1; nil if it is none of these.
 func (reg *registry) issuerOf(leaf *x509.Certificate) (*authority, []byte) {

@@ -37,6 +37,7 @@ const (
 	logStale
 	logPanic
 	logShared
+	logChanges
 	logKinds
 )
 

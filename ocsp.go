@@ -176,9 +176,10 @@ type Responder struct {
 	sharedUntil atomic.Int64 // until when the shared cache is left alone; nanoseconds since 1970
 	hangsUntil  atomic.Int64 // until when the store is taken to hang, likewise; 0: the last read to end did so in time
 
-	life  lifecycle
-	reads singleflight.Group // store reads, when StatusTTL lets answers share them
-	signs singleflight.Group
+	life     lifecycle
+	unfollow context.CancelFunc // ends following CacheOptions.Changes
+	reads    singleflight.Group // store reads, when StatusTTL lets answers share them
+	signs    singleflight.Group
 
 	signing   *slots
 	extra     *slots // of signing's, those that answers which cannot be cached may take
@@ -227,6 +228,12 @@ func New(cfg Config) (*Responder, error) {
 			return nil, fmt.Errorf("ocsp: config: Issuers[%d]: %w", i, err)
 		}
 		r.registry.Store(reg)
+	}
+	if r.cfg.Cache.Changes != nil {
+		var ctx context.Context
+		ctx, r.unfollow = context.WithCancel(context.Background())
+		r.life.start()
+		go r.follow(ctx)
 	}
 	return r, nil
 }
@@ -359,43 +366,45 @@ func (r *Responder) nextPrefix() string { return strconv.FormatUint(r.seq.Add(1)
 
 // Invalidate drops every answer about the issuer's certificates with those serials and makes sure that none
 // from before is served once it has returned. Call it when a revocation, a release or a new certificate has
-// been stored: it makes a long StatusTTL safe within this process, and cleans the shared cache, whose error
-// it returns after the local part is done.
+// been stored: it makes a long StatusTTL safe within this process. It also cleans the shared cache and tells
+// other replicas through CacheOptions.Changes; their errors are returned after the local part is done, and the
+// call may be repeated.
 func (r *Responder) Invalidate(ctx context.Context, issuerID string, serials ...*big.Int) error {
-	if r.cfg.Disabled {
+	if r.cfg.Disabled || len(serials) == 0 {
 		return nil
 	}
 	if slices.Contains(serials, nil) {
 		return errors.New("ocsp: invalidate: a serial is nil")
 	}
-	prefix := "/" // no authority's
-	a := r.registry.Load().byID[issuerID]
-	if a != nil {
-		prefix = a.prefix
-	}
+	reg := r.registry.Load()
+	a, prefix := reg.byID[issuerID], reg.prefix(issuerID)
 	var shared []string
 	for _, serial := range serials {
 		content := codec.SerialBytes(serial)
 		key := cacheKey(prefix, content)
 		r.cache.invalidate(key) // for an issuer that has just gone, its fence is what counts
 		r.reads.Forget(key)
-		if a != nil {
+		if a != nil && r.cfg.Cache.Shared != nil {
 			shared = append(shared, a.sharedKeys(content)...)
 		}
 	}
+	var errs []error
 	if a == nil {
-		return fmt.Errorf("ocsp: invalidate: no issuer has the ID %q", issuerID)
+		errs = append(errs, fmt.Errorf("ocsp: invalidate: no issuer has the ID %q", issuerID))
 	}
-	if r.cfg.Cache.Shared == nil || len(shared) == 0 {
-		return nil
+	tell := func(whom string, f func(ctx context.Context) error) {
+		_, err := detach(ctx, &r.life, r.deleting, r.cfg.Timeout, func(ctx context.Context) (struct{}, error) { return struct{}{}, f(ctx) })
+		if err != nil {
+			errs = append(errs, fmt.Errorf("ocsp: invalidate: %s: %w", whom, err))
+		}
 	}
-	_, err := detach(ctx, &r.life, r.deleting, r.cfg.Timeout, func(ctx context.Context) (struct{}, error) {
-		return struct{}{}, r.cfg.Cache.Shared.Delete(ctx, shared...)
-	})
-	if err != nil {
-		return fmt.Errorf("ocsp: invalidate: shared cache: %w", err)
+	if r.cfg.Cache.Changes != nil {
+		tell("changes", func(ctx context.Context) error { return r.cfg.Cache.Changes.Publish(ctx, issuerID, serials...) })
 	}
-	return nil
+	if len(shared) > 0 {
+		tell("shared cache", func(ctx context.Context) error { return r.cfg.Cache.Shared.Delete(ctx, shared...) })
+	}
+	return errors.Join(errs...)
 }
 
 // Close ends the Responder: every answer from then on is tryLater. It waits for signatures and store reads
@@ -404,10 +413,13 @@ func (r *Responder) Close() error {
 	if r.cfg.Disabled {
 		return nil
 	}
+	if r.unfollow != nil {
+		r.unfollow()
+	}
 	ended := r.life.close(r.cfg.Timeout)
 	r.deadlines.stop()
 	if !ended {
-		return errors.New("ocsp: close: the store, the signer or the shared cache still has not returned from a call")
+		return errors.New("ocsp: close: the store, the signer, the shared cache or Changes still has not returned from a call")
 	}
 	return nil
 }

@@ -30,7 +30,7 @@ func (r *Responder) status(ctx context.Context, a *authority, key string, serial
 	begun := r.cache.begin()
 	x.now = r.now()
 	known := r.cache.current(key)
-	if known != nil && known.trusted(x.now, r.cfg.Cache.StatusTTL) {
+	if known != nil && r.cache.trusts(known, x.now) {
 		return statusRead{found: known.found, begun: begun, at: x.now}
 	}
 	if x.observed {
@@ -42,7 +42,7 @@ func (r *Responder) status(ctx context.Context, a *authority, key string, serial
 		defer cancel()
 	}
 	var read statusRead
-	if r.cfg.Cache.StatusTTL > 0 {
+	if r.cfg.Cache.StatusTTL > 0 && r.cache.lease.holds(begun) {
 		read = r.shareRead(ctx, a, key, codec.SerialInt(serial), x)
 	} else {
 		read = r.read(ctx, a, key, codec.SerialInt(serial), begun, x.now)
@@ -64,7 +64,7 @@ func (r *Responder) shareRead(ctx context.Context, a *authority, key string, ser
 	begun, now := r.cache.begin(), x.now
 	ch := r.reads.DoChan(key, func() (any, error) {
 		// A read that ended between the caller's look into the cache and this one's start found it already.
-		if known := r.cache.current(key); known != nil && known.trusted(r.now(), r.cfg.Cache.StatusTTL) {
+		if known := r.cache.current(key); known != nil && r.cache.trusts(known, r.now()) {
 			return statusRead{found: known.found, begun: begun, at: now}, nil
 		}
 		return r.read(context.WithoutCancel(ctx), a, key, serial, begun, now), nil

@@ -1,0 +1,155 @@
+package ocsp
+
+import (
+	"context"
+	"errors"
+	"math/big"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/kmsocsp/ocsp/internal/codec"
+)
+
+// Changes connects a Responder with whatever else writes to its store: other replicas, other programs. It makes
+// a long StatusTTL safe, because it tells two things: which certificates changed, and until when nothing can
+// have changed unheard. Statuses are trusted only as long as it vouches for that; else every answer reads the
+// store, as if StatusTTL were zero.
+//
+// Implementations must be safe for concurrent use. Package ocspredis has one over Redis, ocspsql/pgfeed one
+// over PostgreSQL's LISTEN and NOTIFY.
+type Changes interface {
+	// Publish tells all who follow that what they know about the certificates is out of date.
+	// Responder.Invalidate calls it when it has done its own part.
+	Publish(ctx context.Context, issuerID string, serials ...*big.Int) error
+
+	// Follow passes on to f what is published until ctx ends or it cannot go on, and returns why. The
+	// Responder then trusts nothing that it has read, and calls Follow again after a pause.
+	Follow(ctx context.Context, f Follower) error
+}
+
+// Follower is what Changes.Follow reports to. Its methods do not block, are safe for concurrent use, and do
+// nothing once the call of Follow that it was given to has returned.
+type Follower interface {
+	// Begin says that from now on nothing goes unheard. What was read from the store earlier is to be read
+	// again. Follow calls it when its connection listens, and again whenever something may have been missed.
+	Begin()
+
+	// Changed says that what is known about these certificates is out of date. Repeating it does no harm: an
+	// answer whose status turns out to be the same is not signed again.
+	Changed(issuerID string, serials ...*big.Int)
+
+	// TrustUntil vouches until t for what was read since Begin. To do so, Follow must know that everything
+	// published before some moment has been passed to Changed; t is that moment and the longest time that a
+	// change may go unheard. It replaces what an earlier call said.
+	TrustUntil(t time.Time)
+}
+
+// Pauses before Follow is called again, doubled from the first to the last while it does not get to vouch.
+const (
+	firstFollowPause = 50 * time.Millisecond
+	lastFollowPause  = 5 * time.Second
+)
+
+// follow keeps Changes followed until ctx ends.
+func (r *Responder) follow(ctx context.Context) {
+	defer r.life.done()
+	pause := firstFollowPause
+	for {
+		f := &following{r: r}
+		_, err := protect(ctx, func(ctx context.Context) (struct{}, error) {
+			return struct{}{}, r.cfg.Cache.Changes.Follow(ctx, f)
+		})
+		if f.end() {
+			pause = firstFollowPause
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		if err == nil {
+			err = errors.New("ocsp: Follow returned without an error")
+		}
+		r.logs.warn(ctx, r.cfg.Logger, logChanges, "ocsp: changes cannot be followed; until they are, every answer reads the store", err)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(pause):
+		}
+		pause = min(2*pause, lastFollowPause)
+	}
+}
+
+// following is the Follower of one call of Follow.
+type following struct {
+	r *Responder
+
+	mu      sync.Mutex
+	begun   bool
+	vouched bool // ever
+	ended   bool
+}
+
+func (f *following) Begin() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.ended {
+		f.r.cache.lease.begin(f.r.cache.ticks.Add(1))
+		f.begun = true
+	}
+}
+
+func (f *following) TrustUntil(t time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.ended && f.begun {
+		f.r.cache.lease.extend(t)
+		f.vouched = true
+	}
+}
+
+func (f *following) Changed(issuerID string, serials ...*big.Int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.ended {
+		return
+	}
+	for _, serial := range serials {
+		if serial != nil {
+			key := cacheKey(f.r.registry.Load().prefix(issuerID), codec.SerialBytes(serial))
+			f.r.cache.fence(key)
+			f.r.reads.Forget(key)
+		}
+	}
+}
+
+// end takes the trust back and reports whether there ever was any.
+func (f *following) end() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.ended = true
+	f.r.cache.lease.extend(time.Time{})
+	return f.vouched
+}
+
+// lease is for how long, and since which tick, statuses read from the store may be trusted.
+type lease struct {
+	base  time.Time // what until counts from: the difference is of the monotonic clock, which nobody sets
+	until atomic.Int64
+	since atomic.Uint64
+}
+
+func newLease() *lease { return &lease{base: time.Now()} }
+
+func (l *lease) begin(tick uint64) {
+	l.until.Store(0)
+	l.since.Store(tick)
+}
+
+// extend moves the end, to the past for the zero time.
+func (l *lease) extend(t time.Time) { l.until.Store(int64(t.Sub(l.base))) }
+
+// holds reports whether a read that began at the tick may be trusted now. A nil lease, of a Responder without
+// Changes, always holds. The order of the loads matters: one who sees the new until sees the new since.
+func (l *lease) holds(begun uint64) bool {
+	return l == nil || int64(time.Since(l.base)) < l.until.Load() && begun >= l.since.Load()
+}

@@ -1,0 +1,274 @@
+package ocsp_test
+
+import (
+	"context"
+	"errors"
+	"math/big"
+	"runtime"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	xocsp "golang.org/x/crypto/ocsp"
+
+	"github.com/kmsocsp/ocsp"
+	"github.com/kmsocsp/ocsp/ocsptest"
+)
+
+// changes is an ocsp.Changes that does what the test says.
+type changes struct {
+	calls  chan ocsp.Follower // each call of Follow
+	ending chan error         // ends it
+	err    error              // of Publish
+
+	mu        sync.Mutex
+	published map[string]int
+}
+
+// errPanic makes Follow panic.
+var errPanic = errors.New("panic")
+
+func newChanges() *changes {
+	return &changes{calls: make(chan ocsp.Follower, 16), ending: make(chan error), published: map[string]int{}}
+}
+
+func (c *changes) Publish(_ context.Context, issuerID string, serials ...*big.Int) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, serial := range serials {
+		c.published[issuerID+" "+serial.String()]++
+	}
+	return c.err
+}
+
+func (c *changes) Follow(ctx context.Context, f ocsp.Follower) error {
+	c.calls <- f
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case err := <-c.ending:
+		if err == errPanic {
+			panic(err)
+		}
+		return err
+	}
+}
+
+// changesTest runs a test of a responder with a StatusTTL of a day that follows changes, by a clock of its own.
+func changesTest(t *testing.T, run func(t *testing.T, r *rig, c *changes)) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newChanges()
+		run(t, newRig(t, func(_ *rig, cfg *ocsp.Config) {
+			cfg.Cache.StatusTTL, cfg.Cache.Changes, cfg.Now = 24*time.Hour, c, nil
+		}), c)
+	})
+}
+
+// reads returns how often the store is read for one more query.
+func (r *rig) reads(want int) int {
+	r.Helper()
+	r.clock.Set(time.Now())
+	before := r.store.Calls()
+	require.Equal(r, want, r.status(r.leaf).Status)
+	return r.store.Calls() - before
+}
+
+func TestStatusesAreTrustedOnlyWhileChangesAreHeard(t *testing.T) {
+	changesTest(t, func(t *testing.T, r *rig, c *changes) {
+		f := <-c.calls
+		for range 3 {
+			require.Equal(t, 1, r.reads(xocsp.Good), "nothing listens yet")
+		}
+		f.TrustUntil(time.Now().Add(time.Minute))
+		require.Equal(t, 1, r.reads(xocsp.Good), "there was no Begin")
+		f.Begin()
+		require.Equal(t, 1, r.reads(xocsp.Good), "nobody vouches")
+		f.TrustUntil(time.Now().Add(2 * time.Second))
+		require.Zero(t, r.reads(xocsp.Good), "read since Begin, and vouched for")
+
+		time.Sleep(2*time.Second - 1)
+		require.Zero(t, r.reads(xocsp.Good))
+		time.Sleep(time.Nanosecond)
+		require.Equal(t, 1, r.reads(xocsp.Good), "the time is over")
+		f.TrustUntil(time.Now().Add(time.Hour))
+		require.Zero(t, r.reads(xocsp.Good), "what was heard since is still complete")
+
+		f.Begin()
+		require.Equal(t, 1, r.reads(xocsp.Good), "something may have been missed")
+		f.TrustUntil(time.Now().Add(time.Hour))
+		require.Zero(t, r.reads(xocsp.Good))
+		f.TrustUntil(time.Now())
+		require.Equal(t, 1, r.reads(xocsp.Good), "taken back")
+		require.Equal(t, 1, r.signer.Calls())
+	})
+}
+
+func TestWhatWasReadBeforeBeginIsNotTrusted(t *testing.T) {
+	changesTest(t, func(t *testing.T, r *rig, c *changes) {
+		f := <-c.calls
+		require.Equal(t, 1, r.reads(xocsp.Good))
+		r.revoke(r.leaf, ocsp.KeyCompromise) // unheard
+		f.Begin()
+		f.TrustUntil(time.Now().Add(time.Hour))
+		require.Equal(t, 1, r.reads(xocsp.Revoked))
+		require.Zero(t, r.reads(xocsp.Revoked))
+	})
+}
+
+func TestChanged(t *testing.T) {
+	changesTest(t, func(t *testing.T, r *rig, c *changes) {
+		f := <-c.calls
+		f.Begin()
+		f.TrustUntil(time.Now().Add(time.Hour))
+		other := r.issue()
+		r.status(other)
+		require.Equal(t, 1, r.reads(xocsp.Good))
+		signed := r.signer.Calls()
+
+		f.Changed(r.ca.ID, r.leaf.SerialNumber)
+		f.Changed(r.ca.ID, r.leaf.SerialNumber, nil)
+		f.Changed("another issuer", other.SerialNumber)
+		require.Equal(t, 1, r.reads(xocsp.Good))
+		require.Equal(t, signed, r.signer.Calls(), "a change that is none costs no signature")
+		require.Zero(t, r.reads(xocsp.Good))
+
+		r.revoke(r.leaf, ocsp.KeyCompromise)
+		require.Zero(t, r.reads(xocsp.Good), "nobody has said so")
+		f.Changed(r.ca.ID, other.SerialNumber, r.leaf.SerialNumber)
+		require.Equal(t, 1, r.reads(xocsp.Revoked))
+		require.Zero(t, r.reads(xocsp.Revoked))
+
+		// No answer from before stands in for a store that fails.
+		f.Changed(r.ca.ID, r.leaf.SerialNumber)
+		r.store.SetFault(ocsptest.Fail)
+		r.requireError(xocsp.TryLater, r.post(r.request(r.leaf)))
+	})
+}
+
+func TestChangedOvertakesAReadUnderWay(t *testing.T) {
+	changesTest(t, func(t *testing.T, r *rig, c *changes) {
+		f := <-c.calls
+		f.Begin()
+		f.TrustUntil(time.Now().Add(time.Hour))
+		read, hold := make(chan struct{}), make(chan struct{})
+		first := true
+		store := r.store
+		slow := ocsp.StoreFunc(func(ctx context.Context, issuerID string, serial *big.Int) (ocsp.Record, error) {
+			record, err := store.FindBySerial(ctx, issuerID, serial)
+			if first {
+				first = false
+				close(read)
+				<-hold
+			}
+			return record, err
+		})
+		replica := newRig(t, func(n *rig, cfg *ocsp.Config) {
+			n.ca, n.store, n.leaf = r.ca, r.store, r.leaf
+			cfg.Issuers, cfg.Store, cfg.Now = []ocsp.Issuer{r.ca.Issuer()}, slow, nil
+			cfg.Cache.StatusTTL, cfg.Cache.Changes = time.Hour, c
+		})
+		f = <-c.calls
+		f.Begin()
+		f.TrustUntil(time.Now().Add(time.Hour))
+		answer := make(chan ocsp.Answer)
+		go func() { answer <- replica.responder.Respond(context.Background(), r.request(r.leaf)) }()
+		<-read // it found good
+		r.revoke(r.leaf, ocsp.KeyCompromise)
+		f.Changed(r.ca.ID, r.leaf.SerialNumber)
+		close(hold)
+		require.Equal(t, ocsp.Revoked, (<-answer).Entries[0].Status)
+	})
+}
+
+func TestReadsAreNotSharedWhileChangesAreNotHeard(t *testing.T) {
+	changesTest(t, func(t *testing.T, r *rig, c *changes) {
+		<-c.calls
+		r.store.SetFault(ocsptest.Hang)
+		answers := make(chan ocsp.Answer, 2)
+		ask := func() { answers <- r.responder.Respond(context.Background(), r.request(r.leaf)) }
+		go ask()
+		synctest.Wait()
+		r.revoke(r.leaf, ocsp.KeyCompromise) // the read under way may have missed it
+		go ask()
+		synctest.Wait()
+		require.Equal(t, 2, r.store.Calls())
+		r.store.SetFault(ocsptest.Healthy)
+		<-answers
+		<-answers
+	})
+}
+
+func TestFollowIsCalledAgain(t *testing.T) {
+	changesTest(t, func(t *testing.T, r *rig, c *changes) {
+		lost := errors.New("connection lost")
+		var pauses []time.Duration
+		follow := func(vouch bool, err error) {
+			begin := time.Now()
+			f := <-c.calls
+			pauses = append(pauses, time.Since(begin))
+			if vouch {
+				f.Begin()
+				f.TrustUntil(time.Now().Add(time.Hour))
+				r.reads(xocsp.Good)
+				require.Zero(t, r.reads(xocsp.Good))
+			}
+			c.ending <- err
+			synctest.Wait()
+			require.Equal(t, 1, r.reads(xocsp.Good), "nobody listens")
+			// One that is over has no say any more.
+			f.Begin()
+			f.TrustUntil(time.Now().Add(time.Hour))
+			f.Changed(r.ca.ID, r.leaf.SerialNumber)
+			require.Equal(t, 1, r.reads(xocsp.Good))
+		}
+		follow(true, lost)
+		for range 9 {
+			follow(false, nil)
+		}
+		follow(true, lost)
+		follow(true, lost)
+		const ms = time.Millisecond
+		require.Equal(t, []time.Duration{0, 50 * ms, 100 * ms, 200 * ms, 400 * ms, 800 * ms, 1600 * ms, 3200 * ms, 5000 * ms, 5000 * ms, 5000 * ms, 50 * ms}, pauses)
+		require.Equal(t, 1, r.signer.Calls())
+	})
+}
+
+func TestAPanicInFollowIsContained(t *testing.T) {
+	changesTest(t, func(t *testing.T, r *rig, c *changes) {
+		for range 3 {
+			<-c.calls
+			c.ending <- errPanic
+			require.Equal(t, 1, r.reads(xocsp.Good))
+		}
+	})
+}
+
+func TestInvalidatePublishes(t *testing.T) {
+	changesTest(t, func(t *testing.T, r *rig, c *changes) {
+		other := r.issue()
+		ctx := context.Background()
+		require.NoError(t, r.responder.Invalidate(ctx, r.ca.ID, r.leaf.SerialNumber, other.SerialNumber))
+		require.Equal(t, map[string]int{r.ca.ID + " " + r.leaf.SerialNumber.String(): 1, r.ca.ID + " " + other.SerialNumber.String(): 1}, c.published)
+
+		// Another replica may have an issuer that this one has not.
+		require.ErrorContains(t, r.responder.Invalidate(ctx, "elsewhere", r.leaf.SerialNumber), `"elsewhere"`)
+		require.Equal(t, 1, c.published["elsewhere "+r.leaf.SerialNumber.String()])
+
+		c.err = errors.New("no connection")
+		r.revoke(r.leaf, ocsp.KeyCompromise)
+		require.ErrorIs(t, r.responder.Invalidate(ctx, r.ca.ID, r.leaf.SerialNumber), c.err)
+		require.Equal(t, 1, r.reads(xocsp.Revoked), "its own part is done")
+	})
+}
+
+func TestCloseEndsFollow(t *testing.T) {
+	before := runtime.NumGoroutine()
+	c := newChanges()
+	r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Cache.Changes = c })
+	<-c.calls
+	require.NoError(t, r.responder.Close())
+	require.LessOrEqual(t, runtime.NumGoroutine(), before)
+	require.NoError(t, r.responder.Close())
+}
