@@ -1,24 +1,12 @@
 package ocsp
 
 import (
-	"bytes"
 	"errors"
 	"io"
 	"net/http"
 	"os"
-	"strconv"
 	"strings"
 	"time"
-)
-
-// Header values that every answer shares. net/http does not change them.
-var (
-	responseType   = []string{"application/ocsp-response"}
-	allowedMethods = []string{"GET, HEAD, POST, OPTIONS"}
-	noStore        = []string{"no-store"}
-	// An answer with a nonce, or about a certificate that was never issued, is authoritative and so must not
-	// carry no-store (RFC 9919 section 7.2), but is of no use to anyone else.
-	notReusable = []string{"max-age=0, no-transform, must-revalidate"}
 )
 
 const requestType = "application/ocsp-request"
@@ -57,55 +45,30 @@ func (r *Responder) serveHTTP(w http.ResponseWriter, req *http.Request) {
 	if req.Method != http.MethodPost && req.ContentLength != 0 {
 		endConnection(w)
 	}
-	switch req.Method {
-	case http.MethodGet, http.MethodHead:
-		r.serveGet(w, req)
-	case http.MethodPost:
-		r.servePost(w, req)
-	case http.MethodOptions:
-		w.Header()["Allow"] = allowedMethods
-		w.WriteHeader(http.StatusNoContent)
-	default:
-		w.Header()["Allow"] = allowedMethods
-		refuse(w, http.StatusMethodNotAllowed)
-	}
-}
-
-// refuse answers with an HTTP error, which no cache keeps.
-func refuse(w http.ResponseWriter, code int) {
-	w.Header()["Cache-Control"] = noStore
-	http.Error(w, http.StatusText(code), code)
-}
-
-func (r *Responder) serveGet(w http.ResponseWriter, req *http.Request) {
-	if max(len(req.URL.Path), len(req.URL.RawPath)) > r.cfg.Limits.MaxPathBytes {
-		refuse(w, http.StatusRequestURITooLong)
-		return
-	}
 	x := r.acquire(req.Method)
 	defer r.release(x)
-	// A path without a request leaves nothing, which is malformed.
-	x.buf, x.repaired = getRequest(req.URL.Path, x.buf, r.acceptRepair)
-	p := r.respond(req.Context(), x.buf, x)
-	r.write(w, req, p, x)
+	m := HTTPRequest{Method: req.Method, Path: req.URL.Path, RawPath: req.URL.RawPath}
+	if req.Method == http.MethodPost {
+		m.ContentType, m.ContentEncoding = req.Header.Get("Content-Type"), req.Header.Get("Content-Encoding")
+		if code := r.readBody(w, req, &m, x); code != 0 {
+			endConnection(w)
+			send(w, refusal(code, req.Method))
+			return
+		}
+	} else {
+		m.IfNoneMatch, m.IfModifiedSince = strings.Join(req.Header["If-None-Match"], ", "), req.Header.Get("If-Modified-Since")
+	}
+	send(w, r.respondHTTP(req.Context(), &m, x))
 }
 
-func (r *Responder) servePost(w http.ResponseWriter, req *http.Request) {
-	if code := r.checkPost(req); code != 0 {
-		refusePost(w, code)
-		return
+func send(w http.ResponseWriter, response HTTPResponse) {
+	h := w.Header()
+	for name, value := range response.Header {
+		h[name] = value
 	}
-	x := r.acquire(req.Method)
-	defer r.release(x)
-	switch err := r.readBody(w, req, x); {
-	case err == nil:
-		r.write(w, req, r.respond(req.Context(), x.buf, x), x)
-	case errors.Is(err, errTooLarge):
-		refusePost(w, http.StatusRequestEntityTooLarge)
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		refusePost(w, http.StatusRequestTimeout)
-	default:
-		refusePost(w, http.StatusBadRequest)
+	w.WriteHeader(response.StatusCode)
+	if len(response.Body) > 0 {
+		_, _ = w.Write(response.Body) // a client that is gone needs no answer
 	}
 }
 
@@ -120,34 +83,11 @@ func endConnection(w http.ResponseWriter) {
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyLinger)) // as good as it gets elsewhere
 }
 
-func refusePost(w http.ResponseWriter, code int) {
-	endConnection(w)
-	refuse(w, code)
-}
-
-// checkPost returns the code to refuse a POST with before its body is read, 0 for none.
-func (r *Responder) checkPost(req *http.Request) int {
-	if req.ContentLength > int64(r.cfg.Limits.MaxRequestBytes) {
-		return http.StatusRequestEntityTooLarge
-	}
-	if e := req.Header.Get("Content-Encoding"); e != "" && !strings.EqualFold(e, "identity") {
-		return http.StatusUnsupportedMediaType
-	}
-	if r.cfg.Strict {
-		mediaType, _, _ := strings.Cut(req.Header.Get("Content-Type"), ";")
-		if !strings.EqualFold(strings.TrimSpace(mediaType), requestType) {
-			return http.StatusUnsupportedMediaType
-		}
-	}
-	return 0
-}
-
-var errTooLarge = errors.New("ocsp: request body too large")
-
-// readBody reads the whole body into x.buf, up to the limit and for Config.Timeout at the most.
-func (r *Responder) readBody(w http.ResponseWriter, req *http.Request, x *exchange) error {
-	if req.Body == nil || req.ContentLength == 0 {
-		return nil
+// readBody reads a POST's body into x.buf, for Config.Timeout at the most, and returns the code to refuse it
+// with, 0 for none.
+func (r *Responder) readBody(w http.ResponseWriter, req *http.Request, m *HTTPRequest, x *exchange) int {
+	if code := r.checkPost(m, req.ContentLength); code != 0 || req.Body == nil || req.ContentLength == 0 {
+		return code
 	}
 	defer r.limitRead(w, req)()
 	limit := r.cfg.Limits.MaxRequestBytes
@@ -163,11 +103,14 @@ func (r *Responder) readBody(w http.ResponseWriter, req *http.Request, x *exchan
 		x.buf = x.buf[:len(x.buf)+n]
 		switch {
 		case len(x.buf) > limit:
-			return errTooLarge
+			return http.StatusRequestEntityTooLarge
 		case err == io.EOF:
-			return nil
+			m.Body = x.buf
+			return 0
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			return http.StatusRequestTimeout
 		case err != nil:
-			return err
+			return http.StatusBadRequest
 		}
 	}
 }
@@ -184,107 +127,4 @@ func (r *Responder) limitRead(w http.ResponseWriter, req *http.Request) func() {
 		return nothing
 	}
 	return func() { _ = c.SetReadDeadline(time.Time{}) }
-}
-
-// write sends a reply with the headers of RFC 9919 section 7.2.
-func (r *Responder) write(w http.ResponseWriter, req *http.Request, p *reply, x *exchange) {
-	h := w.Header()
-	h["Content-Type"] = responseType
-	if !p.cacheable {
-		h["Cache-Control"] = noStore
-		if p.outcome == 0 {
-			h["Cache-Control"] = notReusable
-		}
-		h["Content-Length"] = p.contentLength[:]
-		sendBody(w, req, p)
-		return
-	}
-	h["Cache-Control"] = p.cacheControl(r.maxAge(p, x))
-	h["Etag"] = p.etag[:]
-	h["Expires"] = p.expires[:]
-	if notModified(req, p) {
-		delete(h, "Content-Type")
-		w.WriteHeader(http.StatusNotModified)
-		return
-	}
-	h["Last-Modified"] = p.lastModified[:]
-	h["Content-Length"] = p.contentLength[:]
-	sendBody(w, req, p)
-}
-
-func sendBody(w http.ResponseWriter, req *http.Request, p *reply) {
-	w.WriteHeader(http.StatusOK)
-	if req.Method != http.MethodHead {
-		_, _ = w.Write(p.der) // a client that is gone needs no answer
-	}
-}
-
-// notModified evaluates If-None-Match and If-Modified-Since, which are for GET and HEAD only (RFC 9110 section 13.1).
-//
-// Two answers signed within one second have the same Last-Modified. So a date is no reason to let a client
-// keep its answer unless the present one is good: no revocation must hide behind a 304.
-func notModified(req *http.Request, p *reply) bool {
-	match, since := req.Header["If-None-Match"], req.Header["If-Modified-Since"]
-	if match == nil && since == nil || req.Method == http.MethodPost {
-		return false
-	}
-	conditions := http.Header{}
-	switch {
-	case match != nil:
-		conditions["If-None-Match"] = []string{strings.Join(match, ", ")}
-	case p.good():
-		conditions["If-Modified-Since"] = since
-	default:
-		return false
-	}
-	// net/http knows lists, weak tags and the forms of dates.
-	probe := &probe{http.Header{"Etag": p.etag[:], "Content-Type": responseType}, 0}
-	http.ServeContent(probe, &http.Request{Method: http.MethodHead, Header: conditions}, "", time.Unix(p.thisUpdate, 0), bytes.NewReader(nil))
-	return probe.code == http.StatusNotModified
-}
-
-// probe is an http.ResponseWriter that only notes the status.
-type probe struct {
-	header http.Header
-	code   int
-}
-
-func (p *probe) Header() http.Header         { return p.header }
-func (p *probe) WriteHeader(code int)        { p.code = code }
-func (p *probe) Write(b []byte) (int, error) { return len(b), nil }
-
-// cacheControl returns the Cache-Control header for a max-age, made once in each second.
-func (p *reply) cacheControl(maxAge int64) []string {
-	if c := p.control.Load(); c != nil && c.maxAge == maxAge {
-		return c.value
-	}
-	c := &cacheControl{maxAge, []string{"max-age=" + strconv.FormatInt(maxAge, 10) + ", public, no-transform, must-revalidate"}}
-	p.control.Store(c)
-	return c.value
-}
-
-// cacheControl is a header value and the max-age in it.
-type cacheControl struct {
-	maxAge int64
-	value  []string
-}
-
-// renewingMaxAge is for how many seconds HTTP caches may keep a reply whose successor is under way.
-const renewingMaxAge = 1
-
-// maxAge returns for how many seconds HTTP caches may keep a reply: up to its refresh point and, when the
-// reply that should follow it could not be made, up to its end, less a second.
-func (r *Responder) maxAge(p *reply, x *exchange) int64 {
-	now := ceilSecond(x.now)
-	age := p.nextUpdate - now - 1
-	if now < p.refreshAt {
-		age = min(age, p.refreshAt-now)
-	}
-	if x.renewing {
-		age = min(age, renewingMaxAge)
-	}
-	if r.cfg.MaxAge > 0 {
-		age = min(age, int64(r.cfg.MaxAge/time.Second))
-	}
-	return max(age, 0)
 }

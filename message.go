@@ -1,0 +1,215 @@
+package ocsp
+
+import (
+	"bytes"
+	"context"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// HTTPRequest is what RespondHTTP needs of an HTTP request.
+type HTTPRequest struct {
+	Method string
+
+	// Path is the URL's, percent-decoded once, as in net/url. RawPath is the one that was sent, or empty if
+	// that is the same; it only counts for Limits.MaxPathBytes.
+	Path, RawPath string
+
+	// Body is the whole of a POST's body, without transfer coding. A server need not read more than one octet
+	// above Limits.MaxRequestBytes: that much is refused.
+	Body []byte
+
+	ContentType, ContentEncoding string // of a POST
+
+	// IfNoneMatch and IfModifiedSince are conditions of a GET or HEAD (RFC 9110 section 13.1). Several fields
+	// of a name are joined by commas.
+	IfNoneMatch, IfModifiedSince string
+}
+
+// HTTPResponse is what to send. What it refers to may be shared with other responses and must not be changed.
+type HTTPResponse struct {
+	StatusCode int
+	Body       []byte // without that of a HEAD, whose length the header tells all the same
+
+	reply   *reply   // nil for HTTP's own refusals
+	control []string // Cache-Control
+	length  []string // Content-Length
+}
+
+// Header values that responses share.
+var (
+	responseType   = []string{"application/ocsp-response"}
+	plainText      = []string{"text/plain; charset=utf-8"}
+	noSniff        = []string{"nosniff"}
+	allowedMethods = []string{"GET, HEAD, POST, OPTIONS"}
+	noStore        = []string{"no-store"}
+	// An answer with a nonce, or about a certificate that was never issued, is authoritative and so must not
+	// carry no-store (RFC 9919 section 7.2), but is of no use to anyone else.
+	notReusable = []string{"max-age=0, no-transform, must-revalidate"}
+)
+
+// Header is an iterator over the header fields, by canonical name; each has one value.
+func (h *HTTPResponse) Header(yield func(name string, value []string) bool) {
+	p := h.reply
+	allow := h.StatusCode == http.StatusMethodNotAllowed || h.StatusCode == http.StatusNoContent
+	signed := p != nil && p.cacheable
+	_ = (!allow || yield("Allow", allowedMethods)) &&
+		(h.control == nil || yield("Cache-Control", h.control)) &&
+		(!signed || yield("Etag", p.etag[:]) && yield("Expires", p.expires[:])) &&
+		(h.length == nil ||
+			yield("Content-Length", h.length) &&
+				(p == nil || yield("Content-Type", responseType)) &&
+				(p != nil || yield("Content-Type", plainText) && yield("X-Content-Type-Options", noSniff)) &&
+				(!signed || yield("Last-Modified", p.lastModified[:])))
+}
+
+// RespondHTTP answers an HTTP request as Handler does, for servers other than net/http's, such as fasthttp. Those
+// see to what is the server's own: reading with limits and deadlines, and ending the connection of a client
+// whose body was not read.
+func (r *Responder) RespondHTTP(ctx context.Context, req *HTTPRequest) HTTPResponse {
+	if r.cfg.Disabled {
+		return refusal(http.StatusNotFound, req.Method)
+	}
+	x := r.acquire(req.Method)
+	defer r.release(x)
+	return r.respondHTTP(ctx, req, x)
+}
+
+func (r *Responder) respondHTTP(ctx context.Context, req *HTTPRequest, x *exchange) HTTPResponse {
+	switch req.Method {
+	case http.MethodGet, http.MethodHead:
+		if max(len(req.Path), len(req.RawPath)) > r.cfg.Limits.MaxPathBytes {
+			return refusal(http.StatusRequestURITooLong, req.Method)
+		}
+		// A path without a request leaves nothing, which is malformed.
+		x.buf, x.repaired = getRequest(req.Path, x.buf, r.acceptRepair)
+		return r.response(req, r.respond(ctx, x.buf, x), x)
+	case http.MethodPost:
+		if code := r.checkPost(req, int64(len(req.Body))); code != 0 {
+			return refusal(code, req.Method)
+		}
+		return r.response(req, r.respond(ctx, req.Body, x), x)
+	case http.MethodOptions:
+		return HTTPResponse{StatusCode: http.StatusNoContent}
+	default:
+		return refusal(http.StatusMethodNotAllowed, req.Method)
+	}
+}
+
+// refusal is one of HTTP's own errors, which no cache keeps.
+func refusal(code int, method string) HTTPResponse {
+	body := http.StatusText(code) + "\n"
+	h := HTTPResponse{StatusCode: code, control: noStore, length: []string{strconv.Itoa(len(body))}}
+	if method != http.MethodHead {
+		h.Body = []byte(body)
+	}
+	return h
+}
+
+// checkPost returns the code to refuse a POST of that size with, 0 for none.
+func (r *Responder) checkPost(req *HTTPRequest, size int64) int {
+	if size > int64(r.cfg.Limits.MaxRequestBytes) {
+		return http.StatusRequestEntityTooLarge
+	}
+	if req.ContentEncoding != "" && !strings.EqualFold(req.ContentEncoding, "identity") {
+		return http.StatusUnsupportedMediaType
+	}
+	if r.cfg.Strict {
+		mediaType, _, _ := strings.Cut(req.ContentType, ";")
+		if !strings.EqualFold(strings.TrimSpace(mediaType), requestType) {
+			return http.StatusUnsupportedMediaType
+		}
+	}
+	return 0
+}
+
+// response sends a reply with the headers of RFC 9919 section 7.2.
+func (r *Responder) response(req *HTTPRequest, p *reply, x *exchange) HTTPResponse {
+	h := HTTPResponse{StatusCode: http.StatusOK, Body: p.der, reply: p, length: p.contentLength[:]}
+	switch {
+	case p.cacheable:
+		h.control = p.cacheControl(r.maxAge(p, x))
+		if notModified(req, p) {
+			h.StatusCode, h.Body, h.length = http.StatusNotModified, nil, nil
+		}
+	case p.outcome == 0:
+		h.control = notReusable
+	default:
+		h.control = noStore
+	}
+	if req.Method == http.MethodHead {
+		h.Body = nil
+	}
+	return h
+}
+
+// notModified evaluates If-None-Match and If-Modified-Since.
+//
+// Two answers signed within one second have the same Last-Modified. So a date is no reason to let a client
+// keep its answer unless the present one is good: no revocation must hide behind a 304.
+func notModified(req *HTTPRequest, p *reply) bool {
+	if req.IfNoneMatch == "" && req.IfModifiedSince == "" || req.Method == http.MethodPost {
+		return false
+	}
+	conditions := http.Header{}
+	switch {
+	case req.IfNoneMatch != "":
+		conditions["If-None-Match"] = []string{req.IfNoneMatch}
+	case p.good():
+		conditions["If-Modified-Since"] = []string{req.IfModifiedSince}
+	default:
+		return false
+	}
+	// net/http knows lists, weak tags and the forms of dates.
+	probe := &probe{http.Header{"Etag": p.etag[:], "Content-Type": responseType}, 0}
+	http.ServeContent(probe, &http.Request{Method: http.MethodHead, Header: conditions}, "", time.Unix(p.thisUpdate, 0), bytes.NewReader(nil))
+	return probe.code == http.StatusNotModified
+}
+
+// probe is an http.ResponseWriter that only notes the status.
+type probe struct {
+	header http.Header
+	code   int
+}
+
+func (p *probe) Header() http.Header         { return p.header }
+func (p *probe) WriteHeader(code int)        { p.code = code }
+func (p *probe) Write(b []byte) (int, error) { return len(b), nil }
+
+// cacheControl returns the Cache-Control header for a max-age, made once in each second.
+func (p *reply) cacheControl(maxAge int64) []string {
+	if c := p.control.Load(); c != nil && c.maxAge == maxAge {
+		return c.value
+	}
+	c := &cacheControl{maxAge, []string{"max-age=" + strconv.FormatInt(maxAge, 10) + ", public, no-transform, must-revalidate"}}
+	p.control.Store(c)
+	return c.value
+}
+
+// cacheControl is a header value and the max-age in it.
+type cacheControl struct {
+	maxAge int64
+	value  []string
+}
+
+// renewingMaxAge is for how many seconds HTTP caches may keep a reply whose successor is under way.
+const renewingMaxAge = 1
+
+// maxAge returns for how many seconds HTTP caches may keep a reply: up to its refresh point and, when the
+// reply that should follow it could not be made, up to its end, less a second.
+func (r *Responder) maxAge(p *reply, x *exchange) int64 {
+	now := ceilSecond(x.now)
+	age := p.nextUpdate - now - 1
+	if now < p.refreshAt {
+		age = min(age, p.refreshAt-now)
+	}
+	if x.renewing {
+		age = min(age, renewingMaxAge)
+	}
+	if r.cfg.MaxAge > 0 {
+		age = min(age, int64(r.cfg.MaxAge/time.Second))
+	}
+	return max(age, 0)
+}
