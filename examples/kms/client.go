@@ -11,8 +11,6 @@ import (
 	"io/fs"
 	"net/http"
 	"net/url"
-	"os"
-	"path/filepath"
 	"text/tabwriter"
 	"time"
 )
@@ -150,14 +148,18 @@ func revokeCommand(ctx context.Context, inv *invocation) error {
 
 // revokeDirectly revokes in the database. The server, if one runs, is not told.
 func (inv *invocation) revokeDirectly(ctx context.Context, req revokeRequest) error {
-	if _, err := os.Stat(filepath.Join(inv.data, databaseFile)); err != nil {
+	cfg, err := loadConfig(inv.data)
+	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%w: start the server first, or name its directory with -data", err)
+	}
+	if err != nil {
+		return err
 	}
 	c, err := revocation(req.Reason, req.CompromisedAt, time.Now())
 	if err != nil {
 		return err
 	}
-	store, err := openStore(ctx, inv.data)
+	store, err := cfg.Store.open(ctx, inv.data)
 	if err != nil {
 		return err
 	}

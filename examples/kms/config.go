@@ -24,6 +24,7 @@ import (
 type config struct {
 	Server serverConfig `toml:"server"`
 	CA     caConfig     `toml:"ca"`
+	Store  storeConfig  `toml:"store"`
 	OCSP   ocspConfig   `toml:"ocsp"`
 }
 
@@ -38,6 +39,17 @@ type caConfig struct {
 	Name      string `toml:"name"`
 	Delegated bool   `toml:"delegated"`
 }
+
+// storeConfig says where the objects are. The URL may hold a password.
+type storeConfig struct {
+	URL string `toml:"url"`
+}
+
+// The schemes of storeConfig.URL.
+const (
+	schemeSQLite     = "sqlite"
+	schemePostgreSQL = "postgres"
+)
 
 // ocspConfig is the library's block, with a key of the KMS's own beside it.
 type ocspConfig struct {
@@ -59,6 +71,7 @@ var configTemplate = template.Must(template.New(configFile).Parse(configText))
 func defaultConfig() config {
 	return config{
 		Server: serverConfig{Listen: "127.0.0.1:8080", Token: rand.Text()},
+		Store:  storeConfig{URL: schemeSQLite + ":" + databaseFile},
 		CA:     caConfig{KeyType: "ecdsa-p256", Name: "Example KMS CA"},
 		OCSP:   ocspConfig{Settings: ocsp.Settings{Enabled: true, CAUID: "ca", CacheTTLSecs: 86400, Nonce: "echo", Unissued: "unknown"}},
 	}
@@ -133,6 +146,10 @@ func (c config) validate() error {
 	}
 	if !slices.Contains(keyTypes(), c.CA.KeyType) {
 		refuse("ca", "key_type", c.CA.KeyType, `use "`+strings.Join(keyTypes(), `", "`)+`"`)
+	}
+	if scheme, _, _ := strings.Cut(c.Store.URL, ":"); scheme != schemeSQLite && scheme != schemePostgreSQL {
+		// The value stays out of the error: it may hold a password.
+		bad = append(bad, errors.New(`[store] url: use "sqlite:FILE" or "postgres://USER:PASSWORD@HOST/DATABASE"`))
 	}
 	if c.CA.Name == "" {
 		refuse("ca", "name", c.CA.Name, "give the CA's common name")

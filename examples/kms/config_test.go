@@ -32,10 +32,10 @@ func TestConfigRoundTrip(t *testing.T) {
 
 func TestConfigErrors(t *testing.T) {
 	for _, test := range []struct{ name, old, new, want string }{
-		{"unknown key", `nonce =`, `nonces =`, "line 33: there is no key ocsp.nonces"},
+		{"unknown key", `nonce =`, `nonces =`, "line 38: there is no key ocsp.nonces"},
 		{"unknown block", `[ca]`, `[cert]`, "there is no key cert"},
 		{"not TOML", `[ca]`, `[ca`, "line 13"},
-		{"wrong type", `enabled = true`, `enabled = "yes"`, "line 24"},
+		{"wrong type", `enabled = true`, `enabled = "yes"`, "line 29"},
 		{"listen without port", `"127.0.0.1:8080"`, `"127.0.0.1"`, `[server] listen = "127.0.0.1"`},
 		{"listen on a random port", `"127.0.0.1:8080"`, `"127.0.0.1:0"`, `[server] listen = "127.0.0.1:0"`},
 		{"OCSP URL", `ocsp_url = ""`, `ocsp_url = "ocsp.example"`, `[server] ocsp_url = "ocsp.example"`},

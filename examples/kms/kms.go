@@ -23,7 +23,7 @@ import (
 type kms struct {
 	dir       string
 	cfg       config
-	store     *store
+	store     store
 	ca        authority
 	responder *ocsp.Responder
 	counters  counters
@@ -48,7 +48,7 @@ func openKMS(ctx context.Context, dir string, logger *slog.Logger) (*kms, error)
 		return nil, err
 	}
 	k := &kms{dir: dir, cfg: cfg, logger: logger}
-	if k.store, err = openStore(ctx, dir); err != nil {
+	if k.store, err = cfg.Store.open(ctx, dir); err != nil {
 		return nil, err
 	}
 	if err := k.setUp(ctx); err != nil {

@@ -174,10 +174,12 @@ func TestLostKey(t *testing.T) {
 
 // TestSecondHandle: what is written through another handle of the database shows in the very next answer,
 // although a good one is cached.
-func TestSecondHandle(t *testing.T) {
-	k := newKMS(t, nil)
+func TestSecondHandle(t *testing.T) { eachStore(t, testSecondHandle) }
+
+func testSecondHandle(t *testing.T, adjust func(*config)) {
+	k := newKMS(t, adjust)
 	uid := first(t, k).uid
-	other, err := openStore(t.Context(), k.dir)
+	other, err := k.cfg.Store.open(t.Context(), k.dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -200,9 +202,11 @@ func TestSecondHandle(t *testing.T) {
 }
 
 // TestRace: whoever else changes the certificate at the same time, its compromise is not lost.
-func TestRace(t *testing.T) {
-	k := newKMS(t, nil)
-	other, err := openStore(t.Context(), k.dir)
+func TestRace(t *testing.T) { eachStore(t, testRace) }
+
+func testRace(t *testing.T, adjust func(*config)) {
+	k := newKMS(t, adjust)
+	other, err := k.cfg.Store.open(t.Context(), k.dir)
 	if err != nil {
 		t.Fatal(err)
 	}

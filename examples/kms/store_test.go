@@ -11,9 +11,11 @@ import (
 	"github.com/kmsocsp/ocsp/ocsptest"
 )
 
-// The table keeps the contract of ocsp.CertStore, over the SQLite file that the KMS opens.
-func TestStore(t *testing.T) {
-	k := newKMS(t, nil)
+// The table keeps the contract of ocsp.CertStore.
+func TestStore(t *testing.T) { eachStore(t, testStore) }
+
+func testStore(t *testing.T, adjust func(*config)) {
+	k := newKMS(t, adjust)
 	put := func(kind string) func(context.Context, string, *big.Int, ocsp.Record) error {
 		return func(ctx context.Context, issuerUID string, serial *big.Int, r ocsp.Record) error {
 			uid := issuerUID + "/" + serial.Text(16)
@@ -23,7 +25,8 @@ func TestStore(t *testing.T) {
 					state: r.State, reason: r.Reason, revokedAt: r.RevokedAt, compromisedAt: r.CompromisedAt, notAfter: r.NotAfter,
 				})
 			}
-			_, err := k.store.db.ExecContext(ctx, "UPDATE objects SET state = ?, reason = ?, revoked_at = ? WHERE uid = ?",
+			table := k.store.(*sqlStore)
+			_, err := table.db.ExecContext(ctx, table.bind("UPDATE objects SET state = ?, reason = ?, revoked_at = ? WHERE uid = ?"),
 				r.State.String(), r.Reason.String(), sql.NullInt64{Int64: r.RevokedAt.Unix(), Valid: true}, uid)
 			return err
 		}

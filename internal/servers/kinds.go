@@ -1,0 +1,107 @@
+package servers
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// Password is that of the servers' user "tester", which no error and no log may repeat.
+const Password = "s3cret-Passw0rd"
+
+// PostgreSQL starts a new PostgreSQL server.
+func PostgreSQL() (*Server, error) {
+	initdb, err := find("initdb", "/usr/lib/postgresql/*/bin/initdb", "postgresql")
+	if err != nil {
+		return nil, err
+	}
+	s, err := prepare("postgres")
+	if err != nil {
+		return nil, err
+	}
+	err = s.initPostgreSQL(initdb)
+	if err == nil {
+		err = s.Start()
+	}
+	if err != nil {
+		return nil, errors.Join(err, s.Remove())
+	}
+	return s, nil
+}
+
+func (s *Server) initPostgreSQL(initdb string) error {
+	password, data := filepath.Join(s.dir, "password"), filepath.Join(s.dir, "data")
+	if err := os.WriteFile(password, []byte(Password), 0o600); err != nil {
+		return err
+	}
+	if s.credential != nil {
+		if err := os.Chown(password, int(s.credential.Uid), int(s.credential.Gid)); err != nil {
+			return err
+		}
+	}
+	if err := s.run(initdb, "-D", data, "-U", "tester", "--pwfile", password, "-A", "scram-sha-256", "-E", "UTF8", "--no-sync"); err != nil {
+		return err
+	}
+	bin, port := filepath.Dir(initdb), fmt.Sprint(s.Port)
+	s.command = []string{filepath.Join(bin, "postgres"), "-D", data, "-h", "127.0.0.1", "-p", port, "-k", s.dir,
+		"-c", "fsync=off", "-c", "shared_buffers=256MB", "-c", "max_wal_size=4GB"}
+	s.ready = func() error {
+		return exec.Command(filepath.Join(bin, "pg_isready"), "-q", "-t", "1", "-h", "127.0.0.1", "-p", port).Run()
+	}
+	return nil
+}
+
+// PostgresURL returns the URL of a database of a PostgreSQL server; "postgres" is always there.
+func (s *Server) PostgresURL(database string) string {
+	return fmt.Sprintf("postgres://tester:%s@%s/%s?sslmode=disable", Password, s.Address(), database)
+}
+
+// Redis starts a new Redis server.
+func Redis() (*Server, error) {
+	program, err := find("redis-server", "/usr/bin/redis-server", "redis-server")
+	if err != nil {
+		return nil, err
+	}
+	s, err := prepare("redis")
+	if err != nil {
+		return nil, err
+	}
+	s.command = []string{program, "--port", fmt.Sprint(s.Port), "--bind", "127.0.0.1", "--dir", s.dir, "--appendonly", "yes", "--save", "", "--requirepass", Password}
+	s.ready = func() error {
+		conn, err := net.DialTimeout("tcp", s.Address(), time.Second)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = conn.Close() }()
+		if err := conn.SetDeadline(time.Now().Add(time.Second)); err != nil {
+			return err
+		}
+		if _, err := fmt.Fprintf(conn, "AUTH %s\r\nPING\r\n", Password); err != nil {
+			return err
+		}
+		reader := bufio.NewReader(conn)
+		for _, want := range []string{"+OK", "+PONG"} {
+			line, err := reader.ReadString('\n')
+			if err != nil {
+				return err
+			}
+			if strings.TrimSpace(line) != want {
+				return fmt.Errorf("it answers %q", line)
+			}
+		}
+		return nil
+	}
+	if err := s.Start(); err != nil {
+		return nil, errors.Join(err, s.Remove())
+	}
+	return s, nil
+}
+
+// RedisURL returns the URL of a Redis server's database 0.
+func (s *Server) RedisURL() string { return fmt.Sprintf("redis://:%s@%s/0", Password, s.Address()) }
