@@ -1,6 +1,6 @@
 .PHONY: test demo lint tidy fuzz bench cover
 
-MODULES := . ocspsql examples
+MODULES := . ocspsql ocspredis examples
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 5s
 

@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
-# Installs the servers that the tests of ocspsql start for themselves: PostgreSQL and MariaDB. It does nothing
+# Installs the servers that the tests start for themselves: PostgreSQL, MariaDB and Redis. It does nothing
 # where they are there, starts no service, and exits 1 with the reason if one is missing in the end.
 set -uo pipefail
 
 has_postgres() { command -v initdb >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null; }
 has_mariadb() { command -v mariadbd >/dev/null || [ -x /usr/sbin/mariadbd ]; }
+has_redis() { command -v redis-server >/dev/null; }
 
 wanted=()
 has_postgres || wanted+=(postgresql)
 has_mariadb || wanted+=(mariadb-server)
+has_redis || wanted+=(redis-server)
 [ ${#wanted[@]} -gt 0 ] || exit 0
 
 if ! command -v apt-get >/dev/null; then
@@ -45,4 +47,5 @@ done
 rm -f "$log"
 has_postgres || { echo "PostgreSQL is still missing: no initdb in PATH or /usr/lib/postgresql/*/bin" >&2; failed=1; }
 has_mariadb || { echo "MariaDB is still missing: no mariadbd in PATH or /usr/sbin" >&2; failed=1; }
+has_redis || { echo "Redis is still missing: no redis-server in PATH" >&2; failed=1; }
 exit "$failed"

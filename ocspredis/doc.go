@@ -1,0 +1,53 @@
+/*
+Package ocspredis keeps what an OCSP responder needs in Redis: the certificates, under an encrypted index, the
+signed answers that replicas share, and a bus on which they tell each other of changes. Redis 6.2 or later and
+Valkey will do.
+
+	client := redis.NewClient(options)
+	o := ocspredis.Options{Client: client, Keys: ocspredis.Keys{Current: "2026", Secrets: map[string][]byte{"2026": secret}}}
+	store, err := ocspredis.NewStore(o)
+	cache, err := ocspredis.NewCache(o)
+	bus, err := ocspredis.NewBus(o)
+	responder, err := ocsp.New(ocsp.Config{
+		Issuers: issuers,
+		Store:   store,
+		Cache:   ocsp.CacheOptions{StatusTTL: time.Hour, Shared: cache, Changes: bus},
+	})
+
+Each of the three may be used without the others: a store in PostgreSQL with a cache and a bus in Redis is usual.
+
+# The store
+
+A certificate is found under a keyed MAC (HMAC-SHA-256) of its issuer and serial number, and its entry is encrypted
+(AES-256-GCM) and bound to that name. Who reads Redis learns how many entries there are and, if he looks again, which
+of them changed; not whose they are, nor what they say: entries are padded to a multiple of 128 octets, and both
+good and revoked ones are as long. Who can write to Redis can remove an entry, or put back an older one of the same
+certificate, which no encryption prevents; he cannot make one up, or pass one certificate's off as another's.
+
+Changes compare and set: a script writes only over the entry that was read, so writers that meet cannot undo each
+other, and a revoked certificate becomes good again through Release only.
+
+Redis confirms a write before it is on the disk, unless appendfsync is "always", and before replicas have it: a
+failover may lose a revocation that was confirmed. Where that must not be, keep the certificates in a database.
+
+# The cache
+
+It saves signatures, and nothing depends on it: the Responder verifies what it returns.
+
+# The bus
+
+Follow sends a PING every quarter of Options.MaxLag, on the connection on which it listens: when the answer comes,
+everything that was published before has come, too. A status is trusted for MaxLag after the last such proof, and so
+no replica says good for longer than MaxLag after Invalidate returned without an error on another, whatever becomes
+of the connection, the server or the network. While all is well a change arrives within a millisecond or so. When
+the connection is lost, statuses are no longer trusted, and after it is back everything is read once more.
+
+That holds for one server. Behind Sentinel, a primary that was cut off still answers those who have not noticed;
+then it is StatusTTL that bounds. What is on the bus is encrypted, too; a message that cannot be read counts as a
+change of everything.
+
+# Why go-redis
+
+It is the client of the Redis project itself, and the one that most hosts have already.
+*/
+package ocspredis
