@@ -1,0 +1,332 @@
+package pgfeed_test
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"iter"
+	"math/big"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/kmsocsp/ocsp"
+	"github.com/kmsocsp/ocsp/internal/servers"
+	"github.com/kmsocsp/ocsp/ocspsql"
+	"github.com/kmsocsp/ocsp/ocspsql/pgfeed"
+	"github.com/kmsocsp/ocsp/ocsptest"
+
+	_ "github.com/jackc/pgx/v5/stdlib" // the driver "pgx"
+)
+
+var (
+	ctx    = context.Background()
+	serial = new(big.Int).SetBytes(bytes.Repeat([]byte{0xf1}, 20))
+	active = ocsp.Record{State: ocsp.Active, NotAfter: time.Now().Add(time.Hour).Truncate(time.Second)}
+)
+
+// rig is a server with our table and a feed.
+type rig struct {
+	*servers.Server
+	url   string
+	db    *sql.DB
+	store *ocspsql.Store
+}
+
+func newRig(t *testing.T) *rig {
+	t.Helper()
+	s, err := servers.PostgreSQL()
+	if errors.Is(err, servers.ErrMissing) && os.Getenv("OCSP_REQUIRE_TOOLS") != "1" {
+		t.Skip(err)
+	}
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.Remove()) })
+	r := &rig{Server: s, url: s.PostgresURL("postgres")}
+	r.db, err = sql.Open("pgx", r.url)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = r.db.Close() })
+	require.NoError(t, ocspsql.Migrate(ctx, r.db, ocspsql.PostgreSQL))
+	r.store, err = ocspsql.Open(ctx, r.db, ocspsql.PostgreSQL)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = r.store.Close() })
+	return r
+}
+
+func (r *rig) feed(t *testing.T) *pgfeed.Feed {
+	t.Helper()
+	f, err := pgfeed.New(pgfeed.Options{Conn: r.url, MaxLag: time.Second})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, f.Close()) })
+	return f
+}
+
+func (r *rig) exec(t *testing.T, query string) {
+	t.Helper()
+	_, err := r.db.ExecContext(ctx, query)
+	require.NoError(t, err)
+}
+
+func (r *rig) add(t *testing.T, issuerID string, from, to int64) {
+	t.Helper()
+	var list iter.Seq2[ocspsql.Certificate, error] = func(yield func(ocspsql.Certificate, error) bool) {
+		for i := from; i < to; i++ {
+			if !yield(ocspsql.Certificate{IssuerID: issuerID, Serial: big.NewInt(i), Record: active}, nil) {
+				return
+			}
+		}
+	}
+	_, err := r.store.Import(ctx, list, nil)
+	require.NoError(t, err)
+}
+
+// follow follows a feed until the test ends, as a Responder does.
+func follow(t *testing.T, feed ocsp.Changes) *ocsptest.Follower {
+	t.Helper()
+	f := ocsptest.NewFollower()
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for ctx.Err() == nil {
+			_ = feed.Follow(ctx, f)
+		}
+	}()
+	t.Cleanup(func() { cancel(); <-ended })
+	require.NoError(t, f.Wait("trust", f.Trusts))
+	return f
+}
+
+func eventually(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	require.Eventually(t, condition, 30*time.Second, 5*time.Millisecond, what)
+}
+
+func TestContract(t *testing.T) {
+	r := newRig(t)
+	require.NoError(t, ocsptest.TestChanges(r.feed(t), r.feed(t)))
+}
+
+// settle waits until what was committed before is told.
+func settle(t *testing.T, feed *pgfeed.Feed, f *ocsptest.Follower, n int64) {
+	t.Helper()
+	require.NoError(t, feed.Publish(ctx, "settled", big.NewInt(n)))
+	require.NoError(t, f.Wait("what came before", func() bool { return f.Heard("settled", big.NewInt(n)) }))
+}
+
+func TestTriggers(t *testing.T) {
+	r := newRig(t)
+	feed := r.feed(t)
+	f := follow(t, feed)
+	begun := f.Begun()
+	heard := func(issuerID string, n int64) bool { return f.Heard(issuerID, big.NewInt(n)) }
+
+	r.add(t, "ca", 0, 5000)
+	settle(t, feed, f, 1)
+	require.False(t, heard("ca", 1), "what is new needs no message")
+
+	for i, query := range []string{
+		"UPDATE ocsp_certificates SET state = 'Active' WHERE serial = '\\x01'",
+		"UPDATE ocsp_certificates SET state = 'Active' WHERE serial = '\\x99'",
+		"BEGIN; UPDATE ocsp_certificates SET state = 'Deactivated', revoked_at = 1 WHERE serial = '\\x01'; ROLLBACK",
+	} {
+		r.exec(t, query)
+		settle(t, feed, f, int64(10+i))
+		require.False(t, heard("ca", 1), "nothing has changed: %s", query)
+	}
+	_, err := r.store.Revoke(ctx, "ca", big.NewInt(1), ocspsql.Revocation{Reason: ocsp.KeyCompromise})
+	require.NoError(t, err)
+	require.NoError(t, f.Wait("a revocation", func() bool { return heard("ca", 1) }))
+	r.exec(t, "UPDATE ocsp_certificates SET not_after = 1 WHERE serial = '\\x02'")
+	require.NoError(t, f.Wait("an expiry", func() bool { return heard("ca", 2) }))
+	r.exec(t, "DELETE FROM ocsp_certificates WHERE serial = '\\x03'")
+	require.NoError(t, f.Wait("a deletion", func() bool { return heard("ca", 3) }))
+
+	issuer := "ca\n\"'é\t漢* "
+	require.NoError(t, r.store.Issue(ctx, ocspsql.Certificate{IssuerID: issuer, Serial: serial, Record: active}))
+	_, err = r.store.Revoke(ctx, issuer, serial, ocspsql.Revocation{})
+	require.NoError(t, err)
+	require.NoError(t, f.Wait("an issuer with all sorts of letters", func() bool { return f.Heard(issuer, serial) }))
+	require.Equal(t, begun, f.Begun())
+
+	r.exec(t, "UPDATE ocsp_certificates SET state = 'Deactivated', revoked_at = 1 WHERE serial > '\\x10' AND state = 'Active'")
+	require.NoError(t, f.Wait("everything", func() bool { return f.Begun() == begun+1 }))
+	require.False(t, heard("ca", 0x20))
+	r.exec(t, "TRUNCATE ocsp_certificates")
+	require.NoError(t, f.Wait("everything", func() bool { return f.Begun() == begun+2 }))
+}
+
+func TestPsql(t *testing.T) {
+	psql, err := exec.LookPath("psql")
+	if err != nil && os.Getenv("OCSP_REQUIRE_TOOLS") != "1" {
+		t.Skip("psql is missing: apt-get install postgresql-client")
+	}
+	require.NoError(t, err)
+	r := newRig(t)
+	f := follow(t, r.feed(t))
+	require.NoError(t, r.store.Issue(ctx, ocspsql.Certificate{IssuerID: "ca", Serial: serial, Record: active}))
+	update := fmt.Sprintf(`UPDATE ocsp_certificates SET state = 'Compromised', reason = 'keyCompromise', revoked_at = 1767225600 WHERE serial = '\x00%x'`, serial)
+	out, err := exec.Command(psql, r.url, "-c", update).CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	require.Contains(t, string(out), "UPDATE 1")
+	require.NoError(t, f.Wait("what was written by hand", func() bool { return f.Heard("ca", serial) }))
+}
+
+// replica is a responder with a long StatusTTL.
+func (r *rig) replica(t *testing.T, ca *ocsptest.CA) (*ocsp.Responder, *ocsptest.Signer) {
+	t.Helper()
+	signer := ocsptest.NewSigner(ca.Key)
+	issuer := ca.Issuer()
+	issuer.Signer = signer
+	responder, err := ocsp.New(ocsp.Config{
+		Issuers: []ocsp.Issuer{issuer}, Store: r.store, Timeout: 5 * time.Second,
+		Cache: ocsp.CacheOptions{StatusTTL: time.Hour, Changes: r.feed(t)},
+	})
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, responder.Close()) })
+	return responder, signer
+}
+
+func TestReplicas(t *testing.T) {
+	r := newRig(t)
+	before := runtime.NumGoroutine()
+	t.Cleanup(func() {
+		_ = r.db.Close()
+		eventually(t, "goroutines end", func() bool { return runtime.NumGoroutine() <= before })
+	})
+	ca := ocsptest.NewCA(ocsptest.Options{})
+	first, _ := r.replica(t, ca)
+	second, signer := r.replica(t, ca)
+	query := func(responder *ocsp.Responder, n int64, want ocsp.Status) func() bool {
+		leaf := *ca.Certificate
+		leaf.SerialNumber = big.NewInt(n)
+		request := ocsptest.Client{}.Request(ca.Certificate, &leaf)
+		return func() bool {
+			answer := responder.Respond(ctx, request)
+			return len(answer.Entries) == 1 && answer.Entries[0].Status == want
+		}
+	}
+	r.add(t, ca.ID, 0, 100)
+	revoke := func(n int64) {
+		_, err := r.store.Revoke(ctx, ca.ID, big.NewInt(n), ocspsql.Revocation{Reason: ocsp.KeyCompromise})
+		require.NoError(t, err)
+	}
+	for n := range int64(20) {
+		require.True(t, query(first, n, ocsp.Good)())
+		require.True(t, query(second, n, ocsp.Good)())
+		revoke(n) // Invalidate is not called: the trigger tells both
+		eventually(t, "revoked", query(first, n, ocsp.Revoked))
+		eventually(t, "revoked", query(second, n, ocsp.Revoked))
+	}
+	signed := signer.Calls()
+	require.Equal(t, 40, signed)
+	require.NoError(t, first.Invalidate(ctx, ca.ID, big.NewInt(1)))
+	f := follow(t, r.feed(t))
+	settle(t, r.feed(t), f, 1)
+	require.True(t, query(second, 1, ocsp.Revoked)())
+	require.Equal(t, signed, signer.Calls(), "a change that is none costs no signature")
+
+	// A change that is lost with the connection shows all the same.
+	require.True(t, query(second, 50, ocsp.Good)())
+	tx, err := r.db.BeginTx(ctx, nil)
+	require.NoError(t, err)
+	_, err = tx.ExecContext(ctx, "UPDATE ocsp_certificates SET state = 'Deactivated', revoked_at = 1 WHERE serial = '\\x32'")
+	require.NoError(t, err)
+	_, err = tx.ExecContext(ctx, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_notify%' AND pid <> pg_backend_pid()")
+	require.NoError(t, err)
+	require.NoError(t, tx.Commit())
+	eventually(t, "revoked, although nobody listened", query(second, 50, ocsp.Revoked))
+
+	// While the server hangs, what is cached is served, and nothing else.
+	require.True(t, query(second, 51, ocsp.Good)())
+	require.NoError(t, r.Pause())
+	require.True(t, query(second, 51, ocsp.Good)(), "cached")
+	require.NoError(t, r.Resume())
+	revoke(51)
+	eventually(t, "revoked", query(second, 51, ocsp.Revoked))
+
+	// The same with a server that is gone.
+	require.True(t, query(second, 52, ocsp.Good)())
+	require.NoError(t, r.Stop())
+	require.True(t, query(second, 52, ocsp.Good)(), "cached")
+	require.False(t, query(second, 53, ocsp.Good)(), "nobody knows")
+	require.NoError(t, r.Start())
+	eventually(t, "the store answers again", query(second, 53, ocsp.Good))
+	revoke(52)
+	eventually(t, "revoked", query(second, 52, ocsp.Revoked))
+}
+
+func TestServerThatHangs(t *testing.T) {
+	r := newRig(t)
+	f := follow(t, r.feed(t))
+	require.NoError(t, r.Pause())
+	eventually(t, "trust ends", func() bool { return !f.Trusts() })
+	require.NoError(t, r.Resume())
+	require.NoError(t, f.Wait("trust, again", f.Trusts))
+	begun := f.Begun()
+	require.NoError(t, r.Stop())
+	eventually(t, "trust ends", func() bool { return !f.Trusts() })
+	require.NoError(t, r.Start())
+	require.NoError(t, f.Wait("trust, again", func() bool { return f.Trusts() && f.Begun() > begun }))
+}
+
+// The trigger for a table of the host's own, as docs/STORES.md has it.
+func TestOwnTable(t *testing.T) {
+	r := newRig(t)
+	f := follow(t, r.feed(t))
+	doc, err := os.ReadFile("../../docs/STORES.md")
+	require.NoError(t, err)
+	_, rest, ok := strings.Cut(string(doc), "<!-- own trigger -->\n\n```sql\n")
+	require.True(t, ok)
+	trigger, _, ok := strings.Cut(rest, "```")
+	require.True(t, ok)
+	r.exec(t, "CREATE TABLE objects (uid TEXT PRIMARY KEY, issuer_uid TEXT, serial BYTEA, attributes JSONB)")
+	r.exec(t, trigger)
+	r.exec(t, `INSERT INTO objects VALUES ('1', 'ca', '\xf1f1', '{"State": "Active"}')`)
+	r.exec(t, `UPDATE objects SET attributes = '{"State": "Compromised"}' WHERE uid = '1'`)
+	require.NoError(t, f.Wait("the change", func() bool { return f.Heard("ca", big.NewInt(0xf1f1)) }))
+}
+
+func TestUnreadableMessages(t *testing.T) {
+	r := newRig(t)
+	f := follow(t, r.feed(t))
+	for _, message := range []string{"hello", "*", "zz ca", " ca", "00", ""} {
+		begun := f.Begun()
+		r.exec(t, "SELECT pg_notify('ocsp_changes', '"+message+"')")
+		require.NoError(t, f.Wait("Begin, for it may be about anything", func() bool { return f.Begun() > begun }))
+	}
+	require.NoError(t, f.Wait("trust", f.Trusts))
+}
+
+func TestErrors(t *testing.T) {
+	for name, test := range map[string]struct {
+		o    pgfeed.Options
+		want string
+	}{
+		"no Conn":      {pgfeed.Options{}, "the field Conn is empty"},
+		"malformed":    {pgfeed.Options{Conn: "postgres://u:s3cret@[::1/x"}, "the field Conn cannot be parsed"},
+		"long channel": {pgfeed.Options{Conn: "host=x", Channel: strings.Repeat("c", 41)}, "the field Channel"},
+		"lag":          {pgfeed.Options{Conn: "host=x", MaxLag: 1}, "the field MaxLag"},
+	} {
+		_, err := pgfeed.New(test.o)
+		require.ErrorContains(t, err, test.want, name)
+		require.NotContains(t, err.Error(), "s3cret")
+	}
+	r := newRig(t)
+	feed, err := pgfeed.New(pgfeed.Options{Conn: strings.Replace(r.url, servers.Password, "another-s3cret", 1)})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, feed.Close()) }()
+	for _, err := range []error{feed.Follow(ctx, ocsptest.NewFollower()), feed.Publish(ctx, "ca", serial)} {
+		require.ErrorContains(t, err, "password authentication failed")
+		require.NotContains(t, err.Error(), "s3cret")
+	}
+	require.NoError(t, r.feed(t).Publish(ctx, "ca"))
+	require.NoError(t, r.feed(t).Publish(ctx, strings.Repeat("x", 9000), serial), "too long for a message: everything")
+}
