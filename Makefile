@@ -1,6 +1,6 @@
-.PHONY: test demo lint tidy fuzz bench cover
+.PHONY: test demo cluster lint tidy fuzz bench cover
 
-MODULES := . ocspsql ocspredis examples
+MODULES := . ocspsql ocspsql/pgfeed ocspredis examples
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 5s
 
@@ -12,6 +12,11 @@ test:
 # The example KMS shows what the responder does, with the machine's openssl as the client.
 demo:
 	go run ./examples/kms demo
+
+# Three replicas of it over PostgreSQL and Redis, which it starts, while things break.
+cluster:
+	./scripts/install-databases.sh
+	go run ./examples/kms cluster
 
 lint:
 	@for m in $(MODULES); do (cd $$m && test -z "$$(gofmt -l .)" && go vet ./... && go run $(STATICCHECK) ./...) || exit 1; done

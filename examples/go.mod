@@ -8,8 +8,14 @@ require (
 	github.com/jackc/pgx/v5 v5.12.0
 	github.com/kmsocsp/ocsp v0.0.0
 	github.com/pelletier/go-toml/v2 v2.4.3
+	github.com/redis/go-redis/v9 v9.23.0
 	golang.org/x/crypto v0.58.0
 	modernc.org/sqlite v1.61.1
+)
+
+require (
+	github.com/cespare/xxhash/v2 v2.3.0 // indirect
+	go.uber.org/atomic v1.12.0 // indirect
 )
 
 require (
@@ -30,7 +36,9 @@ require (
 	github.com/jackc/pgservicefile v0.0.0-20240606120523-5a60cdf6a761 // indirect
 	github.com/jackc/puddle/v2 v2.2.3 // indirect
 	github.com/json-iterator/go v1.1.12 // indirect
-	github.com/klauspost/cpuid/v2 v2.3.0 // indirect
+	github.com/klauspost/cpuid/v2 v2.4.0 // indirect
+	github.com/kmsocsp/ocsp/ocspredis v0.0.0
+	github.com/kmsocsp/ocsp/ocspsql/pgfeed v0.0.0
 	github.com/leodido/go-urn v1.4.0 // indirect
 	github.com/mattn/go-isatty v0.0.24 // indirect
 	github.com/modern-go/concurrent v0.0.0-20180306012644-bacd9c7ef1dd // indirect
@@ -55,3 +63,9 @@ require (
 )
 
 replace github.com/kmsocsp/ocsp => ../
+
+replace github.com/kmsocsp/ocsp/ocspredis => ../ocspredis
+
+replace github.com/kmsocsp/ocsp/ocspsql/pgfeed => ../ocspsql/pgfeed
+
+replace github.com/kmsocsp/ocsp/ocspsql => ../ocspsql

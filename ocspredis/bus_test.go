@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/big"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -121,6 +122,12 @@ func TestWrongPasswordStaysOutOfErrors(t *testing.T) {
 // replica is a responder with a long StatusTTL over the store, the cache and the bus.
 func replica(t *testing.T, ca *ocsptest.CA, o ocspredis.Options) (*ocsp.Responder, *ocsptest.Signer) {
 	t.Helper()
+	return replicaAt(t, ca, o, 0)
+}
+
+// replicaAt is a replica whose clock is that much ahead.
+func replicaAt(t *testing.T, ca *ocsptest.CA, o ocspredis.Options, ahead time.Duration) (*ocsp.Responder, *ocsptest.Signer) {
+	t.Helper()
 	cache, err := ocspredis.NewCache(o)
 	require.NoError(t, err)
 	signer := ocsptest.NewSigner(ca.Key)
@@ -128,6 +135,7 @@ func replica(t *testing.T, ca *ocsptest.CA, o ocspredis.Options) (*ocsp.Responde
 	issuer.Signer = signer
 	r, err := ocsp.New(ocsp.Config{
 		Issuers: []ocsp.Issuer{issuer}, Store: newStore(t, o), Timeout: 5 * time.Second,
+		Now:   func() time.Time { return time.Now().Add(ahead) },
 		Cache: ocsp.CacheOptions{StatusTTL: time.Hour, Shared: cache, Changes: newBus(t, o)},
 	})
 	require.NoError(t, err)
@@ -231,6 +239,20 @@ func TestPoisonedCache(t *testing.T) {
 	strangers := stranger.Respond(ctx, ocsptest.Client{}.Request(foreign.Certificate, &leaf)).DER
 	_, err := store.Revoke(ctx, ca.ID, leaf.SerialNumber, ocspredis.Revocation{Reason: ocsp.KeyCompromise})
 	require.NoError(t, err)
+	// The one revoked answer that is there is too old for a replica that comes later.
+	revoked := func() []byte {
+		for _, key := range names() {
+			require.NoError(t, o.Client.Del(ctx, key).Err())
+		}
+		r, _ := replica(t, ca, o)
+		return r.Respond(ctx, request).DER
+	}()
+	eventually(t, "the revoked answer is shared", func() bool {
+		return slices.ContainsFunc(names(), func(name string) bool { return o.Client.Get(ctx, name).Val() == string(revoked) })
+	})
+	later, signer := replicaAt(t, ca, o, 13*time.Hour)
+	require.NotEqual(t, revoked, later.Respond(ctx, request).DER)
+	require.Equal(t, 1, signer.Calls())
 	for name, value := range map[string][]byte{
 		"before the revocation": good, "another certificate's": others, "another key's": strangers, "random": []byte("\x30\x82random"), "empty": {}, "cut": good[:len(good)/2],
 	} {

@@ -202,6 +202,28 @@ func TestChanges(t *testing.T) {
 	require.Equal(t, ocsp.DestroyedCompromised, find().State, "an import never undoes a revocation")
 }
 
+func TestUpdate(t *testing.T) {
+	s := newStore(t, options(t))
+	to := func(record ocsp.Record) func(ocsp.Record) (ocsp.Record, error) {
+		return func(ocsp.Record) (ocsp.Record, error) { return record, nil }
+	}
+	_, err := s.Update(ctx, "ca", serial, to(active))
+	require.ErrorIs(t, err, ocsp.ErrNotFound)
+	require.NoError(t, s.Issue(ctx, ocspredis.Certificate{IssuerID: "ca", Serial: serial, Record: active}))
+	changed, err := s.Update(ctx, "ca", serial, to(active))
+	require.NoError(t, err)
+	require.False(t, changed)
+	_, err = s.Update(ctx, "ca", serial, to(ocsp.Record{}))
+	require.ErrorContains(t, err, "the state 0 is not a KMIP state")
+	changed, err = s.Update(ctx, "ca", serial, to(ocsp.Record{State: ocsp.Destroyed, RevokedAt: now}))
+	require.NoError(t, err)
+	require.True(t, changed)
+	for _, record := range []ocsp.Record{active, {State: ocsp.Destroyed, RevokedAt: now.Add(time.Second)}} {
+		_, err = s.Update(ctx, "ca", serial, to(record))
+		require.ErrorIs(t, err, ocspredis.ErrState)
+	}
+}
+
 // A revocation is not lost, whoever else writes to the certificate meanwhile.
 func TestRevocationsAreNotUndone(t *testing.T) {
 	o := options(t)

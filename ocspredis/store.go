@@ -216,6 +216,25 @@ func (s *Store) SetState(ctx context.Context, issuerID string, serial *big.Int, 
 	return s.change(ctx, "set the state of", issuerID, serial, r)
 }
 
+// Update replaces a certificate's record with what next makes of it, and reports whether that changed anything. It
+// is for hosts with a life cycle of their own. When another writer is faster next is called again. The error is
+// next's own; ErrState if it makes a revoked certificate good, which only Release does, or moves the time of its
+// revocation; or ocsp.ErrNotFound if there is no such certificate.
+func (s *Store) Update(ctx context.Context, issuerID string, serial *big.Int, next func(now ocsp.Record) (ocsp.Record, error)) (changed bool, err error) {
+	return s.change(ctx, "update", issuerID, serial, func(now ocsp.Record) (ocsp.Record, error) {
+		record, err := next(now)
+		switch {
+		case err != nil || isGood(now.State):
+			return record, err
+		case isGood(record.State):
+			return now, fmt.Errorf("%w: it is %v, and only Release makes it good", ErrState, now.State)
+		case !record.RevokedAt.Equal(now.RevokedAt):
+			return now, fmt.Errorf("%w: the time of its revocation does not move", ErrState)
+		}
+		return record, nil
+	})
+}
+
 // Pauses before a writer that others were faster than tries again: random, and doubled from the first to the
 // last, so that no number of writers keeps one out.
 const (

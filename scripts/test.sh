@@ -64,6 +64,10 @@ for part in 'github.com/kmsocsp/ocsp/[^/]*:' 'github.com/kmsocsp/ocsp/internal/c
 	awk -v t="$total" 'BEGIN { exit !(t >= 90) }' || { echo "too low"; exit 1; }
 done
 
+step "consistency, without the race detector: 10,000 revocations at one replica, questions at the others, in each mode"
+(cd examples && go test -count=1 -timeout 15m -run TestConsistency -v ./kms -rounds 10000) >"$work/out" 2>&1 || { cat "$work/out"; exit 1; }
+grep -E '^ *--- |rounds in' "$work/out"
+
 step "fuzzing"
 ./scripts/fuzz.sh
 

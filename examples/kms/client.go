@@ -159,7 +159,7 @@ func (inv *invocation) revokeDirectly(ctx context.Context, req revokeRequest) er
 	if err != nil {
 		return err
 	}
-	store, err := cfg.Store.open(ctx, inv.data)
+	store, err := cfg.Store.open(ctx, inv.data, cfg.Replicas.secret())
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/rand"
 	_ "embed"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net"
@@ -22,10 +23,11 @@ import (
 
 // config is the file kms.toml.
 type config struct {
-	Server serverConfig `toml:"server"`
-	CA     caConfig     `toml:"ca"`
-	Store  storeConfig  `toml:"store"`
-	OCSP   ocspConfig   `toml:"ocsp"`
+	Server   serverConfig   `toml:"server"`
+	CA       caConfig       `toml:"ca"`
+	Store    storeConfig    `toml:"store"`
+	Replicas replicasConfig `toml:"replicas"`
+	OCSP     ocspConfig     `toml:"ocsp"`
 }
 
 type serverConfig struct {
@@ -49,7 +51,33 @@ type storeConfig struct {
 const (
 	schemeSQLite     = "sqlite"
 	schemePostgreSQL = "postgres"
+	schemeRedis      = "redis"
 )
+
+// replicasConfig is for several replicas, or for a store in Redis. The URLs may hold passwords.
+type replicasConfig struct {
+	SharedCache string `toml:"shared_cache"`
+	Changes     string `toml:"changes"`
+	Secret      string `toml:"secret"`
+}
+
+// secretSize is how many octets the secret has.
+const secretSize = 32
+
+// secret returns the octets of the secret, nil for none.
+func (c replicasConfig) secret() []byte {
+	secret, err := hex.DecodeString(c.Secret)
+	if err != nil || len(secret) != secretSize {
+		return nil // validate has refused it where it is needed
+	}
+	return secret
+}
+
+// scheme returns the scheme of a URL.
+func scheme(url string) string {
+	scheme, _, _ := strings.Cut(url, ":")
+	return scheme
+}
 
 // ocspConfig is the library's block, with a key of the KMS's own beside it.
 type ocspConfig struct {
@@ -147,9 +175,19 @@ func (c config) validate() error {
 	if !slices.Contains(keyTypes(), c.CA.KeyType) {
 		refuse("ca", "key_type", c.CA.KeyType, `use "`+strings.Join(keyTypes(), `", "`)+`"`)
 	}
-	if scheme, _, _ := strings.Cut(c.Store.URL, ":"); scheme != schemeSQLite && scheme != schemePostgreSQL {
-		// The value stays out of the error: it may hold a password.
-		bad = append(bad, errors.New(`[store] url: use "sqlite:FILE" or "postgres://USER:PASSWORD@HOST/DATABASE"`))
+	// These values stay out of errors: they may hold passwords.
+	store, cache, changes := scheme(c.Store.URL), scheme(c.Replicas.SharedCache), scheme(c.Replicas.Changes)
+	if store != schemeSQLite && store != schemePostgreSQL && store != schemeRedis {
+		bad = append(bad, errors.New(`[store] url: use "sqlite:FILE", "postgres://USER:PASSWORD@HOST/DATABASE" or "redis://:PASSWORD@HOST/0"`))
+	}
+	if cache != "" && cache != schemeRedis {
+		bad = append(bad, errors.New(`[replicas] shared_cache: use "redis://:PASSWORD@HOST/0", or leave it out`))
+	}
+	if changes != "" && changes != schemeRedis && changes != schemePostgreSQL {
+		bad = append(bad, errors.New(`[replicas] changes: use "redis://:PASSWORD@HOST/0" or "postgres://USER:PASSWORD@HOST/DATABASE", or leave it out`))
+	}
+	if c.Replicas.secret() == nil && (c.Replicas.Secret != "" || store == schemeRedis || changes == schemeRedis) {
+		bad = append(bad, fmt.Errorf("[replicas] secret has %d characters: use %d hexadecimal digits, such as openssl rand -hex %d makes", len(c.Replicas.Secret), 2*secretSize, secretSize))
 	}
 	if c.CA.Name == "" {
 		refuse("ca", "name", c.CA.Name, "give the CA's common name")

@@ -32,10 +32,10 @@ func TestConfigRoundTrip(t *testing.T) {
 
 func TestConfigErrors(t *testing.T) {
 	for _, test := range []struct{ name, old, new, want string }{
-		{"unknown key", `nonce =`, `nonces =`, "line 38: there is no key ocsp.nonces"},
+		{"unknown key", `nonce =`, `nonces =`, "line 48: there is no key ocsp.nonces"},
 		{"unknown block", `[ca]`, `[cert]`, "there is no key cert"},
 		{"not TOML", `[ca]`, `[ca`, "line 13"},
-		{"wrong type", `enabled = true`, `enabled = "yes"`, "line 29"},
+		{"wrong type", `enabled = true`, `enabled = "yes"`, "line 39"},
 		{"listen without port", `"127.0.0.1:8080"`, `"127.0.0.1"`, `[server] listen = "127.0.0.1"`},
 		{"listen on a random port", `"127.0.0.1:8080"`, `"127.0.0.1:0"`, `[server] listen = "127.0.0.1:0"`},
 		{"OCSP URL", `ocsp_url = ""`, `ocsp_url = "ocsp.example"`, `[server] ocsp_url = "ocsp.example"`},
@@ -43,6 +43,11 @@ func TestConfigErrors(t *testing.T) {
 		{"no token", `token = "`, `# token = "`, "[server] token has 0 characters"},
 		{"key type", `"ecdsa-p256"`, `"dsa"`, `[ca] key_type = "dsa": use "ecdsa-p256", `},
 		{"name", `"Example KMS CA"`, `""`, `[ca] name = ""`},
+		{"store", `"sqlite:kms.db"`, `"mysql://u:s3cret@h"`, "[store] url"},
+		{"store in Redis", `"sqlite:kms.db"`, `"redis://:s3cret@h"`, "[replicas] secret has 0 characters: use 64"},
+		{"short secret", `secret = ""`, `secret = "s3cret"`, "[replicas] secret has 6 characters"},
+		{"shared cache", `shared_cache = ""`, `shared_cache = "s3cret"`, "[replicas] shared_cache"},
+		{"changes", `changes = ""`, `changes = "s3cret"`, "[replicas] changes"},
 		{"no uid", `ca_uid = "ca"`, ``, "ca_uid"},
 		{"validity", `= 86400`, `= 1`, "cache_ttl_secs = 1"},
 		{"nonce", `"echo"`, `"loud"`, `nonce = "loud"`},
@@ -70,7 +75,7 @@ func TestConfigErrors(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), test.want) || !strings.Contains(err.Error(), path) {
 				t.Errorf("error %v, want the path and %q", err, test.want)
 			}
-			if err != nil && strings.Contains(err.Error(), `"secret"`) {
+			if err != nil && (strings.Contains(err.Error(), `"secret"`) || strings.Contains(err.Error(), "s3cret")) {
 				t.Errorf("the error tells the token: %v", err)
 			}
 		})

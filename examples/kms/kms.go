@@ -25,6 +25,7 @@ type kms struct {
 	cfg       config
 	store     store
 	ca        authority
+	links     links
 	responder *ocsp.Responder
 	counters  counters
 	logger    *slog.Logger
@@ -48,18 +49,18 @@ func openKMS(ctx context.Context, dir string, logger *slog.Logger) (*kms, error)
 		return nil, err
 	}
 	k := &kms{dir: dir, cfg: cfg, logger: logger}
-	if k.store, err = cfg.Store.open(ctx, dir); err != nil {
+	if k.store, err = cfg.Store.open(ctx, dir, cfg.Replicas.secret()); err != nil {
 		return nil, err
 	}
 	if err := k.setUp(ctx); err != nil {
-		return nil, errors.Join(err, k.store.close())
+		return nil, errors.Join(err, k.links.close(), k.store.close())
 	}
 	return k, nil
 }
 
 // close ends the responder before the database that it reads.
 func (k *kms) close() error {
-	return errors.Join(k.responder.Close(), k.store.close())
+	return errors.Join(k.responder.Close(), k.links.close(), k.store.close())
 }
 
 // setUp makes what is missing and starts the responder.
@@ -80,6 +81,9 @@ func (k *kms) setUp(ctx context.Context) error {
 		return err
 	}
 	cfg.Logger, cfg.Observe = k.logger, k.counters.observe
+	if k.links, err = k.cfg.Replicas.open(&cfg.Cache); err != nil {
+		return err
+	}
 	k.responder, err = ocsp.New(cfg)
 	return err
 }
@@ -153,7 +157,7 @@ func (k *kms) FindBySerial(ctx context.Context, issuerID string, serial *big.Int
 	if err != nil {
 		return ocsp.Record{}, err
 	}
-	return ocsp.Record{State: o.state, Reason: o.reason, RevokedAt: o.revokedAt, CompromisedAt: o.compromisedAt, NotAfter: o.notAfter}, nil
+	return o.record(), nil
 }
 
 // Certificate implements ocsp.KMS.

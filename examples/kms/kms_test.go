@@ -179,7 +179,7 @@ func TestSecondHandle(t *testing.T) { eachStore(t, testSecondHandle) }
 func testSecondHandle(t *testing.T, adjust func(*config)) {
 	k := newKMS(t, adjust)
 	uid := first(t, k).uid
-	other, err := k.cfg.Store.open(t.Context(), k.dir)
+	other, err := k.cfg.Store.open(t.Context(), k.dir, k.cfg.Replicas.secret())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -206,7 +206,7 @@ func TestRace(t *testing.T) { eachStore(t, testRace) }
 
 func testRace(t *testing.T, adjust func(*config)) {
 	k := newKMS(t, adjust)
-	other, err := k.cfg.Store.open(t.Context(), k.dir)
+	other, err := k.cfg.Store.open(t.Context(), k.dir, k.cfg.Replicas.secret())
 	if err != nil {
 		t.Fatal(err)
 	}

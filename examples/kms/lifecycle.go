@@ -94,3 +94,28 @@ func (a action) next(from ocsp.State) (ocsp.State, error) {
 	}
 	return 0, fmt.Errorf("%w: the certificate is %v, and can be %s only when %s%s", errConflict, from, a, strings.Join(possible, " or "), cure)
 }
+
+// after returns what a change makes of an object. The time of a revocation, once there, stays.
+func (o object) after(c change, now time.Time) (object, error) {
+	if o.kind != kindCertificate {
+		return o, fmt.Errorf("%w: %s is a %s, which stays as it is", errConflict, o.uid, o.kind)
+	}
+	to, err := c.action.next(o.state)
+	if err != nil {
+		return o, err
+	}
+	o.state = to
+	if c.action == activate {
+		return o, nil
+	}
+	if c.reason != 0 {
+		o.reason = c.reason
+	}
+	if !c.compromisedAt.IsZero() {
+		o.compromisedAt = c.compromisedAt
+	}
+	if o.revokedAt.IsZero() {
+		o.revokedAt = now
+	}
+	return o, nil
+}

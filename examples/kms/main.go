@@ -43,6 +43,7 @@ func commands() []command {
 		{name: "revoke", operand: "UID", help: "revoke a certificate", run: revokeCommand, flags: revokeFlags},
 		{name: "destroy", operand: "UID", help: "destroy a certificate that is not Active", run: destroyCommand},
 		{name: "counters", help: "show how many answers, signatures and database reads there were", run: countersCommand},
+		{name: "cluster", help: "start PostgreSQL, Redis and three replicas, break things, and show what clients see", run: clusterCommand},
 		{name: "demo", help: "show it all with openssl, in a temporary directory", run: demoCommand},
 	}
 }

@@ -31,7 +31,10 @@ func once(start func() (*servers.Server, error)) func() (*servers.Server, error)
 	})
 }
 
-var postgres = once(servers.PostgreSQL)
+var (
+	postgres    = once(servers.PostgreSQL)
+	redisServer = once(servers.Redis)
+)
 
 // stopServers ends what has been started.
 func stopServers() error {
@@ -71,11 +74,33 @@ func newDatabase(t *testing.T) string {
 	return s.PostgresURL(name)
 }
 
+// testSecret is the secret of all replicas in tests.
+var testSecret = strings.Repeat("5e", secretSize)
+
+// newRedisDatabase empties the Redis server and returns its URL.
+func newRedisDatabase(t *testing.T) string {
+	t.Helper()
+	s := started(t, redisServer)
+	client, err := newRedis(s.RedisURL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = client.Close() }()
+	if err := client.FlushAll(t.Context()).Err(); err != nil {
+		t.Fatal(err)
+	}
+	return s.RedisURL()
+}
+
 // eachStore runs a test for each kind of store.
 func eachStore(t *testing.T, test func(t *testing.T, adjust func(*config))) {
 	t.Run("SQLite", func(t *testing.T) { test(t, nil) })
 	t.Run("PostgreSQL", func(t *testing.T) {
 		url := newDatabase(t)
 		test(t, func(cfg *config) { cfg.Store.URL = url })
+	})
+	t.Run("Redis", func(t *testing.T) {
+		url := newRedisDatabase(t)
+		test(t, func(cfg *config) { cfg.Store.URL, cfg.Replicas.Secret = url, testSecret })
 	})
 }

@@ -191,26 +191,16 @@ func (s *sqlStore) apply(ctx context.Context, uid string, c change) (object, err
 		if err != nil {
 			return object{}, err
 		}
-		if o.kind != kindCertificate {
-			return object{}, fmt.Errorf("%w: %s is a %s, which stays as it is", errConflict, uid, o.kind)
-		}
-		to, err := c.action.next(o.state)
+		next, err := o.after(c, time.Now())
 		if err != nil {
 			return object{}, err
 		}
-		var revokedAt time.Time
-		if c.action != activate {
-			revokedAt = time.Now()
-		}
 		changed, err := s.row(ctx, `
-UPDATE objects SET
-	state = ?,
-	reason = coalesce(nullif(CAST(? AS TEXT), ''), reason),
-	revoked_at = coalesce(revoked_at, CAST(? AS BIGINT)),
-	compromised_at = coalesce(CAST(? AS BIGINT), compromised_at)
-WHERE uid = ? AND state = ?
+UPDATE objects SET state = ?, reason = ?, revoked_at = ?, compromised_at = ?
+WHERE uid = ? AND state = ? AND reason = ? AND coalesce(compromised_at, -1) = ?
 RETURNING `+columns,
-			to.String(), c.reason.String(), unixOrNull(revokedAt), unixOrNull(c.compromisedAt), uid, o.state.String())
+			next.state.String(), next.reason.String(), unixOrNull(next.revokedAt), unixOrNull(next.compromisedAt),
+			uid, o.state.String(), o.reason.String(), unixOr(o.compromisedAt, -1))
 		if !errors.Is(err, errNotFound) {
 			return changed, err
 		}
@@ -244,6 +234,13 @@ func scan(row interface{ Scan(...any) error }) (object, error) {
 
 func unixOrNull(t time.Time) sql.NullInt64 {
 	return sql.NullInt64{Int64: t.Unix(), Valid: !t.IsZero()}
+}
+
+func unixOr(t time.Time, none int64) int64 {
+	if t.IsZero() {
+		return none
+	}
+	return t.Unix()
 }
 
 func timeOrZero(n sql.NullInt64) time.Time {

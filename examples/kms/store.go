@@ -27,6 +27,17 @@ type object struct {
 	der                        []byte
 }
 
+// record returns the state, as the responder wants it.
+func (o object) record() ocsp.Record {
+	return ocsp.Record{State: o.state, Reason: o.reason, RevokedAt: o.revokedAt, CompromisedAt: o.compromisedAt, NotAfter: o.notAfter}
+}
+
+// with returns the object in another state.
+func (o object) with(r ocsp.Record) object {
+	o.state, o.reason, o.revokedAt, o.compromisedAt, o.notAfter = r.State, r.Reason, r.RevokedAt, r.CompromisedAt, r.NotAfter
+	return o
+}
+
 // store keeps objects. Other processes may use what it is made on too.
 type store interface {
 	// insert adds an object. Neither its uid nor its issuer and serial number may be there.
@@ -43,11 +54,13 @@ type store interface {
 	close() error
 }
 
-// open opens what the URL names, and makes what is missing.
-func (c storeConfig) open(ctx context.Context, dir string) (store, error) {
+// open opens what the URL names, and makes what is missing. The secret encrypts what is in Redis.
+func (c storeConfig) open(ctx context.Context, dir string, secret []byte) (store, error) {
 	switch scheme, rest, _ := strings.Cut(c.URL, ":"); scheme {
 	case schemeSQLite:
 		return openSQLite(ctx, dir, rest)
+	case schemeRedis:
+		return openRedis(c.URL, secret)
 	default:
 		return openPostgreSQL(ctx, c.URL)
 	}

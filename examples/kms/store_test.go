@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/kmsocsp/ocsp"
+	"github.com/kmsocsp/ocsp/ocspredis"
 	"github.com/kmsocsp/ocsp/ocsptest"
 )
 
@@ -18,6 +19,12 @@ func testStore(t *testing.T, adjust func(*config)) {
 	k := newKMS(t, adjust)
 	put := func(kind string) func(context.Context, string, *big.Int, ocsp.Record) error {
 		return func(ctx context.Context, issuerUID string, serial *big.Int, r ocsp.Record) error {
+			if s, ok := k.store.(*redisStore); ok {
+				_, err := s.states.Import(ctx, func(yield func(ocspredis.Certificate, error) bool) {
+					yield(ocspredis.Certificate{IssuerID: issuerUID, Serial: serial, Record: r}, nil)
+				}, nil)
+				return err
+			}
 			uid := issuerUID + "/" + serial.Text(16)
 			if _, err := k.store.get(ctx, uid); errors.Is(err, errNotFound) {
 				return k.store.insert(ctx, object{
