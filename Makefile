@@ -1,6 +1,6 @@
 .PHONY: test demo cluster lint tidy fuzz bench cover
 
-MODULES := . ocspsql ocspsql/pgfeed ocspredis examples
+MODULES := . ocspfasthttp ocspsql ocspsql/pgfeed ocspredis examples
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 5s
 

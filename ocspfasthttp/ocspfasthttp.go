@@ -1,0 +1,119 @@
+/*
+Package ocspfasthttp serves OCSP with fasthttp, for a plain-HTTP listener that carries nothing else: the one that
+switches, browsers and staplers need anyway, since they ask without TLS. Answers are those of Responder.Handler, by the
+same pipeline; what net/http costs is saved.
+
+	server := ocspfasthttp.NewServer(responder)
+	err := server.ListenAndServe(":80")
+	…
+	err = server.ShutdownWithContext(ctx) // then responder.Close
+
+fasthttp speaks HTTP/1.1 and 1.0. For TLS, HTTP/2, or an API beside OCSP mount Responder.Handler in net/http.
+*/
+package ocspfasthttp
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/kmsocsp/ocsp"
+)
+
+// The limits of NewServer's servers. They leave room for the default ocsp.Limits.
+const (
+	readTimeout  = 10 * time.Second
+	writeTimeout = 10 * time.Second
+	idleTimeout  = 2 * time.Minute
+	maxBody      = 16 << 10 // as Limits.MaxRequestBytes by default
+	maxHeader    = 16 << 10 // Limits.MaxPathBytes by default, thrice escaped in part, and other fields
+)
+
+// NewServer returns a server for the responder's answers, with timeouts and limits that fit OCSP. The fields may be
+// changed before it serves: MaxRequestBodySize, 16 KiB, should follow ocsp.Limits.MaxRequestBytes.
+func NewServer(r *ocsp.Responder) *fasthttp.Server {
+	return &fasthttp.Server{
+		Handler:                      Handler(r),
+		ErrorHandler:                 refuse,
+		ReadTimeout:                  readTimeout,
+		WriteTimeout:                 writeTimeout,
+		IdleTimeout:                  idleTimeout,
+		MaxRequestBodySize:           maxBody,
+		ReadBufferSize:               maxHeader,
+		NoDefaultServerHeader:        true,
+		NoDefaultContentType:         true,
+		DisablePreParseMultipartForm: true,
+		CloseOnShutdown:              true,
+		Logger:                       silent{},
+	}
+}
+
+// silent drops what fasthttp would log: clients that misbehave.
+type silent struct{}
+
+func (silent) Printf(string, ...any) {}
+
+// Handler returns the responder's handler for a server of the host's own.
+func Handler(r *ocsp.Responder) fasthttp.RequestHandler {
+	return func(ctx *fasthttp.RequestCtx) {
+		header := &ctx.Request.Header
+		// As sent: fasthttp's own Path has slashes merged.
+		raw := string(ctx.URI().PathOriginal())
+		path, err := url.PathUnescape(raw)
+		if err != nil {
+			answer(ctx, http.StatusBadRequest)
+			return
+		}
+		req := ocsp.HTTPRequest{Method: string(header.Method()), Path: path, RawPath: raw}
+		if header.IsPost() {
+			req.Body = ctx.PostBody()
+			req.ContentType, req.ContentEncoding = string(header.ContentType()), string(header.ContentEncoding())
+		} else {
+			req.IfNoneMatch = string(header.Peek("If-None-Match"))
+			req.IfModifiedSince = string(header.Peek("If-Modified-Since"))
+		}
+		// The RequestCtx is used again after the request; what the responder starts may live longer.
+		response := r.RespondHTTP(context.Background(), &req)
+		ctx.SetStatusCode(response.StatusCode)
+		for name, value := range response.Header {
+			if name != "Content-Length" || header.IsHead() { // else it is fasthttp's
+				ctx.Response.Header.SetCanonical([]byte(name), []byte(value[0]))
+			}
+		}
+		// Answers are shared and not changed, here as there.
+		ctx.Response.SetBodyRaw(response.Body)
+		ctx.Response.SkipBody = header.IsHead()
+	}
+}
+
+// refuse answers what fasthttp could not read.
+func refuse(ctx *fasthttp.RequestCtx, err error) {
+	var small *fasthttp.ErrSmallBuffer
+	var network net.Error
+	switch {
+	case errors.Is(err, fasthttp.ErrBodyTooLarge):
+		answer(ctx, http.StatusRequestEntityTooLarge)
+	case errors.As(err, &small):
+		answer(ctx, http.StatusRequestHeaderFieldsTooLarge)
+	case errors.As(err, &network) && network.Timeout():
+		answer(ctx, http.StatusRequestTimeout)
+	default:
+		answer(ctx, http.StatusBadRequest)
+	}
+	ctx.SetConnectionClose()
+}
+
+// answer sends one of HTTP's own errors, as net/http writes them.
+func answer(ctx *fasthttp.RequestCtx, code int) {
+	ctx.Response.Reset()
+	ctx.SetStatusCode(code)
+	ctx.SetContentType("text/plain; charset=utf-8")
+	ctx.Response.Header.Set("Cache-Control", "no-store")
+	ctx.Response.Header.Set("X-Content-Type-Options", "nosniff")
+	ctx.SetBodyString(http.StatusText(code) + "\n")
+}

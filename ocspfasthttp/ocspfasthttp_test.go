@@ -1,0 +1,171 @@
+package ocspfasthttp_test
+
+import (
+	"bufio"
+	"encoding/base64"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/kmsocsp/ocsp"
+	"github.com/kmsocsp/ocsp/ocspfasthttp"
+	"github.com/kmsocsp/ocsp/ocsptest"
+)
+
+// serve serves over a real socket and returns the address.
+func serve(t testing.TB, r *ocsp.Responder) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	server := ocspfasthttp.NewServer(r)
+	ended := make(chan error, 1)
+	go func() { ended <- server.Serve(listener) }()
+	t.Cleanup(func() {
+		require.NoError(t, server.Shutdown())
+		require.NoError(t, <-ended)
+	})
+	return listener.Addr().String()
+}
+
+func newResponder(t testing.TB, key ocsptest.KeyType) (*ocsptest.CA, *ocsptest.Store, *ocsp.Responder) {
+	t.Helper()
+	ca, store := ocsptest.NewCA(ocsptest.Options{Key: key}), ocsptest.NewStore()
+	r, err := ocsp.New(ocsp.Config{Issuers: []ocsp.Issuer{ca.Issuer()}, Store: store})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, r.Close()) })
+	return ca, store, r
+}
+
+// TestConformance runs the public suite over a socket: no case fails.
+func TestConformance(t *testing.T) {
+	ca, store, r := newResponder(t, ocsptest.P256)
+	good, revoked := ca.Issue(ocsptest.Options{}), ca.Issue(ocsptest.Options{})
+	store.Add(ca.ID, good)
+	store.Revoke(ca.ID, revoked.SerialNumber, ocsp.KeyCompromise, time.Now())
+	results, err := ocsptest.Conformance(t.Context(), ocsptest.Target{
+		URL: "http://" + serve(t, r) + "/ocsp", Issuer: ca.Certificate, Good: good, Revoked: revoked,
+	})
+	require.NoError(t, err)
+	require.Greater(t, len(results), 100)
+	for _, result := range results {
+		if result.Verdict == ocsptest.Failed {
+			t.Error(result)
+		}
+	}
+}
+
+// exchange sends octets on a connection of their own and returns the first response.
+func exchange(t *testing.T, address, request string) (*http.Response, string) {
+	t.Helper()
+	conn, err := net.Dial("tcp", address)
+	require.NoError(t, err)
+	defer func() { _ = conn.Close() }()
+	require.NoError(t, conn.SetDeadline(time.Now().Add(20*time.Second)))
+	_, err = io.WriteString(conn, request)
+	require.NoError(t, err)
+	method, _, _ := strings.Cut(request, " ")
+	response, err := http.ReadResponse(bufio.NewReader(conn), &http.Request{Method: method})
+	require.NoError(t, err, "%.80q", request)
+	body, err := io.ReadAll(response.Body)
+	require.NoError(t, err)
+	return response, string(body)
+}
+
+// TestLikeHandler sends the same octets to this server and to net/http's.
+func TestLikeHandler(t *testing.T) {
+	ca, store, r := newResponder(t, ocsptest.Ed25519) // signs the same twice
+	leaf := ca.Issue(ocsptest.Options{})
+	store.Add(ca.ID, leaf)
+	der := string(ocsptest.Client{}.Request(ca.Certificate, leaf))
+	letters := base64.StdEncoding.EncodeToString([]byte(der))
+	fast := serve(t, r)
+	server := httptest.NewServer(r.Handler())
+	defer server.Close()
+	slow := server.Listener.Addr().String()
+
+	const head = " HTTP/1.1\r\nHost: ocsp.test\r\n"
+	post := func(fields, body string) string {
+		return fmt.Sprintf("POST /ocsp%s%sContent-Length: %d\r\n\r\n%s", head, fields, len(body), body)
+	}
+	get := func(path, fields string) string { return "GET " + path + head + fields + "\r\n" }
+	first, _ := exchange(t, slow, get("/"+letters, ""))
+	etag := first.Header.Get("Etag")
+	require.NotEmpty(t, etag)
+	for name, request := range map[string]string{
+		"POST":                post("Content-Type: application/ocsp-request\r\n", der),
+		"POST, any type":      post("", der),
+		"POST, malformed":     post("", der[1:]),
+		"POST, empty":         post("", ""),
+		"POST, gzip":          post("Content-Encoding: gzip\r\n", der),
+		"POST, chunked":       "POST /" + head + "Transfer-Encoding: chunked\r\n\r\n" + fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", len(der), der),
+		"POST, absolute":      "POST http://ocsp.test/ocsp" + strings.Replace(post("", der), "POST /ocsp", "", 1),
+		"POST, multipart":     post("Content-Type: multipart/form-data; boundary=x\r\n", der),
+		"GET":                 get("/ocsp/"+letters, ""),
+		"GET, escaped":        get("/ocsp/"+strings.NewReplacer("/", "%2F", "+", "%2b", "=", "%3D").Replace(letters), ""),
+		"GET, slashes":        get("//ocsp///"+letters, ""),
+		"GET, dots":           get("/a/../"+letters, ""),
+		"GET, query":          get("/"+letters+"?a=b", ""),
+		"GET, not an escape":  get("/%zz"+letters, ""),
+		"GET, nothing":        get("/", ""),
+		"GET, not modified":   get("/"+letters, "If-None-Match: "+etag+"\r\n"),
+		"GET, modified":       get("/"+letters, "If-None-Match: \"x\"\r\n"),
+		"GET, too long":       get("/"+strings.Repeat("a", 9000), ""),
+		"HEAD":                "HEAD /" + letters + head + "\r\n",
+		"HEAD, too long":      "HEAD /" + strings.Repeat("a", 9000) + head + "\r\n",
+		"OPTIONS":             "OPTIONS /" + head + "\r\n",
+		"PUT":                 "PUT /" + head + "Content-Length: 0\r\n\r\n",
+		"a method of its own": "BREW /" + head + "\r\n",
+		"HTTP/1.0":            "GET /" + letters + " HTTP/1.0\r\n\r\n",
+		"POST, too large":     post("", strings.Repeat("x", 17<<10)),
+	} {
+		t.Run(name, func(t *testing.T) {
+			want, wantBody := exchange(t, slow, request)
+			got, gotBody := exchange(t, fast, request)
+			require.Equal(t, want.StatusCode, got.StatusCode)
+			if want.StatusCode != http.StatusBadRequest { // net/http says more about it
+				require.Equal(t, wantBody, gotBody)
+				for _, h := range []http.Header{want.Header, got.Header} {
+					h.Del("Connection")
+					if h.Get("Date") == "" {
+						t.Error("no Date")
+					}
+					h.Del("Date")
+				}
+				if want.StatusCode == http.StatusNoContent || want.StatusCode == http.StatusNotModified {
+					got.Header.Del("Content-Length")
+				}
+				require.Equal(t, want.Header, got.Header)
+			}
+		})
+	}
+}
+
+// What cannot be read is refused, and the connection ends.
+func TestRefusals(t *testing.T) {
+	_, _, r := newResponder(t, ocsptest.P256)
+	address := serve(t, r)
+	for request, code := range map[string]int{
+		"GARBAGE\r\n\r\n": http.StatusBadRequest,
+		"GET / HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("x", 40<<10) + "\r\n\r\n":               http.StatusRequestHeaderFieldsTooLarge,
+		"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n" + strings.Repeat("x", 1000): http.StatusRequestEntityTooLarge,
+	} {
+		response, _ := exchange(t, address, request)
+		require.Equal(t, code, response.StatusCode, "%.40q", request)
+		require.Equal(t, "no-store", response.Header.Get("Cache-Control"))
+		require.True(t, response.Close)
+	}
+}
+
+func TestDisabled(t *testing.T) {
+	r, err := ocsp.New(ocsp.Config{Disabled: true})
+	require.NoError(t, err)
+	response, _ := exchange(t, serve(t, r), "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+	require.Equal(t, http.StatusNotFound, response.StatusCode)
+}
