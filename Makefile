@@ -1,6 +1,6 @@
-.PHONY: test demo cluster lint tidy fuzz bench cover
+.PHONY: test demo cluster lint tidy fuzz bench bench-peers cover
 
-MODULES := . ocspfasthttp ocspsql ocspsql/pgfeed ocspredis examples
+MODULES := . ocspfasthttp ocspsql ocspsql/pgfeed ocspredis bench examples
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 5s
 
@@ -30,6 +30,10 @@ fuzz:
 
 bench:
 	go test -run '^$$' -bench . -benchmem .
+
+# The same beside other responders, over loopback: writes docs/PERFORMANCE.md. It needs wrk.
+bench-peers:
+	go run ./bench
 
 cover:
 	go test -coverpkg=.,./internal/codec -coverprofile=cover.out ./... && go tool cover -func=cover.out | tail -1
