@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"math/big"
-	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -22,6 +22,8 @@ type changes struct {
 	calls  chan ocsp.Follower // each call of Follow
 	ending chan error         // ends it
 	err    error              // of Publish
+
+	following atomic.Int32 // calls of Follow that have not returned
 
 	mu        sync.Mutex
 	published map[string]int
@@ -44,6 +46,8 @@ func (c *changes) Publish(_ context.Context, issuerID string, serials ...*big.In
 }
 
 func (c *changes) Follow(ctx context.Context, f ocsp.Follower) error {
+	c.following.Add(1)
+	defer c.following.Add(-1)
 	c.calls <- f
 	select {
 	case <-ctx.Done():
@@ -264,11 +268,12 @@ func TestInvalidatePublishes(t *testing.T) {
 }
 
 func TestCloseEndsFollow(t *testing.T) {
-	before := runtime.NumGoroutine()
-	c := newChanges()
-	r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Cache.Changes = c })
-	<-c.calls
-	require.NoError(t, r.responder.Close())
-	require.LessOrEqual(t, runtime.NumGoroutine(), before)
-	require.NoError(t, r.responder.Close())
+	synctest.Test(t, func(t *testing.T) { // which fails if a goroutine stays behind
+		c := newChanges()
+		r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Cache.Changes = c })
+		<-c.calls
+		require.NoError(t, r.responder.Close())
+		require.Zero(t, c.following.Load())
+		require.NoError(t, r.responder.Close())
+	})
 }
