@@ -4,18 +4,22 @@ import (
 	"bytes"
 	"context"
 	"crypto"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
+	"log"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -76,10 +80,13 @@ type leaf struct {
 func (w *world) leaves() []*leaf { return []*leaf{w.good, w.revoked, w.unknown} }
 
 // eachWorld runs f in the four worlds: RSA and ECDSA, signed by the CA and by a delegated responder.
-func eachWorld(t *testing.T, f func(t *testing.T, w *world)) {
+func eachWorld(t *testing.T, f func(t *testing.T, w *world)) { eachWorldOf(t, setup{}, f) }
+
+// eachWorldOf is eachWorld with what else s asks for.
+func eachWorldOf(t *testing.T, s setup, f func(t *testing.T, w *world)) {
 	for _, key := range []ocsptest.KeyType{ocsptest.RSA2048, ocsptest.P256} {
 		for _, delegated := range []bool{false, true} {
-			s := setup{key: key, delegated: delegated}
+			s.key, s.delegated = key, delegated
 			t.Run(s.String(), func(t *testing.T) { f(t, newWorld(t, s)) })
 		}
 	}
@@ -123,7 +130,11 @@ func newWorld(t *testing.T, s setup) *world {
 
 func (w *world) issue(t *testing.T, name string) *leaf {
 	l := &leaf{name: name, key: keyOf(w.key, "leaf")}
-	l.cert = w.ca.Issue(ocsptest.Options{Signer: l.key, Name: name + ".test", OCSPServer: w.url})
+	l.cert = w.ca.Issue(ocsptest.Options{Signer: l.key, Name: name + ".test", OCSPServer: w.url, Adjust: func(c *x509.Certificate) {
+		if w.key == ocsptest.RSA2048 {
+			c.KeyUsage |= x509.KeyUsageKeyEncipherment // NSS wants it
+		}
+	}})
 	der, err := x509.MarshalPKCS8PrivateKey(l.key)
 	require.NoError(t, err)
 	l.certFile = w.writePEM(t, name+".pem", "CERTIFICATE", l.cert.Raw)
@@ -176,6 +187,18 @@ func (w *world) run(t *testing.T, c client, name string, f func(t *testing.T)) {
 		table.add(c, requests)
 		t.Logf("%s %s %s: %s, %s: %s", c.name, c.version, c.options, w.setup, name, describe(requests))
 	})
+}
+
+// serveTLS serves HTTPS with the certificate, the CA's and the stapled answer, if any, and returns the port.
+func (w *world) serveTLS(t *testing.T, l *leaf, staple []byte) string {
+	server := httptest.NewUnstartedServer(http.NotFoundHandler())
+	server.Config.ErrorLog = log.New(io.Discard, "", 0) // clients that refuse the certificate
+	server.TLS = &tls.Config{Certificates: []tls.Certificate{{
+		Certificate: [][]byte{l.cert.Raw, w.ca.Certificate.Raw}, PrivateKey: l.key, OCSPStaple: staple,
+	}}}
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	return strconv.Itoa(server.Listener.Addr().(*net.TCPAddr).Port)
 }
 
 // request is what the responder got.

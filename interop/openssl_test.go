@@ -4,8 +4,6 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-
-	"github.com/kmsocsp/ocsp/ocsptest"
 )
 
 // opensslPrints is what the program says about each certificate, after its file's name.
@@ -70,15 +68,9 @@ func TestOpenSSL(t *testing.T) {
 		})
 	})
 	t.Run("intermediate", func(t *testing.T) {
-		for _, key := range []ocsptest.KeyType{ocsptest.RSA2048, ocsptest.P256} {
-			for _, delegated := range []bool{false, true} {
-				s := setup{key: key, delegated: delegated, intermediate: true}
-				t.Run(s.String(), func(t *testing.T) {
-					w := newWorld(t, s)
-					c := client{name: "openssl ocsp", version: version, options: "intermediate CA"}
-					w.eachLeaf(t, c, func(t *testing.T, l *leaf) { check(t, w, []*leaf{l}) })
-				})
-			}
-		}
+		eachWorldOf(t, setup{intermediate: true}, func(t *testing.T, w *world) {
+			c := client{name: "openssl ocsp", version: version, options: "intermediate CA"}
+			w.eachLeaf(t, c, func(t *testing.T, l *leaf) { check(t, w, []*leaf{l}) })
+		})
 	})
 }
