@@ -2,6 +2,9 @@
 // what is answered wrong, by which section of which standard.
 //
 //	ocspcheck -issuer ca.pem -cert leaf.pem [-revoked revoked.pem] [flags] [URL]
+//	ocspcheck doctor -issuer ca.pem -cert leaf.pem [-direct URL] [flags] [URL]
+//
+// The second form finds out what the proxies before a responder do to requests; see docs/PROXIES.md.
 //
 // The URL is by default the one in the certificate. The exit status is 0 if no normative case failed, 1 if one
 // did, and 2 if the command line is wrong or there is no contact. Package ocsptest has the same for Go tests.
@@ -43,6 +46,9 @@ func main() {
 
 // run executes a command line and returns the exit status.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	if len(args) > 0 && args[0] == "doctor" {
+		return runDoctor(ctx, args[1:], stdout, stderr)
+	}
 	o, err := parse(args, stderr)
 	if errors.Is(err, flag.ErrHelp) {
 		return exitPassed
@@ -106,7 +112,7 @@ func parse(args []string, stderr io.Writer) (*options, error) {
 	fs := flag.NewFlagSet("ocspcheck", flag.ContinueOnError)
 	fs.SetOutput(stderr)
 	fs.Usage = func() {
-		fmt.Fprint(stderr, "usage: ocspcheck -issuer ca.pem -cert leaf.pem [flags] [URL]\n\nThe URL is by default the one in the certificate. Certificates are PEM or DER.\nExit status: 0 no normative case failed, 1 one did, 2 wrong usage or no contact.\n\n")
+		fmt.Fprint(stderr, "usage: ocspcheck -issuer ca.pem -cert leaf.pem [flags] [URL]\n       ocspcheck doctor -issuer ca.pem -cert leaf.pem [-direct URL] [flags] [URL]\n\nThe second form examines the proxies before a responder: ocspcheck doctor -h.\n\nThe URL is by default the one in the certificate. Certificates are PEM or DER.\nExit status: 0 no normative case failed, 1 one did, 2 wrong usage or no contact.\n\n")
 		fs.PrintDefaults()
 	}
 	var issuer, cert, revoked, foreign, unissued, only string
@@ -198,11 +204,11 @@ func load(file string, to **x509.Certificate) error {
 
 func list(w io.Writer) {
 	for _, c := range ocsptest.ConformanceCases() {
-		fmt.Fprintf(w, "%-4s %-9s %s (%s)\n", c.ID, kind(c.Normative), c.Title, c.Source)
+		fmt.Fprintf(w, "%-4s %-9s %s (%s)\n", c.ID, kindName(c.Normative), c.Title, c.Source)
 	}
 }
 
-func kind(normative bool) string {
+func kindName(normative bool) string {
 	if normative {
 		return "normative"
 	}
