@@ -219,6 +219,7 @@ type kind int
 
 const (
 	aboutPath kind = iota
+	aboutLeading
 	aboutLength
 	aboutMethod
 	aboutBody
@@ -277,7 +278,7 @@ func init() {
 		{"slash-end", "GET, / as the last letter", pathSource, true, aboutPath, get(endsInSlash, verbatim)},
 		{"escaped-slashes", "GET, %2F%2F", pathSource, true, aboutPath, get(doubled, escapeAll)},
 		{"escaped-slash-run", "GET, thirty %2F in a row", pathSource, true, aboutPath, get(slashRun, escapeAll)},
-		{"leading-slash", "GET, one more slash before the request, as from a base URL that ends in one", "decided: letsencrypt/boulder#2774", false, aboutPath, getLeadingSlash},
+		{"leading-slash", "GET, one more slash before the request, as from a base URL that ends in one", "decided: letsencrypt/boulder#2774", false, aboutLeading, getLeadingSlash},
 		{"double-encoded", "GET, percent-encoded twice", "no client should", false, aboutPath, getTwice},
 		{"long", "GET of more than 255 octets", "decided: the limit is the client's (RFC 9919 section 6)", false, aboutLength, getSized(300)},
 		{"longer", "GET of 4 KiB", "decided", false, aboutLength, getSized(3000)},

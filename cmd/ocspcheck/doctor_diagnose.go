@@ -19,6 +19,7 @@ const (
 	faultEscapedAgain   fault = "escaped-again"
 	faultLetters        fault = "letters-changed"
 	faultChanged        fault = "path-changed"
+	faultLeading        fault = "leading-slash"
 	faultTooLong        fault = "too-long"
 	faultBodyTooLarge   fault = "body-too-large"
 	faultRedirectHTTPS  fault = "redirect-https"
@@ -110,6 +111,9 @@ var faults = map[fault]struct {
 		{Proxy: haproxy, Setting: "no http-request normalize-uri, replace-path or set-path behind the prefix"},
 		{Proxy: envoy, Setting: "no regex_rewrite behind the prefix"},
 		{Proxy: kong, Setting: "strip_path only as far as the prefix"},
+	}},
+	faultLeading: {"one more slash before the request is too many", "the responder takes the slash for a letter of the request", []cure{
+		{Setting: "no slash at the end of the URL in certificates"},
 	}},
 	faultTooLong: {"long paths are refused", "a hop limits the request line", []cure{
 		{Proxy: nginx, Setting: "large_client_header_buffers 4 16k; in the address's default server"},
@@ -260,6 +264,8 @@ func (d *doctor) changedFault(r *outcome) fault {
 	path := r.problem.sentPath
 	lost := func(letter, id string) bool { return strings.Contains(path, letter) && d.works("get") && !d.works(id) }
 	switch {
+	case r.check.kind == aboutLeading:
+		return faultLeading
 	case r.check.kind != aboutPath && r.check.kind != aboutLength:
 		return faultOCSP
 	case d.works("bare") && !d.works("get") && strings.Contains(path, "%"):

@@ -179,7 +179,7 @@ func TestDoctorFaults(t *testing.T) {
 		want map[fault][]string
 	}{
 		"nothing":         {nil, exitPassed, nil},
-		"nothing, fussy":  {[]hop{fussy}, exitPassed, map[fault][]string{faultMerged: {"leading-slash"}}},
+		"nothing, fussy":  {[]hop{fussy}, exitPassed, map[fault][]string{faultLeading: {"leading-slash"}}},
 		"merges":          {[]hop{rewriting(merge)}, exitPassed, map[fault][]string{faultMerged: {"slash-run"}}},
 		"merges, fussy":   {[]hop{rewriting(merge), fussy}, exitFailed, map[fault][]string{faultMerged: {"slashes", "slash-run"}}},
 		"decodes, merges": {[]hop{rewriting(func(p string) string { return merge(decode(p)) })}, exitPassed, map[fault][]string{faultMerged: {"slash-run"}, faultEscapedMerged: {"escaped-slash-run"}}},
@@ -194,7 +194,7 @@ func TestDoctorFaults(t *testing.T) {
 		"refuses %2F": {[]hop{answering(func(req *http.Request) bool { return inPath("%2F")(req) || inPath("%2f")(req) }, status(404))}, exitFailed,
 			map[fault][]string{faultEscapedRefused: {"get", "plus", "padding", "escaped-slash", "lower-case", "escaped-slashes", "escaped-slash-run"}}},
 		"form": {[]hop{rewriting(func(p string) string { return strings.ReplaceAll(p, "+", "%20") }), fussy}, exitFailed,
-			map[fault][]string{faultMerged: {"leading-slash"}, faultLetters: {"bare", "plus", "escaped-slash", "escaped-padding", "slashes", "slash-run", "slash-end"}}},
+			map[fault][]string{faultLeading: {"leading-slash"}, faultLetters: {"bare", "plus", "escaped-slash", "escaped-padding", "slashes", "slash-run", "slash-end"}}},
 		"https": {[]hop{answering(all, func(w http.ResponseWriter, req *http.Request) {
 			http.Redirect(w, req, "https://"+req.Host+req.URL.EscapedPath(), http.StatusMovedPermanently)
 		})}, exitFailed, map[fault][]string{faultRedirectHTTPS: nil}},
