@@ -120,7 +120,7 @@ var faults = map[fault]struct {
 		{Proxy: apache, Setting: "LimitRequestLine 16380, before any VirtualHost"},
 		{Proxy: haproxy, Setting: "tune.bufsize 32768 in global, which is memory for each connection"},
 		{Proxy: envoy, Setting: "max_request_headers_kb: 96"},
-		{Proxy: kong, Setting: "nginx_http_large_client_header_buffers = 4 16k"},
+		{Proxy: kong, Setting: "nginx_proxy_large_client_header_buffers = 4 16k"},
 		{Proxy: goMux, Setting: "http.Server.MaxHeaderBytes; package ocsp: Limits.MaxPathBytes"},
 	}},
 	faultBodyTooLarge: {"POST bodies of a few KiB are refused", "a hop limits bodies, or the responder does", []cure{
@@ -128,13 +128,13 @@ var faults = map[fault]struct {
 		{Proxy: haproxy, Setting: "no http-request deny by req.body_size"},
 		{Proxy: goMux, Setting: "package ocsp: Limits.MaxRequestBytes"},
 	}},
-	faultRedirectHTTPS: {"http is redirected to https", "a rule for the whole site; many clients follow no redirect, and a client that checks a TLS certificate cannot use TLS for it", []cure{
+	faultRedirectHTTPS: {"http is redirected to https, or not served", "a rule for the whole site; many clients follow no redirect, and a client that checks a TLS certificate cannot use TLS for it", []cure{
 		{Proxy: nginx, Setting: "a location for OCSP in the server on port 80, before return 301 https://…"},
 		{Proxy: apache, Setting: "no Redirect or RewriteRule to https for this Location"},
 		{Proxy: haproxy, Setting: "http-request redirect scheme https unless { path_beg /ocsp }"},
 		{Proxy: traefik, Setting: "no entryPoints.<name>.http.redirections.entryPoint on this one; a redirectScheme middleware on the other routers"},
 		{Proxy: envoy, Setting: "no https_redirect for this route, and require_tls: NONE"},
-		{Proxy: kong, Setting: "protocols of the route: [http, https]"},
+		{Proxy: kong, Setting: "protocols of the route: [http, https] (https alone answers 426)"},
 	}},
 	faultRedirect: {"requests are redirected", "a hop wants another URL; many clients follow no redirect, and those that do repeat a POST as GET", []cure{
 		{Setting: "put the URL that answers into the certificates, or answer at this one"},
@@ -181,6 +181,9 @@ var faults = map[fault]struct {
 // faultOf tells from the form of request, from what came back and from how the other forms fared what is wrong.
 func (d *doctor) faultOf(r *outcome) fault {
 	p := r.problem
+	if post := d.done["post"]; post != r && post.problem != nil && strings.HasPrefix(r.check.id, "post-") && post.problem.kind == p.kind && post.problem.status == p.status {
+		return d.faultOf(post) // it is not for the form
+	}
 	switch p.kind {
 	case noAnswer:
 		if r.check.kind == aboutLength {
@@ -239,7 +242,10 @@ func (d *doctor) refusedFault(r *outcome) fault {
 	case http.StatusExpectationFailed:
 		return faultExpect
 	case http.StatusUpgradeRequired, http.StatusHTTPVersionNotSupported:
-		return faultVersion
+		if r.check.kind == aboutVersion || r.check.kind == aboutHost {
+			return faultVersion
+		}
+		return faultRedirectHTTPS
 	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 		return faultGateway
 	}
@@ -250,7 +256,7 @@ func (d *doctor) refusedFault(r *outcome) fault {
 	switch {
 	case !d.works("get") && d.works("bare") && strings.Contains(strings.ToUpper(path), "%2F"):
 		return faultEscapedRefused
-	case slashesInRow(path) || strings.Contains(path, "%2F%2F"):
+	case (d.works("get") || d.works("bare")) && (slashesInRow(path) || strings.Contains(path, "%2F%2F")):
 		return faultSlashesRefused
 	case r.problem.status == http.StatusForbidden:
 		return faultAccess

@@ -198,6 +198,8 @@ func TestDoctorFaults(t *testing.T) {
 		"https": {[]hop{answering(all, func(w http.ResponseWriter, req *http.Request) {
 			http.Redirect(w, req, "https://"+req.Host+req.URL.EscapedPath(), http.StatusMovedPermanently)
 		})}, exitFailed, map[fault][]string{faultRedirectHTTPS: nil}},
+		"426": {[]hop{answering(all, status(426))}, exitFailed, map[fault][]string{faultRedirectHTTPS: nil}},
+		"404": {[]hop{answering(all, status(404))}, exitFailed, map[fault][]string{faultRefused: nil}},
 		"slash at the end": {[]hop{answering(method("POST"), func(w http.ResponseWriter, req *http.Request) {
 			http.Redirect(w, req, req.URL.Path+"/", http.StatusMovedPermanently)
 		})}, exitFailed, map[fault][]string{faultRedirect: {"post", "post-http10", "post-no-host", "post-no-type", "post-chunked", "post-expect", "post-1k", "post-8k", "post-again"}}},
