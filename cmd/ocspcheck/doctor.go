@@ -170,7 +170,7 @@ func (d *doctor) contact() error {
 		return nil
 	}
 	switch p := post.problem; {
-	case p.kind == noAnswer && get.problem.kind == noAnswer:
+	case p.status == 0 && get.problem.status == 0:
 		return fmt.Errorf("no contact with %s: %s", d.public.Redacted(), p.words)
 	case p.status == http.StatusUnauthorized || p.status == http.StatusForbidden:
 		return fmt.Errorf("%s answers with HTTP status %d: give the credentials it wants with -header", d.public.Redacted(), p.status)

@@ -162,7 +162,7 @@ func getTwice(ctx context.Context, d *doctor, at *url.URL) *outcome {
 func post(wanted property, m message) func(context.Context, *doctor, *url.URL) *outcome {
 	return func(ctx context.Context, d *doctor, at *url.URL) *outcome {
 		req, _ := d.asker.find(wanted) // which a POST always finds
-		m := m // the check may run for several doctors at once
+		m := m                         // the check may run for several doctors at once
 		m.method, m.body = http.MethodPost, req.der
 		return d.send(ctx, at, m, req)
 	}

@@ -34,6 +34,7 @@ const (
 	faultGateway        fault = "gateway"
 	faultRefused        fault = "refused"
 	faultNoAnswer       fault = "no-answer"
+	faultGone           fault = "gone"
 	faultNotOCSP        fault = "not-ocsp"
 	faultEncoded        fault = "body-encoded"
 	faultStored         fault = "answer-stored"
@@ -112,7 +113,7 @@ var faults = map[fault]struct {
 		{Proxy: envoy, Setting: "no regex_rewrite behind the prefix"},
 		{Proxy: kong, Setting: "strip_path only as far as the prefix"},
 	}},
-	faultLeading: {"one more slash before the request is too many", "the responder takes the slash for a letter of the request", []cure{
+	faultLeading: {"one more slash before the request is too many", "the responder takes the slash for a letter of the request, or does not look past it", []cure{
 		{Setting: "no slash at the end of the URL in certificates"},
 	}},
 	faultTooLong: {"long paths are refused", "a hop limits the request line", []cure{
@@ -158,6 +159,7 @@ var faults = map[fault]struct {
 		{Setting: "see the log of the proxy"}}},
 	faultRefused:  {"the request is refused", "a hop or the responder does not take it", []cure{{Setting: "see the log of the one that answered"}}},
 	faultNoAnswer: {"the connection ends without an answer", "a hop drops the request", []cure{{Setting: "see the logs; firewalls drop what they do not like"}}},
+	faultGone:     {"nobody listens any more", "the server ended, or shuts this client out, since the check before these", []cure{{Setting: "see its log and what limits clients; openssl ocsp ends on requests that it cannot read"}}},
 	faultNotOCSP:  {"something else answers", "the request reaches another application, a login page or an error page with status 200", []cure{{Setting: "route the prefix and all that is below it to the responder"}}},
 	faultEncoded: {"the body comes compressed", "a hop compresses, though Cache-Control says no-transform", []cure{
 		{Proxy: nginx, Setting: "gzip off; for the location"}, {Proxy: apache, Setting: "SetEnv no-gzip 1"},
@@ -185,6 +187,8 @@ func (d *doctor) faultOf(r *outcome) fault {
 		return d.faultOf(post) // it is not for the form
 	}
 	switch p.kind {
+	case noContact:
+		return faultGone
 	case noAnswer:
 		if r.check.kind == aboutLength {
 			return faultTooLong
@@ -254,6 +258,8 @@ func (d *doctor) refusedFault(r *outcome) fault {
 	}
 	path := r.problem.sentPath
 	switch {
+	case r.check.kind == aboutLeading && d.works("slashes"):
+		return faultLeading
 	case !d.works("get") && d.works("bare") && strings.Contains(strings.ToUpper(path), "%2F"):
 		return faultEscapedRefused
 	case (d.works("get") || d.works("bare")) && (slashesInRow(path) || strings.Contains(path, "%2F%2F")):

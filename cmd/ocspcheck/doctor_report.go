@@ -139,7 +139,11 @@ func (report *diagnosis) writeText(w io.Writer) error {
 		}
 		fmt.Fprintf(&b, "\n  breaks: %s\n  where:  %s\n  sent:   %s\n  got:    %s\n  cause:  %s\n", strings.Join(p.Checks, ", "), p.Where, p.Sent, p.Got, p.Cause)
 		for _, c := range p.Cures {
-			fmt.Fprintf(&b, "  cure, %s: %s\n", c.Proxy, c.Setting)
+			label := "cure"
+			if c.Proxy != "" {
+				label += ", " + c.Proxy
+			}
+			fmt.Fprintf(&b, "  %s: %s\n", label, c.Setting)
 		}
 	}
 	if len(report.Seen) > 0 {

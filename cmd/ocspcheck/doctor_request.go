@@ -132,7 +132,8 @@ func (a *asker) find(wanted property) (*request, bool) {
 type outcomeKind int
 
 const (
-	noAnswer outcomeKind = iota
+	noAnswer  outcomeKind = iota
+	noContact             // nobody listens
 	redirect
 	refused      // an HTTP status
 	notOCSP      // something else
@@ -156,6 +157,8 @@ type problem struct {
 func (a *asker) judge(ex *exchange, req *request) *problem {
 	p := &problem{status: ex.status, sentPath: ex.path}
 	switch {
+	case ex.err != nil && ex.unconnected:
+		p.kind, p.words = noContact, "no connection: "+ex.err.Error()
 	case ex.err != nil:
 		p.kind, p.words = noAnswer, "no answer: "+ex.err.Error()
 	case ex.status/100 == 3:

@@ -188,9 +188,10 @@ func TestDoctorFaults(t *testing.T) {
 		"decodes": {[]hop{rewriting(decode)}, exitPassed, nil},
 		"escapes again": {[]hop{rewriting(func(p string) string { return strings.ReplaceAll(p, "%2", "%252") })}, exitFailed, map[fault][]string{
 			faultEscapedAgain: {"get", "slash", "plus", "padding", "escaped-slash", "escaped-plus", "lower-case", "escaped-slashes", "escaped-slash-run"}}},
-		"ServeMux":    {[]hop{mux}, exitFailed, map[fault][]string{faultRedirectClean: {"slashes", "slash-run", "leading-slash"}}},
-		"refuses //":  {[]hop{answering(inPath("//"), status(404))}, exitFailed, map[fault][]string{faultSlashesRefused: {"slashes", "slash-run", "leading-slash"}}},
-		"aborts at /": {[]hop{answering(inPath("//"), func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })}, exitFailed, map[fault][]string{faultNoAnswer: {"slashes", "slash-run", "leading-slash"}}},
+		"ServeMux":                {[]hop{mux}, exitFailed, map[fault][]string{faultRedirectClean: {"slashes", "slash-run", "leading-slash"}}},
+		"refuses //":              {[]hop{answering(inPath("//"), status(404))}, exitFailed, map[fault][]string{faultSlashesRefused: {"slashes", "slash-run", "leading-slash"}}},
+		"refuses // at the front": {[]hop{answering(inPath("/ocsp//"), status(400))}, exitPassed, map[fault][]string{faultLeading: {"leading-slash"}}},
+		"aborts at /":             {[]hop{answering(inPath("//"), func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })}, exitFailed, map[fault][]string{faultNoAnswer: {"slashes", "slash-run", "leading-slash"}}},
 		"refuses %2F": {[]hop{answering(func(req *http.Request) bool { return inPath("%2F")(req) || inPath("%2f")(req) }, status(404))}, exitFailed,
 			map[fault][]string{faultEscapedRefused: {"get", "plus", "padding", "escaped-slash", "lower-case", "escaped-slashes", "escaped-slash-run"}}},
 		"form": {[]hop{rewriting(func(p string) string { return strings.ReplaceAll(p, "+", "%20") }), fussy}, exitFailed,
@@ -268,6 +269,9 @@ func TestDoctorFaults(t *testing.T) {
 		})
 	}
 	for f := range faults {
+		if f == faultGone { // see TestDoctorGone
+			continue
+		}
 		assert.True(t, found[f], "no hop has the fault %s", f)
 	}
 }
@@ -315,6 +319,20 @@ func TestDoctorRepaired(t *testing.T) {
 	assert.Contains(t, out.String(), "Problem 1: several slashes in a row become one (repaired by the responder, as far as it can)")
 	assert.Contains(t, out.String(), "  cure, nginx: proxy_pass without a path")
 	assert.Contains(t, out.String(), "0 broken (0 normative, 0 decided), 1 repaired")
+}
+
+// A server that ends on the way is not taken for one that refuses.
+func TestDoctorGone(t *testing.T) {
+	s := newScene(t)
+	s.wrap = func(h http.Handler) http.Handler {
+		return answering(method("HEAD"), func(http.ResponseWriter, *http.Request) { _ = s.server.Listener.Close() })(h)
+	}
+	code, d, _ := s.doctor(t)
+	assert.Equal(t, exitFailed, code)
+	assert.Contains(t, d.problems()[faultGone], "post-chunked")
+	var out bytes.Buffer
+	require.NoError(t, d.writeText(&out))
+	assert.Contains(t, out.String(), "\n  cure: see its log")
 }
 
 func TestDoctorNotes(t *testing.T) {

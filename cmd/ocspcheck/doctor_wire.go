@@ -41,6 +41,7 @@ type exchange struct {
 	header       http.Header
 	body         []byte
 	err          error
+	unconnected  bool // there was not even a connection
 }
 
 // roundTrip sends a message over a connection of its own. net/http's client would clean what this is about.
@@ -67,7 +68,7 @@ func (d *doctor) roundTrip(ctx context.Context, at *url.URL, m message) *exchang
 	defer cancel()
 	conn, err := dial(ctx, at)
 	if err != nil {
-		ex.err = err
+		ex.err, ex.unconnected = err, true
 		return ex
 	}
 	defer func() { _ = conn.Close() }()
