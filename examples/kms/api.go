@@ -62,25 +62,30 @@ func (k *kms) routes(r chi.Router) {
 	r.Get("/counters", k.answer(func(*http.Request) (any, error) { return k.counters.snapshot(), nil }))
 }
 
-// answer makes a handler that sends a result, or an error's status code, as JSON. Errors that are not the
-// client's are logged and not sent.
+// refusal returns the status code for an error and what to tell of it. Errors that are not the client's are logged
+// and not told.
+func (k *kms) refusal(r *http.Request, err error) (int, error) {
+	switch {
+	case errors.Is(err, errInvalid):
+		return http.StatusBadRequest, err
+	case errors.Is(err, errNotFound):
+		return http.StatusNotFound, err
+	case errors.Is(err, errConflict):
+		return http.StatusConflict, err
+	default:
+		k.logger.ErrorContext(r.Context(), "request failed", "method", r.Method, "path", r.URL.Path, "error", err)
+		return http.StatusInternalServerError, errors.New("internal error: see the server's log")
+	}
+}
+
+// answer makes a handler that sends a result, or an error with its status code, as JSON.
 func (k *kms) answer(serve func(*http.Request) (any, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 		code := http.StatusOK
 		result, err := serve(r)
 		if err != nil {
-			switch {
-			case errors.Is(err, errInvalid):
-				code = http.StatusBadRequest
-			case errors.Is(err, errNotFound):
-				code = http.StatusNotFound
-			case errors.Is(err, errConflict):
-				code = http.StatusConflict
-			default:
-				k.logger.ErrorContext(r.Context(), "request failed", "method", r.Method, "path", r.URL.Path, "error", err)
-				code, err = http.StatusInternalServerError, errors.New("internal error: see the server's log")
-			}
+			code, err = k.refusal(r, err)
 			result = errorJSON{err.Error()}
 		}
 		w.Header().Set("Content-Type", "application/json")

@@ -29,6 +29,8 @@ type kms struct {
 	responder *ocsp.Responder
 	counters  counters
 	logger    *slog.Logger
+
+	invitation invitation // to the page
 }
 
 var _ ocsp.KMS = (*kms)(nil)

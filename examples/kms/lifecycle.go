@@ -78,6 +78,12 @@ func revocation(reason string, compromisedAt, now time.Time) (change, error) {
 	return c, nil
 }
 
+// from reports whether an action applies to a state.
+func (a action) from(state ocsp.State) bool {
+	_, ok := transitions[a][state]
+	return ok
+}
+
 // next returns the state that an action leads to.
 func (a action) next(from ocsp.State) (ocsp.State, error) {
 	to, ok := transitions[a][from]

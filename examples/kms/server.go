@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/sha256"
-	"crypto/subtle"
 	"errors"
 	"fmt"
 	"io"
@@ -77,7 +75,7 @@ func (k *kms) serve(ctx context.Context, listener net.Listener) error {
 	return k.close()
 }
 
-// handler routes to OCSP and the API.
+// handler routes to OCSP, the API and the page.
 func (k *kms) handler() http.Handler {
 	router := chi.NewRouter()
 	responder := k.responder.Handler()
@@ -89,18 +87,16 @@ func (k *kms) handler() http.Handler {
 		r.Use(requireToken(k.cfg.Server.Token))
 		k.routes(r)
 	})
+	newPage(k, router, time.Now).routes(router)
 	return router
 }
 
-// requireToken returns middleware that lets requests through that carry the bearer token. Comparing hashes
-// takes as long for a wrong token of any length.
+// requireToken returns middleware that lets requests through that carry the bearer token.
 func requireToken(token string) func(http.Handler) http.Handler {
-	want := sha256.Sum256([]byte(token))
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			scheme, given, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-			got := sha256.Sum256([]byte(given))
-			if !strings.EqualFold(scheme, "Bearer") || subtle.ConstantTimeCompare(got[:], want[:]) != 1 {
+			if !strings.EqualFold(scheme, "Bearer") || !sameSecret(given, token) {
 				w.Header().Set("WWW-Authenticate", "Bearer")
 				w.Header().Set("Cache-Control", "no-store")
 				http.Error(w, "unauthorized", http.StatusUnauthorized)
@@ -135,9 +131,11 @@ func (k *kms) issueFirst(ctx context.Context) error {
 	return files.write(certPEM(o.der), text)
 }
 
-// printHints prints command lines to paste.
+// printHints prints a link to open and command lines to paste.
 func (k *kms) printHints(ctx context.Context, w io.Writer) error {
 	fmt.Fprintf(w, "KMS at %s, data in %s\n", k.cfg.url(), k.dir)
+	fmt.Fprintf(w, "\nOpen it in a browser, once and within the hour with this link, later with the token in %s:\n  %s/login?code=%s\n",
+		shellQuote(filepath.Join(k.dir, configFile)), k.cfg.url(), k.invitation.renew(time.Now()))
 	certs, err := k.store.list(ctx, kindCertificate)
 	if err != nil {
 		return err
