@@ -70,10 +70,11 @@ func (p *page) ask(ctx context.Context, cert *x509.Certificate) (ocspAnswer, err
 	}
 	req.Header.Set("Authorization", "Bearer "+p.kms.cfg.Server.Token) // for require_auth
 	res := recorder{header: http.Header{}}
+	asked := p.now()
 	p.ocsp.ServeHTTP(&res, req)
 	a.Size, a.CacheControl = res.body.Len(), res.header.Get("Cache-Control")
 	a.Outcome, a.Took = event.Outcome, event.Total
-	a.decode(&res, cert, p.kms.ca.cert, p.now())
+	a.decode(&res, cert, p.kms.ca.cert, asked)
 	a.Disabled = res.code == http.StatusNotFound && !p.kms.cfg.OCSP.Enabled
 	return a, nil
 }
@@ -158,7 +159,7 @@ func newTimeBar(begin, end, now time.Time, keep time.Duration) timeBar {
 	}
 	b := timeBar{Begin: begin, End: end, Now: percent(now), Refresh: 100}
 	if keep > 0 {
-		b.RefreshAt = now.Add(keep).Truncate(time.Second)
+		b.RefreshAt = now.Add(keep + time.Second - time.Nanosecond).Truncate(time.Second) // max-age is counted from the next second
 		b.Refresh = percent(b.RefreshAt)
 	}
 	return b
