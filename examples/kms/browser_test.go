@@ -143,15 +143,27 @@ func (b *tab) sees(selector string, wants ...string) {
 	}
 }
 
-// shot takes a picture, if that is asked for.
+// shot takes a picture of the whole page, if that is asked for.
 func (b *tab) shot(name string) {
+	b.Helper()
+	var picture []byte
+	b.save(name, &picture, chromedp.FullScreenshot(&picture, 100))
+}
+
+// glance takes a picture of what a screen of that size shows.
+func (b *tab) glance(name string, width, height int64) {
+	b.Helper()
+	var picture []byte
+	b.save(name, &picture, chromedp.EmulateViewport(width, height), chromedp.CaptureScreenshot(&picture))
+}
+
+func (b *tab) save(name string, picture *[]byte, take ...chromedp.Action) {
 	b.Helper()
 	if *screenshots == "" {
 		return
 	}
-	var picture []byte
-	b.run(chromedp.FullScreenshot(&picture, 100))
-	if err := os.WriteFile(filepath.Join(*screenshots, name+".png"), picture, 0o600); err != nil {
+	b.run(take...)
+	if err := os.WriteFile(filepath.Join(*screenshots, name+".png"), *picture, 0o600); err != nil {
 		b.Fatal(err)
 	}
 }
@@ -245,9 +257,7 @@ func testNewUser(t *testing.T) {
 	if err := listener.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := cfg.write(dir); err != nil {
-		t.Fatal(err)
-	}
+	writeWith(t, cfg, dir, "backdate_secs = 14400") // so that the bar shows now apart from its beginning
 	ctx, stop := context.WithCancel(t.Context())
 	reader, writer := io.Pipe()
 	ended := make(chan int, 1)
@@ -286,10 +296,16 @@ func testNewUser(t *testing.T) {
 	for _, name := range []string{"mail.example", "db-1.internal", "gateway.example"} {
 		b.certify(name)
 	}
+	b.load(200, chromedp.Click(".answer a.button", chromedp.ByQuery))
+	b.glance("kms-page", 1200, 800)
 	b.revoke("keyCompromise")
+	b.glance("kms-page-phone", 360, 740)
+	b.run(chromedp.EmulateViewport(1200, 800))
 	b.open("/")
 	b.sees("table", "gateway.example", "Compromised", "keyCompromise")
 	b.shot("desktop-list")
+	b.run(emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: "dark"}}))
+	b.shot("desktop-dark")
 	b.load(200, chromedp.Click(`nav a[href="/counters"]`, chromedp.ByQuery))
 	b.sees("#counters", "Signatures spared")
 	b.shot("desktop-counters")

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"crypto/x509"
 	"encoding/base64"
@@ -16,30 +15,11 @@ import (
 	xocsp "golang.org/x/crypto/ocsp"
 
 	"github.com/kmsocsp/ocsp"
+	"github.com/kmsocsp/ocsp/ocsptest"
 )
 
 // eventKey is the key of a context's *ocsp.Event, into which counters.observe puts what it is told.
 type eventKey struct{}
-
-// recorder is a response writer that keeps what is written.
-type recorder struct {
-	header http.Header
-	code   int
-	body   bytes.Buffer
-}
-
-func (r *recorder) Header() http.Header { return r.header }
-
-func (r *recorder) WriteHeader(code int) {
-	if r.code == 0 {
-		r.code = code
-	}
-}
-
-func (r *recorder) Write(b []byte) (int, error) {
-	r.WriteHeader(http.StatusOK)
-	return r.body.Write(b)
-}
 
 // ocspAnswer is what OCSP says about a certificate, as the page shows it.
 type ocspAnswer struct {
@@ -49,56 +29,47 @@ type ocspAnswer struct {
 	Size          int
 	CacheControl  string
 	Response      *xocsp.Response // nil: there is no status
-	Signer        string
-	Outcome       ocsp.Outcome // zero: unknown
+	Signer        string          // "": not known
+	Outcome       ocsp.Outcome    // zero: not known
 	Took          time.Duration
 	Bar           timeBar
 }
 
-// ask asks the KMS's own HTTP handler, as any client would, and reads the answer with golang.org/x/crypto/ocsp,
-// which verifies the signature and shares no code with the responder.
+// ask asks the KMS's own HTTP handler, as any client would. The client reads the answer with golang.org/x/crypto/ocsp,
+// which shares no code with the responder, and verifies all there is to verify.
 func (p *page) ask(ctx context.Context, cert *x509.Certificate) (ocspAnswer, error) {
-	der, err := xocsp.CreateRequest(cert, p.kms.ca.cert, nil)
-	if err != nil {
-		return ocspAnswer{}, err
-	}
 	var event ocsp.Event
-	a := ocspAnswer{Path: "/ocsp/" + url.PathEscape(base64.StdEncoding.EncodeToString(der))}
-	req, err := http.NewRequestWithContext(context.WithValue(ctx, eventKey{}, &event), http.MethodGet, a.Path, nil)
-	if err != nil {
+	ctx, now, ca := context.WithValue(ctx, eventKey{}, &event), p.now(), p.kms.ca.cert
+	client := ocsptest.Client{
+		Handler: p.ocsp, Method: http.MethodGet, Now: func() time.Time { return now },
+		Header: http.Header{"Authorization": {"Bearer " + p.kms.cfg.Server.Token}}, // for require_auth
+	}
+	result, err := client.Query(ctx, ca, cert)
+	if result == nil {
 		return ocspAnswer{}, err
 	}
-	req.Header.Set("Authorization", "Bearer "+p.kms.cfg.Server.Token) // for require_auth
-	res := recorder{header: http.Header{}}
-	asked := p.now()
-	p.ocsp.ServeHTTP(&res, req)
-	a.Size, a.CacheControl = res.body.Len(), res.header.Get("Cache-Control")
-	a.Outcome, a.Took = event.Outcome, event.Total
-	a.decode(&res, cert, p.kms.ca.cert, asked)
-	a.Disabled = res.code == http.StatusNotFound && !p.kms.cfg.OCSP.Enabled
+	a := ocspAnswer{
+		Status: "no answer", Path: "/ocsp/" + url.PathEscape(base64.StdEncoding.EncodeToString(result.Request)),
+		Size: len(result.DER), CacheControl: result.Header.Get("Cache-Control"),
+		Outcome: event.Outcome, Took: event.Total,
+		Disabled: result.StatusCode == http.StatusNotFound && !p.kms.cfg.OCSP.Enabled,
+	}
+	var refused xocsp.ResponseError
+	switch {
+	case result.StatusCode != http.StatusOK:
+		a.Words = fmt.Sprintf("The HTTP status is %d %s.", result.StatusCode, http.StatusText(result.StatusCode))
+	case errors.As(err, &refused):
+		a.Status, a.Words = refused.Status.String(), "The responder gave an error in place of a status. The server's log may tell why."
+	case err != nil:
+		a.Words = "The answer cannot be believed: " + err.Error()
+	default:
+		a.read(result.Responses[0], ca, now)
+	}
 	return a, nil
 }
 
-// decode reads the HTTP response.
-func (a *ocspAnswer) decode(res *recorder, cert, ca *x509.Certificate, now time.Time) {
-	a.Status = "no answer"
-	if res.code != http.StatusOK {
-		a.Words = fmt.Sprintf("The HTTP status is %d %s.", res.code, http.StatusText(res.code))
-		return
-	}
-	response, err := xocsp.ParseResponseForCert(res.body.Bytes(), cert, ca)
-	var refused xocsp.ResponseError
-	switch {
-	case errors.As(err, &refused):
-		a.Status, a.Words = refused.Status.String(), "The responder gave an error in place of a status. The server's log may tell why."
-		return
-	case err != nil:
-		a.Words = "The answer cannot be believed: " + err.Error()
-		return
-	case now.Before(response.ThisUpdate) || now.After(response.NextUpdate):
-		a.Words = "The answer is valid at another time than now."
-		return
-	}
+// read puts a verified answer into words.
+func (a *ocspAnswer) read(response *xocsp.Response, ca *x509.Certificate, now time.Time) {
 	a.Response = response
 	switch response.Status {
 	case xocsp.Good:
@@ -108,9 +79,12 @@ func (a *ocspAnswer) decode(res *recorder, cert, ca *x509.Certificate, now time.
 	default:
 		a.Status, a.Words = ocsp.Unknown.String(), "The responder does not know the certificate."
 	}
-	a.Signer = ca.Subject.CommonName + ", the CA"
-	if response.Certificate != nil && !response.Certificate.Equal(ca) {
-		a.Signer = response.Certificate.Subject.CommonName + ", for the CA"
+	switch {
+	case response.SignatureAlgorithm == x509.UnknownSignatureAlgorithm: // to x/crypto/ocsp, such as PSS
+	case response.Certificate != nil && !response.Certificate.Equal(ca):
+		a.Signer = fmt.Sprintf("%s, for the CA; %v", response.Certificate.Subject.CommonName, response.SignatureAlgorithm)
+	default:
+		a.Signer = fmt.Sprintf("%s, the CA; %v", ca.Subject.CommonName, response.SignatureAlgorithm)
 	}
 	a.Bar = newTimeBar(response.ThisUpdate, response.NextUpdate, now, maxAge(a.CacheControl))
 }

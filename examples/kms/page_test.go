@@ -10,6 +10,8 @@ import (
 	"net/http/cookiejar"
 	"net/http/httptest"
 	"net/url"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -519,10 +521,11 @@ func TestPageErrors(t *testing.T) {
 		body       []byte
 	}{
 		{"a proxy's error", "The HTTP status is 502 Bad Gateway.", 502, []byte("x")},
-		{"no DER", "cannot be believed", 200, []byte("x")},
+		{"no OCSP answer", "cannot be believed", 200, []byte("x")},
 		{"a foreign answer", "cannot be believed", 200, answer},
 	} {
 		b.page.ocsp = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/ocsp-response")
 			w.WriteHeader(test.code)
 			_, _ = w.Write(test.body)
 		})
@@ -532,7 +535,6 @@ func TestPageErrors(t *testing.T) {
 			t.Errorf("%s is shown as good", test.name)
 		}
 	}
-	b.page.ocsp = k.handler()
 }
 
 // TestPageOldAnswer: an answer that is not valid now is no status.
@@ -542,7 +544,50 @@ func TestPageOldAnswer(t *testing.T) {
 	for _, by := range []time.Duration{-time.Hour, 48 * time.Hour} {
 		b.clock.Set(time.Now().Add(by))
 		b.logIn()
-		b.holds(b.get("/certificates/"+first(t, k).uid), "no answer", "valid at another time")
+		b.holds(b.get("/certificates/"+first(t, k).uid), "no answer", "cannot be believed")
+	}
+}
+
+// TestPageSigners: the page names who signed where it can, and verifies what x/crypto/ocsp does not know.
+func TestPageSigners(t *testing.T) {
+	for _, test := range []struct {
+		want, setting string
+		ca            caConfig
+	}{
+		{"Test CA OCSP Responder, for the CA; ECDSA-SHA256, verified", "", caConfig{KeyType: "ecdsa-p256", Name: "Test CA", Delegated: true}},
+		{"Test CA, the CA; SHA256-RSA, verified", "embed_certificate = true", caConfig{KeyType: "rsa-2048", Name: "Test CA"}},
+		{"<dd>verified", `signature_algorithm = "SHA256-RSAPSS"`, caConfig{KeyType: "rsa-2048", Name: "Test CA"}},
+	} {
+		cfg, dir := defaultConfig(), t.TempDir()
+		cfg.CA = test.ca
+		writeWith(t, cfg, dir, test.setting)
+		k, err := openKMS(t.Context(), dir, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = k.close() }()
+		if err := k.issueFirst(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		b := newBrowser(t, k)
+		b.logIn()
+		b.holds(b.get("/certificates/"+first(t, k).uid), "verdict good", test.want)
+	}
+}
+
+// writeWith writes a configuration with a line more in its [ocsp] block.
+func writeWith(t *testing.T, cfg config, dir, line string) {
+	t.Helper()
+	if err := cfg.write(dir); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, configFile)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, append(text, "\n"+line+"\n"...), 0o600); err != nil {
+		t.Fatal(err)
 	}
 }
 
