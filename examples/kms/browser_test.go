@@ -257,7 +257,8 @@ func testNewUser(t *testing.T) {
 	if err := listener.Close(); err != nil {
 		t.Fatal(err)
 	}
-	writeWith(t, cfg, dir, "backdate_secs = 14400") // so that the bar shows now apart from its beginning
+	cfg.OCSP.CacheTTLSecs = 300
+	writeWith(t, cfg, dir, "backdate_secs = 59") // so that the bar in the pictures shows now apart from its beginning
 	ctx, stop := context.WithCancel(t.Context())
 	reader, writer := io.Pipe()
 	ended := make(chan int, 1)
