@@ -65,12 +65,16 @@ func newTab(t *testing.T, url string, width, height int64) *tab {
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(findChromium(t)),
 		chromedp.NoSandbox, // it sees nothing but our pages, and as root it wants that
 		chromedp.Flag("disable-dev-shm-usage", true), chromedp.WSURLReadTimeout(time.Minute))
-	ctx, stop := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, stop := context.WithTimeout(context.WithoutCancel(t.Context()), 2*time.Minute)
 	t.Cleanup(stop)
 	ctx, cancel := chromedp.NewExecAllocator(ctx, options...)
 	t.Cleanup(cancel)
-	ctx, cancel = chromedp.NewContext(ctx)
-	t.Cleanup(cancel)
+	ctx, _ = chromedp.NewContext(ctx)
+	t.Cleanup(func() { // lets it end by itself, since one that is killed may still write into its folder
+		if err := chromedp.Cancel(ctx); err != nil {
+			t.Error(err)
+		}
+	})
 	b := &tab{T: t, ctx: ctx, url: url}
 	chromedp.ListenTarget(ctx, func(event any) {
 		b.mu.Lock()
@@ -230,6 +234,7 @@ func (b *tab) life(shot string) {
 
 // TestBrowser uses the page with Chromium.
 func TestBrowser(t *testing.T) {
+	findChromium(t)
 	for name, test := range map[string]func(*testing.T){
 		"new user": testNewUser, "without JavaScript": testWithoutJavaScript, "keyboard": testKeyboard, "phone": testPhone, "live": testLive,
 	} {

@@ -109,6 +109,7 @@ func pageHeaders(next http.Handler) http.Handler {
 // view is what the layout shows around a page.
 type view struct {
 	Title    string
+	Here     string // the path, if the navigation has it
 	Session  bool
 	CA       string
 	Live     bool // reload by itself
@@ -266,12 +267,12 @@ func (p *page) showList(w http.ResponseWriter, r *http.Request, code int, v list
 	for _, o := range objects[begin:min(begin+pageRows, len(objects))] {
 		v.Rows = append(v.Rows, o.view())
 	}
-	p.render(w, r, code, "list", view{Title: "Certificates", Session: true, Data: v})
+	p.render(w, r, code, "list", view{Title: "Certificates", Here: "/", Session: true, Data: v})
 }
 
 func (p *page) counters(w http.ResponseWriter, r *http.Request) {
 	live := r.URL.Query().Get("live") == "1"
-	p.render(w, r, http.StatusOK, "counters", view{Title: "Counters", Session: true, Live: live})
+	p.render(w, r, http.StatusOK, "counters", view{Title: "Counters", Here: "/counters", Session: true, Live: live})
 }
 
 func (p *page) certify(w http.ResponseWriter, r *http.Request) {
