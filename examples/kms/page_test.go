@@ -227,7 +227,7 @@ func TestPageLogin(t *testing.T) {
 		}
 	}
 	b.holds(refusal, `role="alert"`, `aria-invalid="true"`, "That is not the token.")
-	if res, _ := b.do(http.MethodPost, "/login", url.Values{"token": {strings.Repeat("x", maxBody)}}); res.StatusCode != http.StatusForbidden {
+	if res, _ := b.do(http.MethodPost, "/login", url.Values{"a": {strings.Repeat("x", maxBody)}, "token": {token}}); res.StatusCode != http.StatusForbidden {
 		t.Errorf("a large form: %d, want 403", res.StatusCode)
 	}
 	if res, _ := b.do(http.MethodPost, "/login?token="+token, nil); res.StatusCode != http.StatusForbidden {

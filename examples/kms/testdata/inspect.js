@@ -66,10 +66,10 @@
     if (e.getBoundingClientRect().height < 24) problems.push(`${name(e)} is small`);
   }
 
-  if (document.documentElement.scrollWidth > window.innerWidth) {
-    problems.push(`the page is ${document.documentElement.scrollWidth} px wide, the screen ${window.innerWidth}`);
+  if (document.documentElement.scrollWidth > document.documentElement.clientWidth) {
+    problems.push(`the page is ${document.documentElement.scrollWidth} px wide, the screen ${document.documentElement.clientWidth}`);
     for (const e of document.querySelectorAll("main *")) {
-      if (e.getBoundingClientRect().right > window.innerWidth + 1) problems.push(`${name(e)} is too wide`);
+      if (e.getBoundingClientRect().right > document.documentElement.clientWidth + 1) problems.push(`${name(e)} is too wide`);
     }
   }
   return problems;
