@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs every check of the project over its modules: scripts/test.sh MODULE...
-# It installs what is missing of openssl, a C compiler and the databases that stores are tested with, with apt-get if
-# that is possible. A test that is skipped is a failure.
+# It installs what is missing of openssl, a C compiler, the databases that stores are tested with, the clients and
+# servers of the module interop, and a browser, with apt-get if that is possible. A test that is skipped is a failure.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 [ $# -gt 0 ] || { echo "usage: scripts/test.sh MODULE..."; exit 2; }
@@ -30,6 +30,10 @@ if ! command -v "$(go env CC)" >/dev/null; then
 fi
 step "databases"
 ./scripts/install-databases.sh
+step "clients and servers that the responder must get on with"
+./scripts/install-clients.sh
+step "a browser"
+./scripts/install-browser.sh
 export OCSP_REQUIRE_TOOLS=1
 
 for module in "$@"; do
