@@ -38,6 +38,9 @@ var pathCases = []conformanceCase{
 		return []spelling{{what: "two", path: "/" + text, follow: true}, {what: "three", path: "//" + text, follow: true}}
 	})},
 	{Case{"T38", "a slash behind the request: an answer", "decided", decided}, everyPadding(wantThis, func(text string) []spelling {
+		if strings.HasSuffix(text, "/") {
+			return nil // that would be two, which some routers make one
+		}
 		return []spelling{{what: "as it is", path: text + "/"}, {what: "escaped", path: url.PathEscape(text) + "%2F"}}
 	})},
 	{Case{"T39", "a request whose last letter is a slash: an answer", "RFC 4648 section 4", normative}, gets(wantThis, endsInSlash, func(text string) []spelling {
