@@ -3,12 +3,8 @@ package ocsp
 import (
 	"crypto"
 	"crypto/sha256"
-	"encoding/hex"
 	"math/big"
-	"net/http"
 	"slices"
-	"strconv"
-	"sync/atomic"
 	"time"
 
 	"github.com/kmsocsp/ocsp/internal/codec"
@@ -94,62 +90,44 @@ type Event struct {
 	Err error
 }
 
-// reply is a finished response and all that is needed to serve it again. What it says does not change once
-// built.
+// reply is a finished response and all that is needed to send it. It belongs to one exchange, errors apart, and
+// lives no longer.
 type reply struct {
-	der       []byte
-	outcome   Outcome // of an error; zero for a signed reply
-	entries   []Entry
-	status    certStatus // what a cacheable reply attests
-	id        replyID
-	cacheable bool
+	der     []byte
+	outcome Outcome // of an error; zero for a signed reply
+	window
 
-	thisUpdate, refreshAt, nextUpdate int64 // seconds since 1970
-
-	refreshing atomic.Bool           // somebody is making the reply that follows this one
-	failure    atomic.Pointer[error] // why the last attempt at that failed; nil before the first
-
-	headers
-	control atomic.Pointer[cacheControl]
+	authority *authority        // that signed it
+	parts     []part            // what it is about
+	reusable  bool              // HTTP caches may keep it
+	digest    [sha256.Size]byte // if so: of der
 }
 
-// replyID tells apart the signed replies for one certificate.
-type replyID struct {
-	encoding int    // which way the request encodes the CertID, see authority
-	signer   uint64 // signer.seq
+// entry returns what the reply says about one certificate.
+func (p *reply) entry(i int) Entry {
+	said := p.parts[i].status.compromised(p.authority.compromised)
+	e := Entry{IssuerID: p.parts[i].issuerID, Serial: codec.SerialInt(p.parts[i].serial), Status: said.status}
+	if said.status == Revoked {
+		e.Reason, e.RevokedAt = said.reason, time.Unix(p.revokedAt(said), 0).UTC()
+	}
+	return e
 }
 
 // good reports whether the reply says good of everything it is about.
 func (p *reply) good() bool {
-	return !slices.ContainsFunc(p.entries, func(e Entry) bool { return e.Status != Good })
+	return !slices.ContainsFunc(p.parts, func(q part) bool { return q.status.compromised(p.authority.compromised).status != Good })
 }
-
-// headers are the values of a reply's HTTP headers, as http.Header wants them. All but contentLength are for
-// cacheable replies.
-type headers struct {
-	etag, expires, lastModified, contentLength [1]string
-}
-
-func newHeaders(p *reply) headers {
-	h := headers{contentLength: [1]string{strconv.Itoa(len(p.der))}}
-	if p.cacheable {
-		sum := sha256.Sum256(p.der)
-		h.etag[0] = `"` + hex.EncodeToString(sum[:]) + `"`
-		h.expires[0] = httpTime(p.nextUpdate)
-		h.lastModified[0] = httpTime(p.thisUpdate)
-	}
-	return h
-}
-
-func httpTime(unix int64) string { return time.Unix(unix, 0).UTC().Format(http.TimeFormat) }
 
 // answer is the reply as a caller of Respond sees it.
 func (p *reply) answer(outcome Outcome, err error) Answer {
-	a := Answer{DER: p.der, Outcome: outcome, Entries: p.entries, Cacheable: p.cacheable, Err: err}
+	a := Answer{DER: slices.Clone(p.der), Outcome: outcome, Cacheable: p.reusable, Err: err}
 	if p.outcome == 0 {
 		a.ThisUpdate = time.Unix(p.thisUpdate, 0).UTC()
 		a.NextUpdate = time.Unix(p.nextUpdate, 0).UTC()
 		a.RefreshAt = time.Unix(p.refreshAt, 0).UTC()
+		for i := range p.parts {
+			a.Entries = append(a.Entries, p.entry(i))
+		}
 	}
 	return a
 }
@@ -163,23 +141,10 @@ var errorReplies = func() (list [len(outcomes)]*reply) {
 		OutcomeSigRequired:   codec.SigRequired,
 		OutcomeUnauthorized:  codec.Unauthorized,
 	} {
-		der := codec.ErrorResponse(status)
-		p := &reply{der: der, outcome: outcome}
-		p.headers = newHeaders(p)
-		list[outcome] = p
+		list[outcome] = &reply{der: codec.ErrorResponse(status), outcome: outcome}
 	}
 	return list
 }()
-
-// fresh reports whether the reply's refresh point is at least a second away, so that it can be sent with a
-// max-age of one or more.
-func (p *reply) fresh(now time.Time) bool { return p.alive(now) && ceilSecond(now) < p.refreshAt }
-
-// alive reports whether the reply is valid: not past its end, nor, after the clock was set back, before its
-// beginning.
-func (p *reply) alive(now time.Time) bool {
-	return p.thisUpdate <= now.Unix() && now.Unix() < p.nextUpdate
-}
 
 func ceilSecond(t time.Time) int64 {
 	if t.Nanosecond() > 0 {

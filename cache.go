@@ -4,13 +4,9 @@ import (
 	"context"
 	"errors"
 	"hash/maphash"
-	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	gocache "github.com/patrickmn/go-cache"
 )
 
 // ErrCacheMiss is what Cache.Get returns for a key that is not there.
@@ -42,10 +38,13 @@ type CacheOptions struct {
 	// StatusTTL at the latest, or when Changes tells of them.
 	StatusTTL time.Duration
 
-	// MaxEntries bounds the certificates that are cached; the least used give way. Zero is 100,000, which
-	// take about 1 KiB each with a P-256 signer. Each holds an answer for each way to encode its CertID that
-	// clients use, at most 8, and 8 more for each of Issuer.NameAliases.
+	// MaxEntries bounds the certificates that are cached; the least used give way. Zero is 100,000. Each holds a
+	// signature for each way to encode its CertID that clients use, at most 8, and 8 more for each of
+	// Issuer.NameAliases. docs/PERFORMANCE.md has the memory that they take.
 	MaxEntries int
+
+	// Storage is where they are kept. Zero is StorageGoCache.
+	Storage Storage
 
 	// FailClosed answers tryLater while the store fails. Zero serves cached answers until their nextUpdate.
 	FailClosed bool
@@ -78,15 +77,10 @@ type replyCache struct {
 	seed    maphash.Seed
 	stripes [fenceStripes]stripe
 
-	ttl   time.Duration  // CacheOptions.StatusTTL
-	lease *lease         // without which ttl is nothing; nil: it is not needed
-	items *gocache.Cache // key -> *cacheEntry; used as a concurrent map, expiry is ours
-
-	mu   sync.Mutex // guards what follows, which bounds items
-	ring []string   // the keys in items; "" for a free slot
-	hand int        // where the search for the next victim starts
-	free []int      // slots that were freed by remove
-	max  int        // 0: nothing is kept, only fences are
+	base    time.Time     // what head.checked counts from, by the responder's clock
+	ttl     time.Duration // CacheOptions.StatusTTL
+	lease   *lease        // without which ttl is nothing; nil: it is not needed
+	storage storage       // nil: nothing is kept, only fences are
 }
 
 type stripe struct {
@@ -101,26 +95,10 @@ func raise(to *atomic.Uint64, tick uint64) {
 	}
 }
 
-// cacheEntry is one certificate.
-type cacheEntry struct {
-	state atomic.Pointer[entryState]
-	used  atomic.Bool // a reply was served since the hand last passed
-	slot  int         // in ring, guarded by replyCache.mu
-}
-
-// entryState is replaced, never changed.
-type entryState struct {
-	found
-	since   uint64    // the tick at which the status was recorded
-	begun   uint64    // the tick at which the last read that found it began
-	checked time.Time // when that was, by the responder's clock
-	replies []*reply
-}
-
-func newReplyCache(opts CacheOptions) *replyCache {
-	c := &replyCache{seed: maphash.MakeSeed(), ttl: opts.StatusTTL, items: gocache.New(gocache.NoExpiration, 0), max: opts.MaxEntries}
-	if opts.Disabled {
-		c.max = 0
+func newReplyCache(opts CacheOptions, now time.Time) *replyCache {
+	c := &replyCache{seed: maphash.MakeSeed(), base: now, ttl: opts.StatusTTL}
+	if !opts.Disabled {
+		c.storage = newStorage(opts.Storage, opts.MaxEntries, func(key certKey) { raise(&c.stripe(key).gone, c.ticks.Add(1)) })
 	}
 	if opts.Changes != nil {
 		c.lease = newLease()
@@ -131,55 +109,45 @@ func newReplyCache(opts CacheOptions) *replyCache {
 // begin returns the tick to hand to record, add and valid. Take it before reading the store.
 func (c *replyCache) begin() uint64 { return c.ticks.Load() }
 
-// cacheKey names a certificate: by its authority's prefix, which ends with the one slash in it, and its serial.
-func cacheKey(prefix string, serial []byte) string { return prefix + string(serial) }
-
 // stripe returns the stripe of a certificate's serial.
-func (c *replyCache) stripe(key string) *stripe {
-	return &c.stripes[maphash.String(c.seed, key[strings.IndexByte(key, '/')+1:])&(fenceStripes-1)]
+func (c *replyCache) stripe(key certKey) *stripe {
+	return &c.stripes[maphash.Bytes(c.seed, key.serial())&(fenceStripes-1)]
 }
 
-// entry returns the certificate's entry, nil if there is none.
-func (c *replyCache) entry(key string) *cacheEntry {
-	item, ok := c.items.Get(key)
-	if !ok {
-		return nil
+// head returns what is recorded about a certificate.
+func (c *replyCache) head(key certKey) (head, bool) {
+	if c.storage == nil {
+		return head{}, false
 	}
-	return item.(*cacheEntry)
+	return c.storage.head(key)
 }
 
 // valid reports whether what was read since the tick may still be answered.
-func (c *replyCache) valid(key string, begun uint64, status certStatus) bool {
+func (c *replyCache) valid(key certKey, begun uint64, status certStatus) bool {
 	st := c.stripe(key)
 	if st.fenced.Load() > begun {
 		return false
 	}
-	if e := c.entry(key); e != nil {
-		s := e.state.Load()
-		return s.status == status || s.since <= begun
+	if h, ok := c.head(key); ok {
+		return h.status == status || h.since <= begun
 	}
-	return !status.issued || c.max == 0 || st.gone.Load() <= begun
+	return !status.issued || c.storage == nil || st.gone.Load() <= begun
 }
 
-// current returns what is known about a certificate and has not been invalidated since it was read, nil for
-// nothing.
-func (c *replyCache) current(key string) *entryState {
-	e := c.entry(key)
-	if e == nil {
-		return nil
+// current returns what is known about a certificate and has not been invalidated since it was read.
+func (c *replyCache) current(key certKey) (head, bool) {
+	h, ok := c.head(key)
+	if !ok || c.stripe(key).fenced.Load() > h.begun {
+		return head{}, false
 	}
-	s := e.state.Load()
-	if c.stripe(key).fenced.Load() > s.begun {
-		return nil
-	}
-	return s
+	return h, true
 }
 
 // record notes a status that was read from the store. It reports false if the read has been overtaken, and
 // then the caller must read again.
-func (c *replyCache) record(key string, begun uint64, f found, now time.Time) bool {
+func (c *replyCache) record(key certKey, begun uint64, f found, now time.Time) bool {
 	st := c.stripe(key)
-	if s := c.current(key); s != nil && c.ttl == 0 && s.found == f {
+	if h, ok := c.current(key); ok && c.ttl == 0 && h.found == f {
 		return st.fenced.Load() <= begun // nothing to note
 	}
 	st.mu.Lock()
@@ -187,164 +155,86 @@ func (c *replyCache) record(key string, begun uint64, f found, now time.Time) bo
 	if st.fenced.Load() > begun {
 		return false
 	}
-	e := c.entry(key)
-	if e == nil {
-		if c.max == 0 {
-			return true
-		}
-		if st.gone.Load() > begun {
-			return false
-		}
-		e = &cacheEntry{}
-		e.state.Store(&entryState{found: f, since: c.ticks.Add(1), begun: begun, checked: now})
-		c.insert(key, e)
+	if c.storage == nil {
 		return true
 	}
-	old := e.state.Load()
-	if old.found == f {
-		if begun > old.begun || now.After(old.checked) {
-			e.state.Store(&entryState{found: f, since: old.since, begun: max(begun, old.begun), checked: now, replies: old.replies})
-		}
-		return true
-	}
-	if old.since > begun {
+	next := head{found: f, begun: begun, checked: now.Sub(c.base)}
+	old, ok := c.head(key)
+	switch {
+	case !ok && st.gone.Load() > begun:
 		return false
+	case !ok:
+		next.since = c.ticks.Add(1)
+		c.storage.insert(key, next)
+	case old.found == f:
+		if begun > old.begun || next.checked > old.checked {
+			next.since, next.begun = old.since, max(begun, old.begun)
+			c.storage.update(key, next)
+		}
+	case old.since > begun:
+		return false
+	default:
+		next.since = c.ticks.Add(1)
+		c.storage.update(key, next)
 	}
-	e.state.Store(&entryState{found: f, since: c.ticks.Add(1), begun: begun, checked: now})
 	return true
 }
 
 // forget drops a certificate that the store does not know any more. It reports false like record.
-func (c *replyCache) forget(key string, begun uint64) bool {
+func (c *replyCache) forget(key certKey, begun uint64) bool {
 	st := c.stripe(key)
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	if st.fenced.Load() > begun {
 		return false
 	}
-	if e := c.entry(key); e != nil {
-		if e.state.Load().since > begun {
+	if h, ok := c.head(key); ok {
+		if h.since > begun {
 			return false
 		}
-		c.remove(key, e)
+		c.storage.remove(key)
 		raise(&st.gone, c.ticks.Add(1))
 	}
 	return true
 }
 
-// add keeps a reply if its status still stands. Replies that it makes useless go: those with the same identity,
-// and those of other signers. So there are no more than the authority has encodings.
-func (c *replyCache) add(key string, begun uint64, p *reply) {
+// add keeps a reply that attests a status, if that still stands. There are no more for a certificate than its
+// authority has encodings.
+func (c *replyCache) add(key certKey, begun uint64, status certStatus, k kept) {
 	st := c.stripe(key)
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	e := c.entry(key)
-	if e == nil || st.fenced.Load() > begun {
-		return
+	if c.storage != nil && st.fenced.Load() <= begun {
+		c.storage.add(key, status, k)
 	}
-	old := e.state.Load()
-	newer := func(q *reply) bool { return q.id.signer > p.id.signer }
-	if old.status != p.status || slices.ContainsFunc(old.replies, newer) {
-		return
-	}
-	replies := make([]*reply, 0, len(old.replies)+1)
-	for _, q := range old.replies {
-		if q.id != p.id && q.id.signer == p.id.signer {
-			replies = append(replies, q)
-		}
-	}
-	e.state.Store(&entryState{found: old.found, since: old.since, begun: old.begun, checked: old.checked, replies: append(replies, p)})
 }
 
 // invalidate drops a certificate and fences off whatever is being made of earlier reads.
-func (c *replyCache) invalidate(key string) {
+func (c *replyCache) invalidate(key certKey) {
 	st := c.stripe(key)
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	raise(&st.fenced, c.ticks.Add(1))
-	if e := c.entry(key); e != nil {
-		c.remove(key, e)
+	if c.storage != nil {
+		c.storage.remove(key)
 	}
 }
 
 // fence makes whatever was read about a certificate be read again. Replies stay, for the case that it says the same.
-func (c *replyCache) fence(key string) { raise(&c.stripe(key).fenced, c.ticks.Add(1)) }
-
-// insert puts a new entry into a free slot of the ring, or into that of the first entry the hand meets which
-// was not used since it last passed.
-func (c *replyCache) insert(key string, e *cacheEntry) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	switch n := len(c.free); {
-	case n > 0:
-		e.slot, c.free = c.free[n-1], c.free[:n-1]
-	case len(c.ring) < c.max:
-		e.slot, c.ring = len(c.ring), append(c.ring, "")
-	default:
-		e.slot = c.evict()
-	}
-	c.ring[e.slot] = key
-	c.items.Set(key, e, gocache.NoExpiration)
-}
-
-// evict frees a slot. Every slot is taken when it is called.
-func (c *replyCache) evict() int {
-	for {
-		slot := c.hand
-		c.hand = (c.hand + 1) % len(c.ring)
-		item, _ := c.items.Get(c.ring[slot])
-		if e := item.(*cacheEntry); e.used.Load() {
-			e.used.Store(false)
-			continue
-		}
-		raise(&c.stripe(c.ring[slot]).gone, c.ticks.Add(1))
-		c.items.Delete(c.ring[slot])
-		return slot
-	}
-}
-
-func (c *replyCache) remove(key string, e *cacheEntry) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if item, ok := c.items.Get(key); !ok || item != any(e) {
-		return // evicted in the meantime
-	}
-	c.items.Delete(key)
-	c.ring[e.slot] = ""
-	c.free = append(c.free, e.slot)
-}
+func (c *replyCache) fence(key certKey) { raise(&c.stripe(key).fenced, c.ticks.Add(1)) }
 
 // trusts reports whether a status need not be read again: it was read less than ttl ago, and no change since
 // can have gone unheard.
-func (c *replyCache) trusts(s *entryState, now time.Time) bool {
-	age := now.Sub(s.checked)
-	return age >= 0 && age < c.ttl && c.lease.holds(s.begun)
+func (c *replyCache) trusts(h head, now time.Time) bool {
+	age := now.Sub(c.base) - h.checked
+	return age >= 0 && age < c.ttl && c.lease.holds(h.begun)
 }
 
-// find returns the reply to serve: the one with that identity that attests the certificate's status, nil if
-// there is none.
-func (c *replyCache) find(key string, status certStatus, id replyID) *reply {
-	e := c.entry(key)
-	if e == nil {
-		return nil
+// reply returns the reply to serve: the one with that identity that attests the certificate's status. Its signature
+// may be in room.
+func (c *replyCache) reply(key certKey, status certStatus, id replyID, room []byte) (kept, bool) {
+	if c.storage == nil {
+		return kept{}, false
 	}
-	s := e.state.Load()
-	if s.status != status {
-		return nil
-	}
-	p := s.find(id)
-	if p != nil && !e.used.Load() {
-		e.used.Store(true)
-	}
-	return p
-}
-
-// find returns the reply with that identity, nil if there is none.
-func (s *entryState) find(id replyID) *reply {
-	for _, p := range s.replies {
-		if p.id == id {
-			return p
-		}
-	}
-	return nil
+	return c.storage.reply(key, status, id, room)
 }

@@ -115,9 +115,9 @@ func (f *following) Changed(issuerID string, serials ...*big.Int) {
 	}
 	for _, serial := range serials {
 		if serial != nil {
-			key := cacheKey(f.r.registry.Load().prefix(issuerID), codec.SerialBytes(serial))
+			key := newCertKey(f.r.registry.Load().number(issuerID), codec.SerialBytes(serial))
 			f.r.cache.fence(key)
-			f.r.reads.Forget(key)
+			f.r.reads.Forget(string(key[:]))
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/x509"
+	"flag"
 	"net/http"
 	"testing"
 	"time"
@@ -15,6 +16,9 @@ import (
 	"github.com/kmsocsp/ocsp"
 	"github.com/kmsocsp/ocsp/ocsptest"
 )
+
+// storage is what rigs keep answers in.
+var storage = flag.Int("storage", 0, "the CacheOptions.Storage that the tests use")
 
 // rig is a responder with everything around it under the test's control.
 type rig struct {
@@ -36,9 +40,12 @@ func newRig(t *testing.T, adjust func(*rig, *ocsp.Config)) *rig {
 	r.leaf = r.issue()
 	issuer := r.ca.Issuer()
 	issuer.Signer = r.signer
-	cfg := ocsp.Config{Issuers: []ocsp.Issuer{issuer}, Store: r.store, Now: r.clock.Now}
+	cfg := ocsp.Config{Issuers: []ocsp.Issuer{issuer}, Store: r.store, Now: r.clock.Now, Cache: ocsp.CacheOptions{Storage: ocsp.Storage(*storage)}}
 	if adjust != nil {
 		adjust(r, &cfg)
+	}
+	if cfg.Cache.Disabled {
+		cfg.Cache.Storage = 0
 	}
 	var err error
 	r.responder, err = ocsp.New(cfg)

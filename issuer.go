@@ -112,7 +112,7 @@ func isSequence(der cryptobyte.String) bool {
 
 // authority is what a client takes for one CA: one name and one key.
 type authority struct {
-	prefix      string   // of this authority's keys in the cache; never used for another authority
+	number      uint64   // in its certificates' keys in the cache; never used for another authority
 	ids         []string // of its issuers, in the order of configuration
 	signer      *signer
 	certificate *x509.Certificate
@@ -135,8 +135,8 @@ type certIDMatch struct {
 }
 
 // newRegistry groups issuers into authorities. An authority about which nothing changed since the old registry
-// but its signer or IDs that joined keeps its prefix, so that what is cached about its certificates stays.
-func newRegistry(issuers []*issuer, old *registry, nextPrefix func() string) (*registry, error) {
+// but its signer or IDs that joined keeps its number, so that what is cached about its certificates stays.
+func newRegistry(issuers []*issuer, old *registry, nextNumber func() uint64) (*registry, error) {
 	reg := &registry{
 		issuers:  issuers,
 		byName:   map[string]*authority{},
@@ -177,38 +177,37 @@ func newRegistry(issuers []*issuer, old *registry, nextPrefix func() string) (*r
 		lost := func(id string) bool { return reg.byID[id] != a }
 		before := old.byName[name]
 		if before != nil && before.compromised == a.compromised && slices.Equal(before.encodings, a.encodings) && !slices.ContainsFunc(before.ids, lost) {
-			a.prefix = before.prefix
+			a.number = before.number
 		} else {
-			a.prefix = nextPrefix()
+			a.number = nextNumber()
 		}
 	}
 	return reg, nil
 }
 
 // with returns the registry with one issuer added, or replaced if its ID is there.
-func (reg *registry) with(iss *issuer, nextPrefix func() string) (*registry, error) {
+func (reg *registry) with(iss *issuer, nextNumber func() uint64) (*registry, error) {
 	list := slices.Clone(reg.issuers)
 	if i := slices.IndexFunc(list, func(o *issuer) bool { return o.ID == iss.ID }); i >= 0 {
 		list[i] = iss
 	} else {
 		list = append(list, iss)
 	}
-	return newRegistry(list, reg, nextPrefix)
+	return newRegistry(list, reg, nextNumber)
 }
 
 // without returns the registry without the issuer of that ID.
-func (reg *registry) without(id string, nextPrefix func() string) (*registry, error) {
+func (reg *registry) without(id string, nextNumber func() uint64) (*registry, error) {
 	list := slices.DeleteFunc(slices.Clone(reg.issuers), func(o *issuer) bool { return o.ID == id })
-	return newRegistry(list, reg, nextPrefix)
+	return newRegistry(list, reg, nextNumber)
 }
 
-// prefix returns that of the cache keys of an issuer's certificates, and one that no authority has if there is
-// no such issuer.
-func (reg *registry) prefix(id string) string {
+// number returns that of an issuer's authority, and one that no authority has if there is no such issuer.
+func (reg *registry) number(id string) uint64 {
 	if a := reg.byID[id]; a != nil {
-		return a.prefix
+		return a.number
 	}
-	return "/"
+	return 0
 }
 
 // issuerOf returns the authority that signed a certificate, and how the certificate's CertID names it with

@@ -3,10 +3,13 @@ package ocsp
 import (
 	"bytes"
 	"context"
+	"encoding/hex"
 	"net/http"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/kmsocsp/ocsp/internal/codec"
 )
 
 // HTTPRequest is what RespondHTTP needs of an HTTP request.
@@ -33,9 +36,10 @@ type HTTPResponse struct {
 	StatusCode int
 	Body       []byte // without that of a HEAD, whose length the header tells all the same
 
-	reply   *reply   // nil for HTTP's own refusals
-	control []string // Cache-Control
-	length  []string // Content-Length
+	signed  bool // or an OCSP error; false: one of HTTP's own
+	control []string
+	length  []string
+	caching *[3][1]string // Etag, Expires, Last-Modified
 }
 
 // Header values that responses share.
@@ -45,6 +49,7 @@ var (
 	noSniff        = []string{"nosniff"}
 	allowedMethods = []string{"GET, HEAD, POST, OPTIONS"}
 	noStore        = []string{"no-store"}
+	errorLength    = []string{"5"}
 	// An answer with a nonce, or about a certificate that was never issued, is authoritative and so must not
 	// carry no-store (RFC 9919 section 7.2), but is of no use to anyone else.
 	notReusable = []string{"max-age=0, no-transform, must-revalidate"}
@@ -52,17 +57,15 @@ var (
 
 // Header is an iterator over the header fields, by canonical name; each has one value.
 func (h *HTTPResponse) Header(yield func(name string, value []string) bool) {
-	p := h.reply
 	allow := h.StatusCode == http.StatusMethodNotAllowed || h.StatusCode == http.StatusNoContent
-	signed := p != nil && p.cacheable
 	_ = (!allow || yield("Allow", allowedMethods)) &&
 		(h.control == nil || yield("Cache-Control", h.control)) &&
-		(!signed || yield("Etag", p.etag[:]) && yield("Expires", p.expires[:])) &&
+		(h.caching == nil || yield("Etag", h.caching[0][:]) && yield("Expires", h.caching[1][:])) &&
 		(h.length == nil ||
 			yield("Content-Length", h.length) &&
-				(p == nil || yield("Content-Type", responseType)) &&
-				(p != nil || yield("Content-Type", plainText) && yield("X-Content-Type-Options", noSniff)) &&
-				(!signed || yield("Last-Modified", p.lastModified[:])))
+				(!h.signed || yield("Content-Type", responseType)) &&
+				(h.signed || yield("Content-Type", plainText) && yield("X-Content-Type-Options", noSniff)) &&
+				(h.caching == nil || yield("Last-Modified", h.caching[2][:])))
 }
 
 // RespondHTTP answers an HTTP request as Handler does, for servers other than net/http's, such as fasthttp. Those
@@ -74,7 +77,9 @@ func (r *Responder) RespondHTTP(ctx context.Context, req *HTTPRequest) HTTPRespo
 	}
 	x := r.acquire(req.Method)
 	defer r.release(x)
-	return r.respondHTTP(ctx, req, x)
+	h := r.respondHTTP(ctx, req, x)
+	h.Body = bytes.Clone(h.Body) // it is the exchange's
+	return h
 }
 
 func (r *Responder) respondHTTP(ctx context.Context, req *HTTPRequest, x *exchange) HTTPResponse {
@@ -127,17 +132,17 @@ func (r *Responder) checkPost(req *HTTPRequest, size int64) int {
 
 // response sends a reply with the headers of RFC 9919 section 7.2.
 func (r *Responder) response(req *HTTPRequest, p *reply, x *exchange) HTTPResponse {
-	h := HTTPResponse{StatusCode: http.StatusOK, Body: p.der, reply: p, length: p.contentLength[:]}
+	h := HTTPResponse{StatusCode: http.StatusOK, Body: p.der, signed: true}
 	switch {
-	case p.cacheable:
-		h.control = p.cacheControl(r.maxAge(p, x))
-		if notModified(req, p) {
+	case p.reusable:
+		h.setCaching(p, r.maxAge(p, x))
+		if notModified(req, p, h.caching[0][:]) {
 			h.StatusCode, h.Body, h.length = http.StatusNotModified, nil, nil
 		}
 	case p.outcome == 0:
-		h.control = notReusable
+		h.control, h.length = notReusable, []string{strconv.Itoa(len(p.der))}
 	default:
-		h.control = noStore
+		h.control, h.length = noStore, errorLength
 	}
 	if req.Method == http.MethodHead {
 		h.Body = nil
@@ -145,11 +150,50 @@ func (r *Responder) response(req *HTTPRequest, p *reply, x *exchange) HTTPRespon
 	return h
 }
 
+// setCaching sets the headers of a reply that HTTP caches may keep for maxAge seconds.
+func (h *HTTPResponse) setCaching(p *reply, maxAge int64) {
+	var room [256]byte
+	var ends [4]int
+	b := append(hex.AppendEncode(append(room[:0], '"'), p.digest[:]), '"')
+	ends[0] = len(b)
+	b = appendHTTPTime(b, p.nextUpdate)
+	ends[1] = len(b)
+	b = appendHTTPTime(b, p.thisUpdate)
+	ends[2] = len(b)
+	b = strconv.AppendInt(b, int64(len(p.der)), 10)
+	ends[3] = len(b)
+	b = strconv.AppendInt(append(b, "max-age="...), maxAge, 10)
+	b = append(b, ", public, no-transform, must-revalidate"...)
+	text := string(b)
+	values := &struct {
+		caching         [3][1]string
+		length, control [1]string
+	}{
+		[3][1]string{{text[:ends[0]]}, {text[ends[0]:ends[1]]}, {text[ends[1]:ends[2]]}},
+		[1]string{text[ends[2]:ends[3]]}, [1]string{text[ends[3]:]},
+	}
+	h.caching, h.length, h.control = &values.caching, values.length[:], values.control[:]
+}
+
+// appendHTTPTime appends a date in http.TimeFormat.
+func appendHTTPTime(dst []byte, unix int64) []byte {
+	t := time.Unix(unix, 0).UTC()
+	year, month, day := t.Date()
+	hour, minute, second := t.Clock()
+	dst = append(append(dst, t.Weekday().String()[:3]...), ", "...)
+	dst = append(codec.AppendDecimals(dst, day), ' ')
+	dst = append(append(dst, month.String()[:3]...), ' ')
+	dst = append(codec.AppendDecimals(dst, year/100, year%100), ' ')
+	dst = append(codec.AppendDecimals(dst, hour), ':')
+	dst = append(codec.AppendDecimals(dst, minute), ':')
+	return append(codec.AppendDecimals(dst, second), " GMT"...)
+}
+
 // notModified evaluates If-None-Match and If-Modified-Since.
 //
 // Two answers signed within one second have the same Last-Modified. So a date is no reason to let a client
 // keep its answer unless the present one is good: no revocation must hide behind a 304.
-func notModified(req *HTTPRequest, p *reply) bool {
+func notModified(req *HTTPRequest, p *reply, etag []string) bool {
 	if req.IfNoneMatch == "" && req.IfModifiedSince == "" || req.Method == http.MethodPost {
 		return false
 	}
@@ -163,7 +207,7 @@ func notModified(req *HTTPRequest, p *reply) bool {
 		return false
 	}
 	// net/http knows lists, weak tags and the forms of dates.
-	probe := &probe{http.Header{"Etag": p.etag[:], "Content-Type": responseType}, 0}
+	probe := &probe{http.Header{"Etag": etag, "Content-Type": responseType}, 0}
 	http.ServeContent(probe, &http.Request{Method: http.MethodHead, Header: conditions}, "", time.Unix(p.thisUpdate, 0), bytes.NewReader(nil))
 	return probe.code == http.StatusNotModified
 }
@@ -177,22 +221,6 @@ type probe struct {
 func (p *probe) Header() http.Header         { return p.header }
 func (p *probe) WriteHeader(code int)        { p.code = code }
 func (p *probe) Write(b []byte) (int, error) { return len(b), nil }
-
-// cacheControl returns the Cache-Control header for a max-age, made once in each second.
-func (p *reply) cacheControl(maxAge int64) []string {
-	if c := p.control.Load(); c != nil && c.maxAge == maxAge {
-		return c.value
-	}
-	c := &cacheControl{maxAge, []string{"max-age=" + strconv.FormatInt(maxAge, 10) + ", public, no-transform, must-revalidate"}}
-	p.control.Store(c)
-	return c.value
-}
-
-// cacheControl is a header value and the max-age in it.
-type cacheControl struct {
-	maxAge int64
-	value  []string
-}
 
 // renewingMaxAge is for how many seconds HTTP caches may keep a reply whose successor is under way.
 const renewingMaxAge = 1

@@ -23,7 +23,7 @@ func (r *Responder) observe(ctx context.Context, p *reply, x *exchange) {
 		e.Hash = x.req.Entries[0].CertID.Hash
 	}
 	if p.outcome == 0 {
-		e.Entry = p.entries[0]
+		e.Entry = p.entry(0)
 		e.Age = x.now.Sub(time.Unix(p.thisUpdate, 0))
 	}
 	r.cfg.Observe(ctx, e)

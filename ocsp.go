@@ -9,7 +9,6 @@ import (
 	"math"
 	"math/big"
 	"slices"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -180,6 +179,7 @@ type Responder struct {
 	unfollow context.CancelFunc // ends following CacheOptions.Changes
 	reads    singleflight.Group // store reads, when StatusTTL lets answers share them
 	signs    singleflight.Group
+	renewing renewals
 
 	signing   *slots
 	extra     *slots // of signing's, those that answers which cannot be cached may take
@@ -195,7 +195,7 @@ type Responder struct {
 // the Responder when it is no longer needed.
 func New(cfg Config) (*Responder, error) {
 	r := &Responder{cfg: cfg, now: cfg.Now}
-	r.exchanges.New = func() any { return new(exchange) }
+	r.exchanges.New = func() any { return &exchange{signature: make([]byte, 0, 512)} }
 	r.storeCalls.New = func() any { return newStoreCall() }
 	r.registry.Store(&registry{})
 	if cfg.Disabled {
@@ -207,7 +207,7 @@ func New(cfg Config) (*Responder, error) {
 	r.cfg.setDefaults()
 	r.now = r.cfg.Now
 	r.limits = codec.ReadLimits{CertIDs: r.cfg.Limits.MaxCertIDs, Extensions: r.cfg.Limits.MaxExtensions, Strict: cfg.Strict}
-	r.cache = newReplyCache(r.cfg.Cache)
+	r.cache = newReplyCache(r.cfg.Cache, r.now())
 	r.signing = newSlots(r.cfg.Signing.MaxConcurrent, r.cfg.Signing.MaxWaiting)
 	r.extra = newSlots(max(1, r.cfg.Signing.MaxConcurrent*3/4), r.cfg.Signing.MaxWaiting/2)
 	r.extra.within = r.signing
@@ -224,7 +224,7 @@ func New(cfg Config) (*Responder, error) {
 		if reg.byID[iss.ID] != nil {
 			return nil, fmt.Errorf("ocsp: config: Issuers[%d]: the field ID is %q, like that of an earlier issuer: give each its own", i, iss.ID)
 		}
-		if reg, err = reg.with(iss, r.nextPrefix); err != nil {
+		if reg, err = reg.with(iss, r.nextNumber); err != nil {
 			return nil, fmt.Errorf("ocsp: config: Issuers[%d]: %w", i, err)
 		}
 		r.registry.Store(reg)
@@ -290,8 +290,10 @@ func (c *Config) check() error {
 		return fmt.Errorf("the field Unissued is %d: use UnissuedUnknown, UnissuedUnauthorized or UnissuedRevoked", c.Unissued)
 	case c.Profile > ProfileCABF:
 		return fmt.Errorf("the field Profile is %d: use ProfilePrivate or ProfileCABF", c.Profile)
-	case c.Cache.Disabled && (c.Cache.StatusTTL != 0 || c.Cache.Shared != nil || c.Cache.MaxEntries != 0):
-		return errors.New("the field Cache.Disabled contradicts StatusTTL, MaxEntries and Shared: leave those zero")
+	case c.Cache.Storage >= storages:
+		return fmt.Errorf("the field Cache.Storage is %d: use StorageGoCache or StorageCompact", c.Cache.Storage)
+	case c.Cache.Disabled && (c.Cache.StatusTTL != 0 || c.Cache.Shared != nil || c.Cache.MaxEntries != 0 || c.Cache.Storage != 0):
+		return errors.New("the field Cache.Disabled contradicts StatusTTL, MaxEntries, Storage and Shared: leave those zero")
 	}
 	if c.Profile == ProfileCABF {
 		if validity < 8*time.Hour || validity > 10*24*time.Hour {
@@ -343,7 +345,7 @@ func (r *Responder) SetIssuer(cfg Issuer) error {
 	}
 	r.issuerMu.Lock()
 	defer r.issuerMu.Unlock()
-	reg, err := r.registry.Load().with(iss, r.nextPrefix)
+	reg, err := r.registry.Load().with(iss, r.nextNumber)
 	if err != nil {
 		return fmt.Errorf("ocsp: issuer %q: %w", cfg.ID, err)
 	}
@@ -356,13 +358,13 @@ func (r *Responder) SetIssuer(cfg Issuer) error {
 func (r *Responder) RemoveIssuer(id string) {
 	r.issuerMu.Lock()
 	defer r.issuerMu.Unlock()
-	if reg, err := r.registry.Load().without(id, r.nextPrefix); err == nil { // fewer issuers have no new conflicts
+	if reg, err := r.registry.Load().without(id, r.nextNumber); err == nil { // fewer issuers have no new conflicts
 		r.registry.Store(reg)
 	}
 }
 
-// nextPrefix returns a cache key prefix for a new authority. The separator keeps any two prefixes apart.
-func (r *Responder) nextPrefix() string { return strconv.FormatUint(r.seq.Add(1), 36) + "/" }
+// nextNumber returns a number for a new authority.
+func (r *Responder) nextNumber() uint64 { return r.seq.Add(1) }
 
 // Invalidate drops every answer about the issuer's certificates with those serials and makes sure that none
 // from before is served once it has returned. Call it when a revocation, a release or a new certificate has
@@ -377,13 +379,13 @@ func (r *Responder) Invalidate(ctx context.Context, issuerID string, serials ...
 		return errors.New("ocsp: invalidate: a serial is nil")
 	}
 	reg := r.registry.Load()
-	a, prefix := reg.byID[issuerID], reg.prefix(issuerID)
+	a, number := reg.byID[issuerID], reg.number(issuerID)
 	var shared []string
 	for _, serial := range serials {
 		content := codec.SerialBytes(serial)
-		key := cacheKey(prefix, content)
+		key := newCertKey(number, content)
 		r.cache.invalidate(key) // for an issuer that has just gone, its fence is what counts
-		r.reads.Forget(key)
+		r.reads.Forget(string(key[:]))
 		if a != nil && r.cfg.Cache.Shared != nil {
 			shared = append(shared, a.sharedKeys(content)...)
 		}

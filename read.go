@@ -26,17 +26,17 @@ type statusRead struct {
 }
 
 // status returns what the store says about a certificate, or said less than StatusTTL ago. It sets x.now.
-func (r *Responder) status(ctx context.Context, a *authority, key string, serial []byte, x *exchange) statusRead {
+func (r *Responder) status(ctx context.Context, a *authority, key certKey, serial []byte, x *exchange) statusRead {
 	begun := r.cache.begin()
 	x.now = r.now()
-	known := r.cache.current(key)
-	if known != nil && r.cache.trusts(known, x.now) {
+	known, ok := r.cache.current(key)
+	if ok && r.cache.trusts(known, x.now) {
 		return statusRead{found: known.found, begun: begun, at: x.now}
 	}
 	if x.observed {
 		defer func(start time.Time) { x.storeTime += time.Since(start) }(time.Now())
 	}
-	if known != nil && !r.cfg.Cache.FailClosed && r.storeHangs() {
+	if ok && !r.cfg.Cache.FailClosed && r.storeHangs() {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, hangPatience)
 		defer cancel()
@@ -58,13 +58,13 @@ func (r *Responder) remaining(x *exchange) time.Duration {
 
 // shareRead joins the read of the certificate's status that is under way, or starts one. Only a StatusTTL
 // above zero allows it: what a joined read finds may be as old as the read.
-func (r *Responder) shareRead(ctx context.Context, a *authority, key string, serial *big.Int, x *exchange) statusRead {
+func (r *Responder) shareRead(ctx context.Context, a *authority, key certKey, serial *big.Int, x *exchange) statusRead {
 	ctx, cancel := context.WithTimeout(ctx, r.remaining(x))
 	defer cancel()
 	begun, now := r.cache.begin(), x.now
-	ch := r.reads.DoChan(key, func() (any, error) {
+	ch := r.reads.DoChan(string(key[:]), func() (any, error) {
 		// A read that ended between the caller's look into the cache and this one's start found it already.
-		if known := r.cache.current(key); known != nil && r.cache.trusts(known, r.now()) {
+		if known, ok := r.cache.current(key); ok && r.cache.trusts(known, r.now()) {
 			return statusRead{found: known.found, begun: begun, at: now}, nil
 		}
 		return r.read(context.WithoutCancel(ctx), a, key, serial, begun, now), nil
@@ -78,7 +78,7 @@ func (r *Responder) shareRead(ctx context.Context, a *authority, key string, ser
 }
 
 // read asks the store, and notes in the cache what it says.
-func (r *Responder) read(ctx context.Context, a *authority, key string, serial *big.Int, begun uint64, now time.Time) statusRead {
+func (r *Responder) read(ctx context.Context, a *authority, key certKey, serial *big.Int, begun uint64, now time.Time) statusRead {
 	read := statusRead{begun: begun, at: now}
 	read.found, read.err = r.call(ctx, a, serial)
 	switch f := read.found; {

@@ -51,7 +51,11 @@ type exchange struct {
 	err      error
 	entry    Entry // about the first CertID
 
-	part [1]part // of an answer that is signed for this exchange alone
+	// The reply, if it is signed, and room for what it is made of.
+	reply     reply
+	part      [1]part
+	der, tbs  []byte
+	signature []byte
 
 	start               time.Time     // by the wall clock
 	storeTime, signTime time.Duration // when observed
@@ -86,10 +90,10 @@ func (r *Responder) Staple(ctx context.Context, leaf *x509.Certificate) ([]byte,
 	defer r.release(x)
 	x.own = true
 	p := r.respond(ctx, codec.AppendRequest(nil, &codec.Request{Entries: []codec.RequestEntry{{CertID: certID}}}), x)
-	if p.outcome != 0 || p.entries[0].Status == Unknown {
+	if p.outcome != 0 || p.entry(0).Status == Unknown {
 		return nil, fmt.Errorf("ocsp: staple: the answer is %v: %w", x.outcome, cmp.Or(x.err, errUnissued))
 	}
-	return p.der, nil
+	return slices.Clone(p.der), nil
 }
 
 func (r *Responder) acquire(method string) *exchange {
@@ -101,7 +105,7 @@ func (r *Responder) acquire(method string) *exchange {
 // release puts an exchange back without what it refers to.
 func (r *Responder) release(x *exchange) {
 	x.req.Reset()
-	*x = exchange{req: x.req, buf: x.buf[:0]}
+	*x = exchange{req: x.req, buf: x.buf[:0], der: x.der, tbs: x.tbs, signature: x.signature}
 	r.exchanges.Put(x)
 }
 
@@ -196,8 +200,8 @@ func (r *Responder) nonce(req *codec.Request) []byte {
 
 // respondOne answers for a single certificate.
 func (r *Responder) respondOne(ctx context.Context, match certIDMatch, id *codec.CertID, x *exchange) *reply {
-	key, caller := cacheKey(match.prefix, id.Serial), ctx
-	want := replyID{match.encoding, match.signer.seq}
+	key, caller := newCertKey(match.number, id.Serial), ctx
+	want := replyID{match.signer.seq, match.encoding}
 	nonce := r.nonce(&x.req)
 	if x.observed {
 		x.entry = Entry{IssuerID: match.ids[0], Serial: codec.SerialInt(id.Serial)}
@@ -215,7 +219,7 @@ func (r *Responder) respondOne(ctx context.Context, match certIDMatch, id *codec
 			}
 			// A caller that leaves, or whose own time is up, says nothing about the store.
 			if caller.Err() == nil && !isBroken(read.err) && !r.cfg.Cache.FailClosed {
-				if p := r.stale(key, want, read.begun, x); p != nil {
+				if p := r.stale(match, id, key, want, read.begun, x); p != nil {
 					return x.serve(OutcomeStale, p, read.err)
 				}
 			}
@@ -239,36 +243,33 @@ func (r *Responder) respondOne(ctx context.Context, match certIDMatch, id *codec
 }
 
 // replyFor finds or makes the reply that says what was read.
-func (r *Responder) replyFor(ctx context.Context, match certIDMatch, id *codec.CertID, key string, want replyID, nonce []byte, read statusRead, x *exchange) *reply {
-	algorithm := match.signer.choose(x.req.Preferred)
-	shared := nonce == nil && read.status.issued && algorithm == 0
-	var old *reply
-	if shared {
-		if old = r.cache.find(key, read.status, want); old != nil && old.fresh(x.now) {
-			return x.serve(OutcomeCached, old, nil)
-		}
-	}
-	job := signJob{authority: match.authority, algorithm: algorithm, now: read.at, nonce: nonce}
+func (r *Responder) replyFor(ctx context.Context, match certIDMatch, id *codec.CertID, key certKey, want replyID, nonce []byte, read statusRead, x *exchange) *reply {
+	x.part = [1]part{{issuerID: read.issuerID, certID: id.Raw, serial: id.Serial, status: read.status}}
+	job := signJob{authority: match.authority, algorithm: match.signer.choose(x.req.Preferred), now: read.at, parts: x.part[:], nonce: nonce}
 	var p *reply
 	var err error
 	outcome := OutcomeSigned
-	if shared {
-		certID := slices.Clone(id.Raw) // the flight may outlive the request
-		job.parts = []part{{issuerID: read.issuerID, certID: certID, serial: certID[len(certID)-len(id.Serial):], status: read.status}}
-		f := flight{job: job, key: key, want: want, begun: read.begun}
-		if old != nil && old.alive(x.now) {
-			return r.refresh(ctx, f, old, x)
+	if job.cacheable() {
+		old, ok := r.cache.reply(key, read.status, want, x.signature)
+		if ok && old.fresh(x.now) {
+			return x.serve(OutcomeCached, r.write(&job, old, x), nil)
 		}
-		p, outcome, err = r.shareSign(ctx, f, x)
+		f := flight{job: job, key: key, want: want, begun: read.begun}
+		f.job.parts = job.cloneParts() // the flight may outlive the request
+		if ok && old.alive(x.now) {
+			return r.refresh(ctx, f, &job, old, x)
+		}
+		var k kept
+		if k, outcome, err = r.shareSign(ctx, f, x); err == nil {
+			p = r.write(&job, k, x)
+		}
 	} else {
-		x.part = [1]part{{issuerID: read.issuerID, certID: id.Raw, serial: id.Serial, status: read.status}}
-		job.parts = x.part[:]
-		p, err = r.timedSign(ctx, job, x)
+		p, err = r.timedSign(ctx, &job, x)
 	}
 	if err == nil {
 		return x.serve(outcome, p, nil)
 	}
-	if p := r.stale(key, want, read.begun, x); p != nil && p.status == read.status {
+	if p := r.stale(match, id, key, want, read.begun, x); p != nil && p.parts[0].status == read.status {
 		return x.serve(OutcomeStale, p, err) // without the nonce, with the default algorithm
 	}
 	return r.unsigned(err, read.status, x)
@@ -285,20 +286,21 @@ func (r *Responder) unsigned(err error, status certStatus, x *exchange) *reply {
 
 // stale returns a reply that may stand in while the store or the signer fails, nil if there is none. A client
 // that was promised its nonce gets none.
-func (r *Responder) stale(key string, want replyID, begun uint64, x *exchange) *reply {
+func (r *Responder) stale(match certIDMatch, id *codec.CertID, key certKey, want replyID, begun uint64, x *exchange) *reply {
 	if x.req.NonceForm != codec.NonceAbsent && r.cfg.Nonce == NonceRequire {
 		return nil
 	}
-	known := r.cache.current(key)
-	if known == nil {
+	known, ok := r.cache.current(key)
+	if !ok {
 		return nil
 	}
-	p := known.find(want)
+	k, ok := r.cache.reply(key, known.status, want, x.signature)
 	x.now = r.now()
-	if p == nil || !p.alive(x.now) || !r.cache.valid(key, begun, p.status) {
+	if !ok || !k.alive(x.now) || !r.cache.valid(key, begun, known.status) {
 		return nil
 	}
-	return p
+	x.part = [1]part{{issuerID: known.issuerID, certID: id.Raw, serial: id.Serial, status: known.status}}
+	return r.write(&signJob{authority: match.authority, parts: x.part[:]}, k, x)
 }
 
 // retired reports whether a certificate expired longer ago than it is answered for.
@@ -311,24 +313,24 @@ func (r *Responder) retired(s certStatus, now time.Time) bool {
 
 // refresh lets one request renew a reply past its refresh point while others, and this one too if the signer
 // takes its time, are served the old one.
-func (r *Responder) refresh(ctx context.Context, f flight, old *reply, x *exchange) *reply {
-	if old.refreshing.CompareAndSwap(false, true) {
-		f.replaces = old
+func (r *Responder) refresh(ctx context.Context, f flight, job *signJob, old kept, x *exchange) *reply {
+	if r.renewing.begin(renewal{f.key, f.want}) {
+		f.renews, f.replaces = true, old.thisUpdate
 		ctx, cancel := context.WithTimeout(ctx, refreshPatience)
 		defer cancel()
-		p, outcome, err := r.shareSign(ctx, f, x)
+		k, outcome, err := r.shareSign(ctx, f, x)
 		switch {
 		case err == nil:
-			return x.serve(outcome, p, nil)
+			return x.serve(outcome, r.write(job, k, x), nil)
 		case !old.alive(x.now):
 			return x.fail(err)
 		}
 	}
-	if failure := old.failure.Load(); failure != nil {
-		return x.serve(OutcomeStale, old, *failure)
+	if failure := f.job.authority.signer.failure.Load(); failure != nil {
+		return x.serve(OutcomeStale, r.write(job, old, x), *failure)
 	}
 	x.renewing = true
-	return x.serve(OutcomeCached, old, nil)
+	return x.serve(OutcomeCached, r.write(job, old, x), nil)
 }
 
 // respondMany answers for several certificates with one signature. Such answers are not cached.
@@ -367,7 +369,7 @@ func (r *Responder) respondMany(ctx context.Context, reg *registry, x *exchange)
 // tryMany makes one attempt at a reply for several certificates; errOvertaken asks for another.
 func (r *Responder) tryMany(ctx context.Context, signing *authority, matches []certIDMatch, x *exchange) (*reply, error) {
 	type seen struct {
-		key  string
+		key  certKey
 		read statusRead
 	}
 	job := signJob{authority: signing, algorithm: signing.signer.choose(x.req.Preferred), nonce: r.nonce(&x.req)}
@@ -377,7 +379,7 @@ func (r *Responder) tryMany(ctx context.Context, signing *authority, matches []c
 		id := &x.req.Entries[i].CertID
 		p := part{certID: id.Raw, serial: id.Serial, status: unissued(UnissuedUnknown), foreign: matches[i].authority == nil}
 		if !p.foreign {
-			key := cacheKey(signing.prefix, id.Serial)
+			key := newCertKey(signing.number, id.Serial)
 			n := slices.IndexFunc(all, func(s seen) bool { return s.key == key })
 			if n < 0 {
 				n, all = len(all), append(all, seen{key, r.status(ctx, signing, key, id.Serial, x)})
@@ -403,7 +405,7 @@ func (r *Responder) tryMany(ctx context.Context, signing *authority, matches []c
 		}
 		job.parts = append(job.parts, p)
 	}
-	p, err := r.timedSign(ctx, job, x)
+	p, err := r.timedSign(ctx, &job, x)
 	if err != nil {
 		return r.unsigned(err, certStatus{issued: issued}, x), nil
 	}

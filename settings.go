@@ -57,6 +57,9 @@ type Settings struct {
 	CacheDisabled bool `toml:"cache_disabled" json:"cache_disabled" yaml:"cache_disabled"`
 	// CacheMaxEntries is CacheOptions.MaxEntries. 0 is 100000.
 	CacheMaxEntries int `toml:"cache_max_entries" json:"cache_max_entries" yaml:"cache_max_entries"`
+
+	// CacheStorage is "go-cache" or "compact": CacheOptions.Storage. "" is "go-cache".
+	CacheStorage string `toml:"cache_storage" json:"cache_storage" yaml:"cache_storage"`
 	// FailClosed is CacheOptions.FailClosed.
 	FailClosed bool `toml:"fail_closed" json:"fail_closed" yaml:"fail_closed"`
 
@@ -73,6 +76,7 @@ type Settings struct {
 }
 
 var (
+	storageNames   = map[string]Storage{"": StorageGoCache, "go-cache": StorageGoCache, "compact": StorageCompact}
 	nonceNames     = map[string]NoncePolicy{"": NonceEcho, "echo": NonceEcho, "ignore": NonceIgnore, "require": NonceRequire, "echo-bare": NonceEchoBare}
 	unissuedNames  = map[string]UnissuedPolicy{"": UnissuedUnknown, "unknown": UnissuedUnknown, "unauthorized": UnissuedUnauthorized, "revoked": UnissuedRevoked}
 	profileNames   = map[string]Profile{"": ProfilePrivate, "private": ProfilePrivate, "cabf": ProfileCABF}
@@ -121,6 +125,7 @@ func (s Settings) Validate() error {
 		refuse("retention_days", s.RetentionDays, fmt.Sprintf("use 1 to %d, 0 for no archive cutoff, or -1 for ever", maxSettingSecs/86400))
 	}
 	refuseUnknown(refuse, "nonce", s.Nonce, nonceNames)
+	refuseUnknown(refuse, "cache_storage", s.CacheStorage, storageNames)
 	refuseUnknown(refuse, "unissued", s.Unissued, unissuedNames)
 	refuseUnknown(refuse, "profile", s.Profile, profileNames)
 	refuseUnknown(refuse, "responder_id", s.ResponderID, responderNames)
@@ -137,8 +142,8 @@ func (s Settings) refuseContradictions(refuse func(key string, value any, cure s
 	if s.BackdateSecs*2 >= ttl {
 		refuse("backdate_secs", s.BackdateSecs, fmt.Sprintf("use less than half of cache_ttl_secs, which is %d", ttl))
 	}
-	if s.CacheDisabled && (s.StatusTTLSecs != 0 || s.CacheMaxEntries != 0) {
-		refuse("cache_disabled", true, "leave out status_ttl_secs and cache_max_entries, which are about the cache")
+	if s.CacheDisabled && (s.StatusTTLSecs != 0 || s.CacheMaxEntries != 0 || s.CacheStorage != "") {
+		refuse("cache_disabled", true, "leave out status_ttl_secs, cache_max_entries and cache_storage, which are about the cache")
 	}
 	if profileNames[s.Profile] != ProfileCABF {
 		return
@@ -241,6 +246,7 @@ func (s Settings) policies() Config {
 			Disabled:   s.CacheDisabled,
 			StatusTTL:  seconds(s.StatusTTLSecs),
 			MaxEntries: s.CacheMaxEntries,
+			Storage:    storageNames[s.CacheStorage],
 			FailClosed: s.FailClosed,
 		},
 		Signing: SigningOptions{MaxConcurrent: s.MaxConcurrentSignatures, MaxWaiting: s.MaxWaitingSignatures, Timeout: seconds(s.SigningTimeoutSecs)},

@@ -164,7 +164,7 @@ func TestEverySettingCounts(t *testing.T) {
 	before, err := base.Config(context.Background(), kms)
 	require.NoError(t, err)
 	special := map[string]any{"ca_uid": "keyless", "responder_uid": "responder-1", "responder_id": "name", "signature_algorithm": "ECDSA-SHA512",
-		"nonce": "ignore", "unissued": "revoked", "profile": "cabf"}
+		"nonce": "ignore", "unissued": "revoked", "profile": "cabf", "cache_storage": "compact"}
 	kms.keys["keyless"] = kms.keys["ca-1"]
 	for i := range reflect.TypeFor[ocsp.Settings]().NumField() {
 		field := reflect.TypeFor[ocsp.Settings]().Field(i)

@@ -57,11 +57,11 @@ func (r *Responder) sharedFailed(ctx context.Context, err error) {
 	r.logs.warn(ctx, r.cfg.Logger, logShared, "ocsp: shared cache failed; answers are signed instead", err)
 }
 
-// fetchShared returns the flight's reply if the shared cache has it and it stands up, nil otherwise.
-func (r *Responder) fetchShared(ctx context.Context, f flight) *reply {
+// fetchShared returns the flight's reply if the shared cache has it and it stands up.
+func (r *Responder) fetchShared(ctx context.Context, f flight) (kept, bool) {
 	limit := r.sharedLimit()
 	if limit == 0 {
-		return nil
+		return kept{}, false
 	}
 	key := f.job.authority.sharedKey(f.want.encoding, f.job.parts[0].serial)
 	value, err := detach(ctx, &r.life, r.sharing, limit, func(ctx context.Context) ([]byte, error) {
@@ -71,14 +71,13 @@ func (r *Responder) fetchShared(ctx context.Context, f flight) *reply {
 		if !errors.Is(err, ErrCacheMiss) {
 			r.sharedFailed(ctx, err)
 		}
-		return nil
+		return kept{}, false
 	}
-	p, err := r.checkShared(f, bytes.Clone(value))
+	k, err := r.checkShared(&f, value)
 	if err != nil && !errors.Is(err, errSharedOld) {
 		r.logs.warn(ctx, r.cfg.Logger, logShared, "ocsp: shared cache holds a value that is not the answer; it is signed anew", err)
-		return nil
 	}
-	return p
+	return k, err == nil
 }
 
 var (
@@ -87,60 +86,58 @@ var (
 	errSharedBytes = errors.New("it says something else, or in other words, than this responder would")
 )
 
-// checkShared verifies what the shared cache returned. It returns nil with an error.
-func (r *Responder) checkShared(f flight, der []byte) (*reply, error) {
+// checkShared verifies what the shared cache returned.
+func (r *Responder) checkShared(f *flight, der []byte) (kept, error) {
 	response, err := codec.ParseResponse(der)
 	if err != nil {
-		return nil, err
+		return kept{}, err
 	}
 	if len(response.Data.Singles) != 1 {
-		return nil, errSharedBytes
+		return kept{}, errSharedBytes
 	}
 	s, now := f.job.authority.signer, f.job.now.Unix()
 	if err := s.verify(f.job.algorithm, response.TBS, response.Signature); err != nil {
-		return nil, err
+		return kept{}, err
 	}
 	if !bytes.Equal(response.Data.Singles[0].CertID, f.job.parts[0].certID) {
-		return nil, errSharedBytes
+		return kept{}, errSharedBytes
 	}
 	made := response.Data.ProducedAt
 	if made > now {
-		return nil, errSharedOld
+		return kept{}, errSharedOld
 	}
 	times, err := r.window(s, made, notAfterAt(f.job.parts, made))
 	if err != nil || response.Data.Singles[0].NextUpdate > times.nextUpdate || response.Data.Singles[0].ThisUpdate > made {
-		return nil, errSharedOld
+		return kept{}, errSharedOld
 	}
 	times.thisUpdate, times.nextUpdate = response.Data.Singles[0].ThisUpdate, response.Data.Singles[0].NextUpdate
 	times.refreshAt = refreshPoint(times.thisUpdate, times.nextUpdate, made)
 	if times.refreshAt <= ceilSecond(f.job.now) || times.nextUpdate <= now {
-		return nil, errSharedOld
+		return kept{}, errSharedOld
 	}
-	data := r.responseData(f.job, times, nil)
+	data := r.responseData(&f.job, times, nil)
 	tbs := data.AppendTBS(nil)
 	if !bytes.Equal(tbs, response.TBS) {
-		return nil, errSharedOld // this signer has said so, and now the status is another
+		return kept{}, errSharedOld // this signer has said so, and now the status is another
 	}
-	if !bytes.Equal(codec.AppendResponse(nil, tbs, s.algorithms[f.job.algorithm].der, response.Signature, s.certs), der) {
-		return nil, errSharedBytes
+	if !bytes.Equal(f.job.wrap(nil, tbs, response.Signature), der) {
+		return kept{}, errSharedBytes
 	}
-	p := newReply(f.job, times, data, der)
-	p.id = f.want
-	return p, nil
+	return kept{bytes.Clone(response.Signature), sha256.Sum256(der), f.want, times}, nil
 }
 
 // storeShared offers a reply to the shared cache, without waiting for it.
-func (r *Responder) storeShared(ctx context.Context, f flight, p *reply) {
+func (r *Responder) storeShared(ctx context.Context, f flight, nextUpdate int64, der []byte) {
 	limit := r.sharedLimit()
 	if limit == 0 || !r.life.start() {
 		return
 	}
 	key := f.job.authority.sharedKey(f.want.encoding, f.job.parts[0].serial)
-	ttl := time.Unix(p.nextUpdate, 0).Sub(f.job.now)
+	ttl := time.Unix(nextUpdate, 0).Sub(f.job.now)
 	go func() {
 		defer r.life.done()
 		_, err := detach(ctx, &r.life, r.sharing, limit, func(ctx context.Context) (struct{}, error) {
-			return struct{}{}, r.cfg.Cache.Shared.Put(ctx, key, p.der, ttl)
+			return struct{}{}, r.cfg.Cache.Shared.Put(ctx, key, der, ttl)
 		})
 		if err != nil {
 			r.sharedFailed(ctx, err)

@@ -2,9 +2,11 @@ package ocsp
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/binary"
 	"runtime/debug"
 	"slices"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/singleflight"
@@ -41,19 +43,30 @@ func (j *signJob) cacheable() bool {
 	return len(j.parts) == 1 && j.algorithm == 0 && j.reusable()
 }
 
+// cloneParts returns the parts, with memory of their own.
+func (j *signJob) cloneParts() []part {
+	parts := slices.Clone(j.parts)
+	for i := range parts {
+		p := &parts[i]
+		p.certID = slices.Clone(p.certID)
+		p.serial = p.certID[len(p.certID)-len(p.serial):]
+	}
+	return parts
+}
+
 // flight is a signJob whose reply answers everyone who asks the same, and is cached.
 type flight struct {
 	job      signJob
-	key      string // of the certificate in the cache
+	key      certKey // of the certificate in the cache
 	want     replyID
 	begun    uint64 // the tick at which the read of the status began
-	replaces *reply // the reply it renews
+	renews   bool   // a reply past its refresh point
+	replaces int64  // the thisUpdate of that reply
 }
 
 // flightKey tells apart the signatures that answers can share.
 func (f *flight) flightKey() string {
-	b := binary.AppendUvarint(make([]byte, 0, len(f.key)+64), uint64(len(f.key)))
-	b = append(b, f.key...)
+	b := append(make([]byte, 0, len(f.key)+64), f.key[:]...)
 	b = binary.AppendUvarint(b, uint64(f.want.encoding))
 	b = binary.AppendUvarint(b, f.want.signer)
 	s := f.job.parts[0].status
@@ -61,29 +74,69 @@ func (f *flight) flightKey() string {
 	for _, t := range []int64{s.revokedAt, s.invalidityDate, s.notAfter} {
 		b = binary.AppendVarint(b, t)
 	}
-	if f.replaces != nil {
-		b = binary.AppendVarint(append(b, 'r'), f.replaces.thisUpdate)
+	if f.renews {
+		b = binary.AppendVarint(append(b, 'r'), f.replaces)
 	}
 	return string(b)
 }
 
+// renewal names a reply that is being renewed.
+type renewal struct {
+	key  certKey
+	want replyID
+}
+
+// renewals are those under way: one at a time for each reply, and no more than there may be signatures.
+type renewals struct {
+	mu  sync.Mutex
+	set map[renewal]struct{}
+}
+
+// begin reports whether the caller is the one to renew the reply.
+func (n *renewals) begin(what renewal) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if _, ok := n.set[what]; ok {
+		return false
+	}
+	if n.set == nil {
+		n.set = map[renewal]struct{}{}
+	}
+	n.set[what] = struct{}{}
+	return true
+}
+
+func (n *renewals) end(what renewal) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.set, what)
+}
+
 // timedSign makes a reply for this exchange alone.
-func (r *Responder) timedSign(ctx context.Context, job signJob, x *exchange) (*reply, error) {
+func (r *Responder) timedSign(ctx context.Context, job *signJob, x *exchange) (*reply, error) {
 	if x.observed {
 		defer func(start time.Time) { x.signTime += time.Since(start) }(time.Now())
 	}
-	return r.sign(ctx, job, r.remaining(x))
+	k, tbs, err := r.sign(ctx, job, r.remaining(x))
+	if err != nil {
+		return nil, err
+	}
+	p := x.write(job, k, tbs)
+	if p.reusable {
+		p.digest = sha256.Sum256(p.der)
+	}
+	return p, nil
 }
 
 // landed is what a flight brings.
 type landed struct {
-	*reply
+	kept
 	outcome Outcome // OutcomeSigned, or OutcomeCached if no signature was made
 }
 
 // shareSign joins the flight that makes the same reply, or starts it. The flight goes on when the caller
 // leaves. It sets x.now.
-func (r *Responder) shareSign(ctx context.Context, f flight, x *exchange) (*reply, Outcome, error) {
+func (r *Responder) shareSign(ctx context.Context, f flight, x *exchange) (kept, Outcome, error) {
 	if x.observed {
 		defer func(start time.Time) { x.signTime += time.Since(start) }(time.Now())
 	}
@@ -100,20 +153,24 @@ func (r *Responder) shareSign(ctx context.Context, f flight, x *exchange) (*repl
 	}
 	x.now = r.now()
 	if res.Err != nil {
-		return nil, 0, res.Err
+		return kept{}, 0, res.Err
 	}
 	l := res.Val.(landed)
-	return l.reply, l.outcome, nil
+	return l.kept, l.outcome, nil
 }
 
 // fly makes or fetches the reply of a flight.
 func (r *Responder) fly(ctx context.Context, f flight) (l landed, err error) {
-	if f.replaces != nil {
+	if f.renews {
 		defer func() {
+			failure := &f.job.authority.signer.failure
 			if err != nil {
-				f.replaces.failure.Store(&err)
+				failure.Store(&err)
+			} else if failure.Load() != nil {
+				failure.Store(nil)
 			}
-			f.replaces.refreshing.Store(false)
+			r.signs.Forget(f.flightKey()) // so that the next renewal is not taken for this one
+			r.renewing.end(renewal{f.key, f.want})
 		}()
 	}
 	if !r.life.start() {
@@ -121,43 +178,65 @@ func (r *Responder) fly(ctx context.Context, f flight) (l landed, err error) {
 	}
 	defer r.life.done()
 	// A flight that landed between the caller's look into the cache and this one's start made it already.
-	if p := r.cache.find(f.key, f.job.parts[0].status, f.want); p != nil && p.fresh(f.job.now) {
-		return landed{p, OutcomeCached}, nil
+	status := f.job.parts[0].status
+	if k, ok := r.cache.reply(f.key, status, f.want, nil); ok && k.fresh(f.job.now) {
+		return landed{k, OutcomeCached}, nil
 	}
-	if p := r.fetchShared(ctx, f); p != nil {
-		r.cache.add(f.key, f.begun, p)
-		return landed{p, OutcomeCached}, nil
+	if k, ok := r.fetchShared(ctx, f); ok {
+		r.cache.add(f.key, f.begun, status, k)
+		return landed{k, OutcomeCached}, nil
 	}
-	p, err := r.sign(ctx, f.job, r.cfg.Signing.Timeout)
+	k, tbs, err := r.sign(ctx, &f.job, r.cfg.Signing.Timeout)
 	if err != nil {
 		return landed{}, err
 	}
-	p.id = f.want
-	r.cache.add(f.key, f.begun, p)
-	r.storeShared(ctx, f, p)
-	return landed{p, OutcomeSigned}, nil
+	der := f.job.wrap(nil, tbs, k.signature)
+	k.id, k.digest = f.want, sha256.Sum256(der)
+	r.cache.add(f.key, f.begun, status, k)
+	r.storeShared(ctx, f, k.nextUpdate, der)
+	return landed{k, OutcomeSigned}, nil
 }
 
-// sign makes a reply within the budget for signatures and, if that is shorter, within limit.
-func (r *Responder) sign(ctx context.Context, job signJob, limit time.Duration) (*reply, error) {
+// sign makes a signature within the budget for them and, if that is shorter, within limit. It returns what was
+// signed, too.
+func (r *Responder) sign(ctx context.Context, job *signJob, limit time.Duration) (k kept, tbs []byte, err error) {
 	s := job.authority.signer
-	times, err := r.window(s, job.now.Unix(), notAfterAt(job.parts, job.now.Unix()))
-	if err != nil {
-		return nil, err
+	if k.window, err = r.window(s, job.now.Unix(), notAfterAt(job.parts, job.now.Unix())); err != nil {
+		return kept{}, nil, err
 	}
 	var one [1]codec.Single
-	data := r.responseData(job, times, one[:0])
-	tbs := data.AppendTBS(make([]byte, 0, 256*len(job.parts)+128))
+	data := r.responseData(job, k.window, one[:0])
+	tbs = data.AppendTBS(make([]byte, 0, 256*len(job.parts)+128))
 	slots := r.signing
 	if !job.cacheable() {
 		slots = r.extra
 	}
-	sig, err := r.signature(ctx, s, job.algorithm, tbs, slots, min(limit, r.cfg.Signing.Timeout))
-	if err != nil {
-		return nil, err
+	k.signature, err = r.signature(ctx, s, job.algorithm, tbs, slots, min(limit, r.cfg.Signing.Timeout))
+	return k, tbs, err
+}
+
+// write makes the reply that a signature is of. What it says is a matter of the job and the window alone, so that it
+// is, octet for octet, what was signed.
+func (r *Responder) write(job *signJob, k kept, x *exchange) *reply {
+	var one [1]codec.Single
+	data := r.responseData(job, k.window, one[:0])
+	x.tbs = data.AppendTBS(x.tbs[:0])
+	return x.write(job, k, x.tbs)
+}
+
+// write makes the reply of its signed part and the signature.
+func (x *exchange) write(job *signJob, k kept, tbs []byte) *reply {
+	x.der = job.wrap(x.der[:0], tbs, k.signature)
+	x.reply = reply{
+		der: x.der, window: k.window, authority: job.authority, parts: job.parts, digest: k.digest, reusable: job.reusable(),
 	}
-	der := codec.AppendResponse(make([]byte, 0, len(tbs)+len(sig)+len(s.certs)+128), tbs, s.algorithms[job.algorithm].der, sig, s.certs)
-	return newReply(job, times, data, der), nil
+	return &x.reply
+}
+
+// wrap appends the response with that signature.
+func (j *signJob) wrap(dst, tbs, signature []byte) []byte {
+	s := j.authority.signer
+	return codec.AppendResponse(dst, tbs, s.algorithms[j.algorithm].der, signature, s.certs)
 }
 
 // signature calls the key. Go's own keys do not hang, so they are called where they are needed.
@@ -190,7 +269,7 @@ func notAfterAt(parts []part, at int64) int64 {
 }
 
 // responseData is what a reply will sign. It uses the room that singles has.
-func (r *Responder) responseData(job signJob, t window, singles []codec.Single) codec.ResponseData {
+func (r *Responder) responseData(job *signJob, t window, singles []codec.Single) codec.ResponseData {
 	data := codec.ResponseData{
 		ResponderID: job.authority.signer.responderID,
 		ProducedAt:  t.producedAt,
@@ -208,10 +287,7 @@ func (r *Responder) responseData(job signJob, t window, singles []codec.Single) 
 		case Good:
 			single.Status = codec.Good
 		case Revoked:
-			single.Status, single.Reason, single.RevokedAt = codec.Revoked, byte(s.reason.Code()), s.revokedAt
-			if s.revokedAt > t.producedAt {
-				single.RevokedAt = t.thisUpdate
-			}
+			single.Status, single.Reason, single.RevokedAt = codec.Revoked, byte(s.reason.Code()), t.revokedAt(s)
 			data.ExtendedRevoke = data.ExtendedRevoke || !s.issued
 		}
 		if s.issued {
@@ -232,24 +308,4 @@ func (r *Responder) archiveCutoff(a *authority, producedAt int64) int64 {
 	default:
 		return producedAt - int64(r.cfg.Retention/time.Second)
 	}
-}
-
-// newReply wraps a finished response.
-func newReply(job signJob, t window, data codec.ResponseData, der []byte) *reply {
-	p := &reply{
-		der: der, status: job.parts[0].status,
-		thisUpdate: t.thisUpdate, refreshAt: t.refreshAt, nextUpdate: t.nextUpdate,
-		cacheable: job.reusable(),
-		entries:   make([]Entry, len(job.parts)),
-	}
-	for i := range job.parts {
-		s := job.parts[i].status.compromised(job.authority.compromised)
-		e := Entry{IssuerID: job.parts[i].issuerID, Serial: codec.SerialInt(job.parts[i].serial), Status: s.status}
-		if s.status == Revoked {
-			e.Reason, e.RevokedAt = s.reason, time.Unix(data.Singles[i].RevokedAt, 0).UTC()
-		}
-		p.entries[i] = e
-	}
-	p.headers = newHeaders(p)
-	return p
 }

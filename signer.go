@@ -18,6 +18,7 @@ import (
 	"log/slog"
 	"reflect"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/kmsocsp/ocsp/internal/codec"
@@ -60,6 +61,8 @@ type signer struct {
 	fingerprint [32]byte // of all that answers inherit from the signer, for shared caches
 
 	notBefore, notAfter int64 // between them answers may be valid, seconds since 1970
+
+	failure atomic.Pointer[error] // why the last renewal of an answer failed; nil if it did not
 }
 
 // algorithmsFor lists what a public key can safely sign with, the default first.
@@ -317,6 +320,24 @@ func refreshPoint(thisUpdate, nextUpdate, now int64) int64 {
 		at = now + (nextUpdate-now+1)/2
 	}
 	return at
+}
+
+// fresh reports whether the refresh point of an answer is at least a second away, so that it can be sent with a
+// max-age of one or more.
+func (w *window) fresh(now time.Time) bool { return w.alive(now) && ceilSecond(now) < w.refreshAt }
+
+// alive reports whether an answer is valid: not past its end, nor, after the clock was set back, before its
+// beginning.
+func (w *window) alive(now time.Time) bool {
+	return w.thisUpdate <= now.Unix() && now.Unix() < w.nextUpdate
+}
+
+// revokedAt returns the revocation time that an answer gives: none of the future.
+func (w *window) revokedAt(s certStatus) int64 {
+	if s.revokedAt > w.producedAt {
+		return w.thisUpdate
+	}
+	return s.revokedAt
 }
 
 var oidNoCheck = asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 48, 1, 5}

@@ -59,6 +59,10 @@ for module in "$@"; do
 	cat "$work/out" >>"$work/all"
 done
 
+step "the root package again, with the compact storage"
+go test -race -count=1 . -storage 1 >"$work/out" 2>&1 || { cat "$work/out"; exit 1; }
+cat "$work/out"
+
 step "allocations, and the coverage of the root package and the codec, which must be at least 90 % each"
 go test -count=1 -coverpkg=.,./internal/codec -coverprofile="$work/cover" . ./internal/codec ./ocsptest >"$work/out" || { cat "$work/out"; exit 1; }
 for part in 'github.com/kmsocsp/ocsp/[^/]*:' 'github.com/kmsocsp/ocsp/internal/codec/'; do
