@@ -49,16 +49,24 @@ func (r *Responder) serveHTTP(w http.ResponseWriter, req *http.Request) {
 	defer r.release(x)
 	m := HTTPRequest{Method: req.Method, Path: req.URL.Path, RawPath: req.URL.RawPath}
 	if req.Method == http.MethodPost {
-		m.ContentType, m.ContentEncoding = req.Header.Get("Content-Type"), req.Header.Get("Content-Encoding")
+		m.ContentType, m.ContentEncoding = field(req, "Content-Type"), field(req, "Content-Encoding")
 		if code := r.readBody(w, req, &m, x); code != 0 {
 			endConnection(w)
 			send(w, refusal(code, req.Method))
 			return
 		}
 	} else {
-		m.IfNoneMatch, m.IfModifiedSince = strings.Join(req.Header["If-None-Match"], ", "), req.Header.Get("If-Modified-Since")
+		m.IfNoneMatch, m.IfModifiedSince = strings.Join(req.Header["If-None-Match"], ", "), field(req, "If-Modified-Since")
 	}
 	send(w, r.respondHTTP(req.Context(), &m, x))
+}
+
+// field returns a header field's first value. The name is in its canonical form, which Header.Get would look for.
+func field(req *http.Request, name string) string {
+	if values := req.Header[name]; len(values) > 0 {
+		return values[0]
+	}
+	return ""
 }
 
 func send(w http.ResponseWriter, response HTTPResponse) {
@@ -83,14 +91,34 @@ func endConnection(w http.ResponseWriter) {
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyLinger)) // as good as it gets elsewhere
 }
 
-// readBody reads a POST's body into x.buf, for Config.Timeout at the most, and returns the code to refuse it
-// with, 0 for none.
+// readBody reads a POST's body into x.buf, for Config.Timeout or an eighth more at the most, and returns the code
+// to refuse it with, 0 for none.
 func (r *Responder) readBody(w http.ResponseWriter, req *http.Request, m *HTTPRequest, x *exchange) int {
 	if code := r.checkPost(m, req.ContentLength); code != 0 || req.Body == nil || req.ContentLength == 0 {
 		return code
 	}
-	defer r.limitRead(w, req)()
-	limit := r.cfg.Limits.MaxRequestBytes
+	over, err := r.limitedRead(w, req.Body, x)
+	switch {
+	case len(x.buf) > r.cfg.Limits.MaxRequestBytes:
+		return http.StatusRequestEntityTooLarge
+	case over || errors.Is(err, os.ErrDeadlineExceeded):
+		return http.StatusRequestTimeout
+	case err != nil:
+		return http.StatusBadRequest
+	}
+	m.Body = x.buf
+	return 0
+}
+
+// limitedRead reads a body into x.buf. over tells that it took too long, whatever came of it.
+func (r *Responder) limitedRead(w http.ResponseWriter, body io.Reader, x *exchange) (over bool, err error) {
+	r.bodies.begin(&x.body, w)
+	defer func() { over = r.bodies.end(&x.body) }()
+	return false, x.read(body, r.cfg.Limits.MaxRequestBytes)
+}
+
+// read reads a body into x.buf, up to one octet over the limit, which is enough to know.
+func (x *exchange) read(body io.Reader, limit int) error {
 	if x.buf == nil {
 		x.buf = make([]byte, 0, 512)
 	}
@@ -98,33 +126,13 @@ func (r *Responder) readBody(w http.ResponseWriter, req *http.Request, m *HTTPRe
 		if len(x.buf) == cap(x.buf) {
 			x.buf = append(x.buf, 0)[:len(x.buf)]
 		}
-		// One octet over the limit is enough to know.
-		n, err := req.Body.Read(x.buf[len(x.buf):min(cap(x.buf), limit+1)])
+		n, err := body.Read(x.buf[len(x.buf):min(cap(x.buf), limit+1)])
 		x.buf = x.buf[:len(x.buf)+n]
 		switch {
-		case len(x.buf) > limit:
-			return http.StatusRequestEntityTooLarge
 		case err == io.EOF:
-			m.Body = x.buf
-			return 0
-		case errors.Is(err, os.ErrDeadlineExceeded):
-			return http.StatusRequestTimeout
-		case err != nil:
-			return http.StatusBadRequest
+			return nil
+		case err != nil || len(x.buf) > limit:
+			return err
 		}
 	}
-}
-
-// limitRead puts a deadline on reading the body, unless the server has a stricter one or knows no deadlines,
-// and returns what takes it off again.
-func (r *Responder) limitRead(w http.ResponseWriter, req *http.Request) func() {
-	nothing := func() {}
-	if s, ok := req.Context().Value(http.ServerContextKey).(*http.Server); !ok || s.ReadTimeout > 0 && s.ReadTimeout <= r.cfg.Timeout {
-		return nothing
-	}
-	c := http.NewResponseController(w)
-	if c.SetReadDeadline(time.Now().Add(r.cfg.Timeout)) != nil {
-		return nothing
-	}
-	return func() { _ = c.SetReadDeadline(time.Time{}) }
 }

@@ -185,8 +185,9 @@ type Responder struct {
 	extra     *slots // of signing's, those that answers which cannot be cached may take
 	storing   *slots
 	deadlines deadlines // of calls of the store
-	sharing   *slots    // reads and writes of the shared cache
-	deleting  *slots    // deletes, which the host waits for and clients must not crowd out
+	bodies    bodyReads
+	sharing   *slots // reads and writes of the shared cache
+	deleting  *slots // deletes, which the host waits for and clients must not crowd out
 
 	exchanges, storeCalls sync.Pool
 }
@@ -195,7 +196,7 @@ type Responder struct {
 // the Responder when it is no longer needed.
 func New(cfg Config) (*Responder, error) {
 	r := &Responder{cfg: cfg, now: cfg.Now}
-	r.exchanges.New = func() any { return &exchange{signature: make([]byte, 0, 512)} }
+	r.exchanges.New = func() any { return &exchange{signature: make([]byte, 0, 512), body: bodyRead{shard: r.bodies.seat()}} }
 	r.storeCalls.New = func() any { return newStoreCall() }
 	r.registry.Store(&registry{})
 	if cfg.Disabled {
@@ -214,7 +215,7 @@ func New(cfg Config) (*Responder, error) {
 	r.storing = newSlots(storeConcurrent, storeWaiting)
 	r.sharing = newSlots(sharedConcurrent, 0)
 	r.deleting = newSlots(sharedConcurrent, storeWaiting)
-	r.deadlines.limit = r.cfg.Timeout
+	r.deadlines.limit, r.bodies.limit = r.cfg.Timeout, r.cfg.Timeout
 	for i, issuer := range cfg.Issuers {
 		iss, err := r.newIssuer(issuer)
 		if err != nil {

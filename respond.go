@@ -38,8 +38,9 @@ var (
 // exchange is what one request needs while it is being answered. It is pooled, so nothing that outlives the
 // request may point into it.
 type exchange struct {
-	req codec.Request
-	buf []byte // the request's DER
+	req  codec.Request
+	buf  []byte // the request's DER
+	body bodyRead
 
 	method   string
 	repaired bool      // slashes were put back into the request
@@ -105,7 +106,7 @@ func (r *Responder) acquire(method string) *exchange {
 // release puts an exchange back without what it refers to.
 func (r *Responder) release(x *exchange) {
 	x.req.Reset()
-	*x = exchange{req: x.req, buf: x.buf[:0], der: x.der, tbs: x.tbs, signature: x.signature}
+	*x = exchange{req: x.req, buf: x.buf[:0], body: bodyRead{shard: x.body.shard}, der: x.der, tbs: x.tbs, signature: x.signature}
 	r.exchanges.Put(x)
 }
 
