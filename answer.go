@@ -94,6 +94,7 @@ type Event struct {
 // lives no longer.
 type reply struct {
 	der     []byte
+	lent    bool    // der is the exchange's
 	outcome Outcome // of an error; zero for a signed reply
 	window
 
@@ -101,6 +102,7 @@ type reply struct {
 	parts     []part            // what it is about
 	reusable  bool              // HTTP caches may keep it
 	digest    [sha256.Size]byte // if so: of der
+	rendering *rendering        // whose der it is, nil for none
 }
 
 // entry returns what the reply says about one certificate.
@@ -120,7 +122,10 @@ func (p *reply) good() bool {
 
 // answer is the reply as a caller of Respond sees it.
 func (p *reply) answer(outcome Outcome, err error) Answer {
-	a := Answer{DER: slices.Clone(p.der), Outcome: outcome, Cacheable: p.reusable, Err: err}
+	a := Answer{DER: p.der, Outcome: outcome, Cacheable: p.reusable, Err: err}
+	if p.lent {
+		a.DER = slices.Clone(p.der)
+	}
 	if p.outcome == 0 {
 		a.ThisUpdate = time.Unix(p.thisUpdate, 0).UTC()
 		a.NextUpdate = time.Unix(p.nextUpdate, 0).UTC()

@@ -3,7 +3,6 @@ package ocsp
 import (
 	"bytes"
 	"context"
-	"encoding/hex"
 	"net/http"
 	"strconv"
 	"strings"
@@ -37,6 +36,7 @@ type HTTPResponse struct {
 	Body       []byte // without that of a HEAD, whose length the header tells all the same
 
 	signed  bool // or an OCSP error; false: one of HTTP's own
+	lent    bool // Body is the exchange's
 	control []string
 	length  []string
 	caching *[3][1]string // Etag, Expires, Last-Modified
@@ -78,7 +78,9 @@ func (r *Responder) RespondHTTP(ctx context.Context, req *HTTPRequest) HTTPRespo
 	x := r.acquire(req.Method)
 	defer r.release(x)
 	h := r.respondHTTP(ctx, req, x)
-	h.Body = bytes.Clone(h.Body) // it is the exchange's
+	if h.lent {
+		h.Body = bytes.Clone(h.Body)
+	}
 	return h
 }
 
@@ -132,10 +134,11 @@ func (r *Responder) checkPost(req *HTTPRequest, size int64) int {
 
 // response sends a reply with the headers of RFC 9919 section 7.2.
 func (r *Responder) response(req *HTTPRequest, p *reply, x *exchange) HTTPResponse {
-	h := HTTPResponse{StatusCode: http.StatusOK, Body: p.der, signed: true}
+	h := HTTPResponse{StatusCode: http.StatusOK, Body: p.der, signed: true, lent: p.lent}
 	switch {
 	case p.reusable:
-		h.setCaching(p, r.maxAge(p, x))
+		values := p.headers(r.maxAge(p, x))
+		h.caching, h.length, h.control = &values.caching, values.length[:], values.control[:]
 		if notModified(req, p, h.caching[0][:]) {
 			h.StatusCode, h.Body, h.length = http.StatusNotModified, nil, nil
 		}
@@ -148,31 +151,6 @@ func (r *Responder) response(req *HTTPRequest, p *reply, x *exchange) HTTPRespon
 		h.Body = nil
 	}
 	return h
-}
-
-// setCaching sets the headers of a reply that HTTP caches may keep for maxAge seconds.
-func (h *HTTPResponse) setCaching(p *reply, maxAge int64) {
-	var room [256]byte
-	var ends [4]int
-	b := append(hex.AppendEncode(append(room[:0], '"'), p.digest[:]), '"')
-	ends[0] = len(b)
-	b = appendHTTPTime(b, p.nextUpdate)
-	ends[1] = len(b)
-	b = appendHTTPTime(b, p.thisUpdate)
-	ends[2] = len(b)
-	b = strconv.AppendInt(b, int64(len(p.der)), 10)
-	ends[3] = len(b)
-	b = strconv.AppendInt(append(b, "max-age="...), maxAge, 10)
-	b = append(b, ", public, no-transform, must-revalidate"...)
-	text := string(b)
-	values := &struct {
-		caching         [3][1]string
-		length, control [1]string
-	}{
-		[3][1]string{{text[:ends[0]]}, {text[ends[0]:ends[1]]}, {text[ends[1]:ends[2]]}},
-		[1]string{text[ends[2]:ends[3]]}, [1]string{text[ends[3]:]},
-	}
-	h.caching, h.length, h.control = &values.caching, values.length[:], values.control[:]
 }
 
 // appendHTTPTime appends a date in http.TimeFormat.

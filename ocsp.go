@@ -162,10 +162,11 @@ const (
 
 // Responder answers OCSP requests. Make one with New. It is safe for concurrent use.
 type Responder struct {
-	cfg    Config // with defaults filled in
-	now    func() time.Time
-	limits codec.ReadLimits
-	logs   logs
+	cfg      Config // with defaults filled in
+	now      func() time.Time
+	ownClock bool // now is the host's, not time.Now
+	limits   codec.ReadLimits
+	logs     logs
 
 	seq      atomic.Uint64 // numbers signers and authorities
 	issuerMu sync.Mutex    // held while registry is replaced
@@ -190,12 +191,13 @@ type Responder struct {
 	deleting  *slots // deletes, which the host waits for and clients must not crowd out
 
 	exchanges, storeCalls sync.Pool
+	renderings            renderings
 }
 
 // New checks the configuration and makes a Responder. An error names the field at fault and the cure. Close
 // the Responder when it is no longer needed.
 func New(cfg Config) (*Responder, error) {
-	r := &Responder{cfg: cfg, now: cfg.Now}
+	r := &Responder{cfg: cfg, now: cfg.Now, ownClock: cfg.Now != nil}
 	r.exchanges.New = func() any { return &exchange{signature: make([]byte, 0, 512), body: bodyRead{shard: r.bodies.seat()}} }
 	r.storeCalls.New = func() any { return newStoreCall() }
 	r.registry.Store(&registry{})

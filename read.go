@@ -25,10 +25,10 @@ type statusRead struct {
 	err   error
 }
 
-// status returns what the store says about a certificate, or said less than StatusTTL ago. It sets x.now.
+// status returns what the store says about a certificate, or said less than StatusTTL ago. If it waits, it reads the
+// clock anew.
 func (r *Responder) status(ctx context.Context, a *authority, key certKey, serial []byte, x *exchange) statusRead {
 	begun := r.cache.begin()
-	x.now = r.now()
 	known, ok := r.cache.current(key)
 	if ok && r.cache.trusts(known, x.now) {
 		return statusRead{found: known.found, begun: begun, at: x.now}

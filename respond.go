@@ -113,6 +113,7 @@ func (r *Responder) release(x *exchange) {
 // respond is the one way from a request's DER to an answer.
 func (r *Responder) respond(ctx context.Context, der []byte, x *exchange) (p *reply) {
 	x.start = time.Now()
+	x.now = x.start
 	p = r.contained(ctx, der, x)
 	if x.err != nil {
 		r.logs.failure(ctx, r.cfg.Logger, x)
@@ -132,6 +133,9 @@ func (r *Responder) contained(ctx context.Context, der []byte, x *exchange) (p *
 	}()
 	if r.cfg.Disabled {
 		return x.refuse(OutcomeUnauthorized, errDisabled)
+	}
+	if r.ownClock {
+		x.now = r.now()
 	}
 	if r.life.closed.Load() {
 		return x.fail(errClosed)

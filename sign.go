@@ -218,18 +218,30 @@ func (r *Responder) sign(ctx context.Context, job *signJob, limit time.Duration)
 // write makes the reply that a signature is of. What it says is a matter of the job and the window alone, so that it
 // is, octet for octet, what was signed.
 func (r *Responder) write(job *signJob, k kept, x *exchange) *reply {
+	ready, again := r.renderings.find(&k.digest)
+	if ready != nil {
+		return x.hand(job, k, reply{der: ready.der, rendering: ready})
+	}
 	var one [1]codec.Single
 	data := r.responseData(job, k.window, one[:0])
 	x.tbs = data.AppendTBS(x.tbs[:0])
-	return x.write(job, k, x.tbs)
+	p := x.write(job, k, x.tbs)
+	if again {
+		p.rendering = r.renderings.keep(&k.digest, p.der)
+	}
+	return p
 }
 
 // write makes the reply of its signed part and the signature.
 func (x *exchange) write(job *signJob, k kept, tbs []byte) *reply {
 	x.der = job.wrap(x.der[:0], tbs, k.signature)
-	x.reply = reply{
-		der: x.der, window: k.window, authority: job.authority, parts: job.parts, digest: k.digest, reusable: job.reusable(),
-	}
+	return x.hand(job, k, reply{der: x.der, lent: true})
+}
+
+// hand completes a reply that has its octets.
+func (x *exchange) hand(job *signJob, k kept, p reply) *reply {
+	p.window, p.authority, p.parts, p.digest, p.reusable = k.window, job.authority, job.parts, k.digest, job.reusable()
+	x.reply = p
 	return &x.reply
 }
 
