@@ -13,11 +13,12 @@ fasthttp speaks HTTP/1.1 and 1.0. For TLS, HTTP/2, or an API beside OCSP mount R
 package ocspfasthttp
 
 import (
+	"bytes"
 	"context"
+	"encoding/hex"
 	"errors"
 	"net"
 	"net/http"
-	"net/url"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -34,10 +35,13 @@ const (
 	maxHeader    = 16 << 10 // Limits.MaxPathBytes by default, thrice escaped in part, and other fields
 )
 
+// Server is a fasthttp.Server. Its Serve and ListenAndServe make timeouts cheap; the others serve as well.
+type Server struct{ fasthttp.Server }
+
 // NewServer returns a server for the responder's answers, with timeouts and limits that fit OCSP. The fields may be
 // changed before it serves: MaxRequestBodySize, 16 KiB, should follow ocsp.Limits.MaxRequestBytes.
-func NewServer(r *ocsp.Responder) *fasthttp.Server {
-	return &fasthttp.Server{
+func NewServer(r *ocsp.Responder) *Server {
+	return &Server{fasthttp.Server{
 		Handler:                      Handler(r),
 		ErrorHandler:                 refuse,
 		ReadTimeout:                  readTimeout,
@@ -49,8 +53,21 @@ func NewServer(r *ocsp.Responder) *fasthttp.Server {
 		NoDefaultContentType:         true,
 		DisablePreParseMultipartForm: true,
 		CloseOnShutdown:              true,
+		LazyRequestTime:              true,
 		Logger:                       silent{},
+	}}
+}
+
+// Serve serves connections until Shutdown.
+func (s *Server) Serve(l net.Listener) error { return s.Server.Serve(listener{l}) }
+
+// ListenAndServe serves TCP connections to an address such as ":80" until Shutdown.
+func (s *Server) ListenAndServe(address string) error {
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return err
 	}
+	return s.Serve(l)
 }
 
 // silent drops what fasthttp would log: clients that misbehave.
@@ -62,32 +79,68 @@ func (silent) Printf(string, ...any) {}
 func Handler(r *ocsp.Responder) fasthttp.RequestHandler {
 	return func(ctx *fasthttp.RequestCtx) {
 		header := &ctx.Request.Header
-		// As sent: fasthttp's own Path has slashes merged.
-		raw := string(ctx.URI().PathOriginal())
-		path, err := url.PathUnescape(raw)
-		if err != nil {
+		req := ocsp.HTTPRequest{Method: method(header)}
+		var letters [512]byte
+		raw := ctx.URI().PathOriginal() // as sent: fasthttp's own Path has slashes merged
+		path, ok := appendUnescaped(letters[:0], raw)
+		if !ok {
 			answer(ctx, http.StatusBadRequest)
 			return
 		}
-		req := ocsp.HTTPRequest{Method: string(header.Method()), Path: path, RawPath: raw}
-		if header.IsPost() {
+		if req.Method == http.MethodPost { // whose path is of no interest
 			req.Body = ctx.PostBody()
 			req.ContentType, req.ContentEncoding = string(header.ContentType()), string(header.ContentEncoding())
 		} else {
+			req.Path = string(path)
+			if len(path) != len(raw) {
+				req.RawPath = string(raw)
+			}
 			req.IfNoneMatch = string(header.Peek("If-None-Match"))
 			req.IfModifiedSince = string(header.Peek("If-Modified-Since"))
 		}
 		// The RequestCtx is used again after the request; what the responder starts may live longer.
 		response := r.RespondHTTP(context.Background(), &req)
 		ctx.SetStatusCode(response.StatusCode)
+		var room [128]byte
 		for name, value := range response.Header {
 			if name != "Content-Length" || header.IsHead() { // else it is fasthttp's
-				ctx.Response.Header.SetCanonical([]byte(name), []byte(value[0]))
+				named := append(room[:0], name...)
+				ctx.Response.Header.SetCanonical(named, append(named, value[0]...)[len(named):])
 			}
 		}
 		// Answers are shared and not changed, here as there.
 		ctx.Response.SetBodyRaw(response.Body)
 		ctx.Response.SkipBody = header.IsHead()
+	}
+}
+
+func method(header *fasthttp.RequestHeader) string {
+	switch {
+	case header.IsPost():
+		return http.MethodPost
+	case header.IsGet():
+		return http.MethodGet
+	}
+	return string(header.Method())
+}
+
+// appendUnescaped appends a path without its percent-encoding. It reports false where that is broken, as
+// url.PathUnescape does, which takes strings.
+func appendUnescaped(dst, path []byte) ([]byte, bool) {
+	for {
+		at := bytes.IndexByte(path, '%')
+		if at < 0 {
+			return append(dst, path...), true
+		}
+		dst = append(dst, path[:at]...)
+		if len(path) < at+3 {
+			return dst, false
+		}
+		var octet [1]byte
+		if _, err := hex.Decode(octet[:], path[at+1:at+3]); err != nil {
+			return dst, false
+		}
+		dst, path = append(dst, octet[0]), path[at+3:]
 	}
 }
 

@@ -113,6 +113,8 @@ func TestLikeHandler(t *testing.T) {
 		"GET, dots":           get("/a/../"+letters, ""),
 		"GET, query":          get("/"+letters+"?a=b", ""),
 		"GET, not an escape":  get("/%zz"+letters, ""),
+		"GET, half an escape": get("/"+letters+"%2", ""),
+		"POST, not an escape": strings.Replace(post("", der), "/ocsp", "/ocsp/%zz", 1),
 		"GET, nothing":        get("/", ""),
 		"GET, not modified":   get("/"+letters, "If-None-Match: "+etag+"\r\n"),
 		"GET, modified":       get("/"+letters, "If-None-Match: \"x\"\r\n"),
