@@ -1,0 +1,148 @@
+package ocsp_test
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"net/http"
+	"slices"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	xocsp "golang.org/x/crypto/ocsp"
+
+	"github.com/kmsocsp/ocsp"
+)
+
+// often is more often than it takes for an answer to be kept as it is sent.
+const often = 5
+
+// requireOften asks often, by GET and POST, and requires the same answer and header fields that fit it each time.
+func (r *rig) requireOften(cert *x509.Certificate, status int) (answer *xocsp.Response, octets []byte) {
+	r.Helper()
+	der := r.request(cert)
+	for range often {
+		for _, req := range []*http.Request{httpGet(der), httpPost(der)} {
+			result := httpAsk(r, req, der)
+			answer = r.requireAnswer(result, status)[0]
+			if octets == nil {
+				octets = result.DER
+			}
+			require.Equal(r, octets, result.DER)
+			sum := sha256.Sum256(result.DER)
+			require.Equal(r, `"`+hex.EncodeToString(sum[:])+`"`, result.Header.Get("Etag"))
+			require.Equal(r, answer.NextUpdate, cacheDate(r, result.Header, "Expires"))
+			require.Equal(r, answer.ThisUpdate, cacheDate(r, result.Header, "Last-Modified"))
+			require.Equal(r, strconv.Itoa(len(result.DER)), result.Header.Get("Content-Length"))
+		}
+	}
+	return answer, octets
+}
+
+// TestOften follows a certificate's life with an answer that is kept as it is sent at each step.
+func TestOften(t *testing.T) {
+	for name, ttl := range map[string]time.Duration{"store read": 0, "status trusted": time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Cache.StatusTTL = ttl })
+			changed := func() {
+				if ttl > 0 {
+					require.NoError(t, r.responder.Invalidate(t.Context(), r.ca.ID, r.leaf.SerialNumber))
+				}
+			}
+			_, first := r.requireOften(r.leaf, xocsp.Good)
+			other := r.issue()
+			_, octets := r.requireOften(other, xocsp.Good)
+			require.NotEqual(t, first, octets)
+
+			r.revoke(r.leaf, ocsp.CertificateHold)
+			changed()
+			answer, held := r.requireOften(r.leaf, xocsp.Revoked)
+			require.Equal(t, xocsp.CertificateHold, answer.RevocationReason)
+
+			r.store.Add(r.ca.ID, r.leaf)
+			changed()
+			_, released := r.requireOften(r.leaf, xocsp.Good)
+			require.NotEqual(t, held, released)
+
+			r.clock.Advance(20 * time.Hour) // past the refresh point
+			if ttl > 0 {
+				changed()
+			}
+			answer, renewed := r.requireOften(r.leaf, xocsp.Good)
+			require.NotEqual(t, released, renewed)
+			require.Equal(t, r.clock.Now().UTC(), answer.ThisUpdate)
+
+			issuer := r.ca.Issuer()
+			issuer.CompromisedAt = r.clock.Now()
+			require.NoError(t, r.responder.SetIssuer(issuer))
+			answer, _ = r.requireOften(r.leaf, xocsp.Revoked)
+			require.Equal(t, xocsp.CACompromise, answer.RevocationReason)
+
+			r.responder.RemoveIssuer(r.ca.ID)
+			r.requireError(xocsp.Unauthorized, r.post(r.request(r.leaf)))
+		})
+	}
+}
+
+// TestOftenAtOnce asks for more certificates than are kept as they are sent, from several goroutines, while they are
+// revoked: no answer is about another certificate, none is older than the store.
+func TestOftenAtOnce(t *testing.T) {
+	const certificates = 40
+	r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Cache.StatusTTL = time.Hour })
+	certs := make([]*x509.Certificate, certificates)
+	for i := range certs {
+		certs[i] = r.issue()
+	}
+	var all sync.WaitGroup
+	for worker := range 4 {
+		all.Go(func() {
+			for round := range 3 * often {
+				for i := range certs {
+					cert := certs[(i+worker*7)%certificates]
+					answer, err := r.client().Query(context.Background(), r.ca.Certificate, cert)
+					if !assert.NoError(t, err) || !assert.Equal(t, cert.SerialNumber, answer.Responses[0].SerialNumber) {
+						return
+					}
+				}
+				if worker == 0 && round%often == 0 {
+					for _, cert := range certs[round : round+often] {
+						r.revoke(cert, ocsp.KeyCompromise)
+						assert.NoError(t, r.responder.Invalidate(context.Background(), r.ca.ID, cert.SerialNumber))
+						assert.Equal(t, xocsp.Revoked, r.status(cert).Status)
+					}
+				}
+			}
+		})
+	}
+	all.Wait()
+}
+
+// What a caller of Respond gets stays as it is, whatever is asked later.
+func TestOftenRespond(t *testing.T) {
+	r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Cache.StatusTTL = time.Hour })
+	one, two := r.issue(), r.issue()
+	var answers, copies [][]byte
+	for range often {
+		for _, cert := range []*x509.Certificate{one, two} {
+			answer := r.responder.Respond(t.Context(), r.request(cert))
+			response := r.responder.RespondHTTP(t.Context(), &ocsp.HTTPRequest{Method: http.MethodPost, Body: r.request(cert)})
+			answers = append(answers, answer.DER, response.Body)
+			copies = append(copies, slices.Clone(answer.DER), slices.Clone(response.Body))
+		}
+	}
+	require.Equal(t, copies, answers)
+	for i, der := range answers {
+		cert := one
+		if i%4 > 1 {
+			cert = two
+		}
+		answer, err := xocsp.ParseResponseForCert(der, cert, r.ca.Certificate)
+		require.NoError(t, err)
+		require.Equal(t, xocsp.Good, answer.Status)
+	}
+}
