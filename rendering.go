@@ -19,34 +19,73 @@ type rendering struct {
 // renderings keeps ready what is asked for often, so that it need not be written anew. A reply is found by its
 // digest alone: what is kept here cannot be out of date, whatever becomes of the certificate. Whether the reply may
 // be served is decided before.
-type renderings [renderingSlots]struct {
-	seen  atomic.Uint64 // of whose digest this is the beginning was asked for last
-	ready atomic.Pointer[rendering]
+//
+// A digest has one shelf. A reply takes a place that is free on it; where none is, each 64th that is looked for in
+// vain takes one in turn. So those asked for most are there most of the time, and a million certificates, asked for
+// at random, do not come and go without use.
+type renderings []shelf
+
+type shelf struct {
+	names  [shelfPlaces]atomic.Uint64 // the beginnings of the digests
+	ready  [shelfPlaces]atomic.Pointer[rendering]
+	missed atomic.Uint32
 }
 
-// renderingSlots bounds them. Of some 800 octets each, they are 3 MB at the most.
-const renderingSlots = 4096
+const (
+	shelfPlaces   = 4
+	shelfPatience = 64
+	// maxRenderings bounds them. Of some 900 octets each, they are 15 MB at the most.
+	maxRenderings = 16_384
+)
 
-// find returns the rendering of a reply, nil if there is none. again tells that it was asked for before, and none of
-// the replies it shares a slot with since. Then it is worth keeping.
-func (l *renderings) find(digest *[sha256.Size]byte) (ready *rendering, again bool) {
-	name := binary.LittleEndian.Uint64(digest[:])
-	slot := &l[name%renderingSlots]
-	if ready = slot.ready.Load(); ready != nil && ready.digest == *digest {
-		return ready, false
-	}
-	if slot.seen.Load() == name {
-		return nil, true
-	}
-	slot.seen.Store(name)
-	return nil, false
+// newRenderings makes room for as many replies, but not more than maxRenderings.
+func newRenderings(replies int) renderings {
+	return make(renderings, (min(replies, maxRenderings)+shelfPlaces-1)/shelfPlaces)
 }
 
-// keep makes a rendering of a reply's octets.
-func (l *renderings) keep(digest *[sha256.Size]byte, der []byte) *rendering {
+// find returns the rendering of a reply, nil if there is none.
+func (l renderings) find(digest *[sha256.Size]byte) *rendering {
+	if len(l) == 0 {
+		return nil
+	}
+	s, name := l.shelf(digest)
+	for i := range s.names {
+		if s.names[i].Load() == name {
+			if ready := s.ready[i].Load(); ready != nil && ready.digest == *digest {
+				return ready
+			}
+		}
+	}
+	return nil
+}
+
+// keep makes a rendering of a reply that was not found, unless the places are taken: then it returns nil.
+func (l renderings) keep(digest *[sha256.Size]byte, der []byte) *rendering {
+	if len(l) == 0 {
+		return nil
+	}
+	s, name := l.shelf(digest)
+	place := 0
+	for place < shelfPlaces && s.ready[place].Load() != nil {
+		place++
+	}
+	if place == shelfPlaces {
+		missed := s.missed.Add(1)
+		if missed%shelfPatience != 0 {
+			return nil
+		}
+		place = int(missed / shelfPatience % shelfPlaces)
+	}
 	ready := &rendering{digest: *digest, der: bytes.Clone(der)}
-	l[binary.LittleEndian.Uint64(digest[:])%renderingSlots].ready.Store(ready)
+	s.ready[place].Store(ready)
+	s.names[place].Store(name)
 	return ready
+}
+
+// shelf returns the shelf of a digest, and its beginning.
+func (l renderings) shelf(digest *[sha256.Size]byte) (s *shelf, name uint64) {
+	name = binary.LittleEndian.Uint64(digest[:])
+	return &l[name%uint64(len(l))], name
 }
 
 // headers are the values of the header fields of a reply that HTTP caches may keep.

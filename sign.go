@@ -218,17 +218,14 @@ func (r *Responder) sign(ctx context.Context, job *signJob, limit time.Duration)
 // write makes the reply that a signature is of. What it says is a matter of the job and the window alone, so that it
 // is, octet for octet, what was signed.
 func (r *Responder) write(job *signJob, k kept, x *exchange) *reply {
-	ready, again := r.renderings.find(&k.digest)
-	if ready != nil {
+	if ready := r.renderings.find(&k.digest); ready != nil {
 		return x.hand(job, k, reply{der: ready.der, rendering: ready})
 	}
 	var one [1]codec.Single
 	data := r.responseData(job, k.window, one[:0])
 	x.tbs = data.AppendTBS(x.tbs[:0])
 	p := x.write(job, k, x.tbs)
-	if again {
-		p.rendering = r.renderings.keep(&k.digest, p.der)
-	}
+	p.rendering = r.renderings.keep(&k.digest, p.der)
 	return p
 }
 
