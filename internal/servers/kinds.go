@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -37,13 +36,8 @@ func PostgreSQL() (*Server, error) {
 
 func (s *Server) initPostgreSQL(initdb string) error {
 	password, data := filepath.Join(s.dir, "password"), filepath.Join(s.dir, "data")
-	if err := os.WriteFile(password, []byte(Password), 0o600); err != nil {
+	if err := s.write("password", Password); err != nil {
 		return err
-	}
-	if s.credential != nil {
-		if err := os.Chown(password, int(s.credential.Uid), int(s.credential.Gid)); err != nil {
-			return err
-		}
 	}
 	if err := s.run(initdb, "-D", data, "-U", "tester", "--pwfile", password, "-A", "scram-sha-256", "-E", "UTF8", "--no-sync"); err != nil {
 		return err

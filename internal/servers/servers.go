@@ -37,6 +37,7 @@ type Server struct {
 	dir        string
 	credential *syscall.Credential
 	command    []string
+	stop       string // the signal that ends it, as kill has it
 	ready      func() error
 
 	cmd   *exec.Cmd
@@ -50,7 +51,7 @@ func (s *Server) Address() string { return net.JoinHostPort("127.0.0.1", strconv
 
 // prepare makes a folder that belongs to the account, if we are root, and finds a port.
 func prepare(account string) (*Server, error) {
-	s := &Server{}
+	s := &Server{stop: "-INT"}
 	uid, gid := os.Getuid(), os.Getgid()
 	if uid == 0 {
 		u, err := user.Lookup(account)
@@ -107,8 +108,9 @@ const guard = `exec 3<&0; "$@" 3<&- & pid=$!; { read -r _ <&3; kill "$0" $pid; }
 // Start starts a server that was stopped, on the same port and data, and returns when it answers.
 func (s *Server) Start() error {
 	// $0 is the signal.
-	cmd := exec.Command("/bin/sh", append([]string{"-c", guard, "-INT"}, s.command...)...)
+	cmd := exec.Command("/bin/sh", append([]string{"-c", guard, s.stop}, s.command...)...)
 	cmd.SysProcAttr, cmd.Dir = &syscall.SysProcAttr{Credential: s.credential, Setpgid: true}, s.dir
+	cmd.Env = append(os.Environ(), "HOME="+s.dir, "XDG_CONFIG_HOME="+s.dir, "XDG_DATA_HOME="+s.dir) // they may write there
 	cmd.Stdout, cmd.Stderr = &s.log, &s.log
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
@@ -130,9 +132,9 @@ func (s *Server) Start() error {
 		case <-tick.C:
 		case ended := <-s.ended:
 			s.cmd = nil
-			return fmt.Errorf("%s ended: %w\n%s", s.command[0], ended, s.log.String())
+			return fmt.Errorf("%s ended: %w\n%s", s.command[0], ended, s.Log())
 		case <-timeout:
-			return fmt.Errorf("%s does not answer: %w\n%s", s.command[0], err, s.log.String())
+			return fmt.Errorf("%s does not answer: %w\n%s", s.command[0], err, s.Log())
 		}
 	}
 }

@@ -2,6 +2,8 @@ package servers
 
 import (
 	"errors"
+	"io"
+	"net/http"
 	"os"
 	"testing"
 
@@ -32,4 +34,36 @@ func TestServers(t *testing.T) {
 			require.DirExists(t, s.dir)
 		})
 	}
+}
+
+func TestConfigured(t *testing.T) {
+	s, err := Configured("nginx", map[string]string{"page": "of DIR", "config": `pid DIR/pid;
+error_log DIR/log info;
+events {}
+http {
+	access_log off;
+	client_body_temp_path DIR/body; proxy_temp_path DIR/proxy; fastcgi_temp_path DIR/fastcgi; uwsgi_temp_path DIR/uwsgi; scgi_temp_path DIR/scgi;
+	server { listen ADDRESS; root DIR; }
+}
+`}, "-p", "DIR", "-e", "stderr", "-c", "DIR/config", "-g", "daemon off;")
+	if errors.Is(err, ErrMissing) && os.Getenv("OCSP_REQUIRE_TOOLS") != "1" {
+		t.Skip(err)
+	}
+	require.NoError(t, err)
+	response, err := http.Get("http://" + s.Address() + "/page")
+	require.NoError(t, err)
+	page, err := io.ReadAll(response.Body)
+	require.NoError(t, errors.Join(err, response.Body.Close()))
+	require.Equal(t, "of "+s.Dir(), string(page))
+	require.Contains(t, s.Log(), "start worker process")
+
+	require.NoError(t, s.Remove())
+	require.NoDirExists(t, s.Dir())
+	_, err = http.Get("http://" + s.Address() + "/page")
+	require.Error(t, err, "it has ended")
+
+	_, err = Configured("nginx", map[string]string{"config": "nonsense;"}, "-p", "DIR", "-e", "stderr", "-c", "DIR/config")
+	require.ErrorContains(t, err, "unknown directive", "what it says is told")
+	_, err = Configured("no-such-program", nil)
+	require.ErrorIs(t, err, ErrMissing)
 }
