@@ -19,7 +19,7 @@ import (
 // What TLS servers have in common: they run on a configuration file, staple, and check certificates of clients.
 
 // patience is how long a server may take for anything.
-const patience = 30 * time.Second
+const patience = 10 * time.Second
 
 // serve runs a server until the test ends, and shows its log if that fails. Beside its file "config" there are the
 // certificate that it shows and the CA's (server.pem), the key (server.key), and the CAs' certificates (ca.pem).
