@@ -13,7 +13,7 @@ import (
 
 // serveApache runs Apache with directives for all of the server.
 func (w *world) serveApache(t *testing.T, l *leaf, directives string) *servers.Server {
-	return w.serve(t, "apache2", `ServerRoot DIR
+	return w.serve(t, l, "apache2", map[string]string{"config": `ServerRoot DIR
 ServerName 127.0.0.1
 PidFile DIR/pid
 DefaultRuntimeDir DIR
@@ -27,10 +27,10 @@ LoadModule ssl_module /usr/lib/apache2/modules/mod_ssl.so
 Listen ADDRESS
 SSLEngine on
 SSLCertificateFile DIR/server.pem
-SSLCertificateKeyFile DIR/server.key
+SSLCertificateKeyFile DIR/server.pem.key
 SSLSessionCache none
 Redirect 204 /
-`+directives, l, "-f", "DIR/config", "-DFOREGROUND")
+` + directives}, "-f", "DIR/config", "-DFOREGROUND")
 }
 
 func apache(t *testing.T, options string) client {

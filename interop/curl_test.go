@@ -11,7 +11,7 @@ const curlInvalidStatus = 91
 
 func TestCurl(t *testing.T) {
 	curl := tool(t, "curl", "curl")
-	c := client{name: "curl", version: versionOf(t, "curl ", curl, "--version"), options: "--cert-status", silent: true}
+	c := client{name: "curl", version: versionOf(t, "curl ", curl, "--version"), options: "--cert-status", silent: "reads a stapled answer"}
 	eachWorld(t, func(t *testing.T, w *world) {
 		w.eachLeaf(t, c, func(t *testing.T, l *leaf) {
 			staple, err := w.responder.Staple(t.Context(), l.cert)

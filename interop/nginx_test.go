@@ -12,7 +12,7 @@ import (
 
 // serveNginx runs nginx with directives of its server block.
 func (w *world) serveNginx(t *testing.T, l *leaf, directives string) *servers.Server {
-	return w.serve(t, "nginx", `pid DIR/pid;
+	return w.serve(t, l, "nginx", map[string]string{"config": `pid DIR/pid;
 error_log stderr info;
 events {}
 http {
@@ -21,12 +21,12 @@ http {
 	server {
 		listen ADDRESS ssl;
 		ssl_certificate DIR/server.pem;
-		ssl_certificate_key DIR/server.key;
-		`+directives+`
+		ssl_certificate_key DIR/server.pem.key;
+		` + directives + `
 		return 204;
 	}
 }
-`, l, "-p", "DIR", "-e", "stderr", "-c", "DIR/config", "-g", "daemon off;")
+`}, "-p", "DIR", "-e", "stderr", "-c", "DIR/config", "-g", "daemon off;")
 }
 
 func nginx(t *testing.T, options string) client {

@@ -21,17 +21,17 @@ import (
 // patience is how long a server may take for anything.
 const patience = 10 * time.Second
 
-// serve runs a server until the test ends, and shows its log if that fails. Beside its file "config" there are the
-// certificate that it shows and the CA's (server.pem), the key (server.key), and the CAs' certificates (ca.pem).
-// servers.Configured says what else stands in a configuration.
-func (w *world) serve(t *testing.T, program, config string, l *leaf, args ...string) *servers.Server {
+// serve runs a server until the test ends, and shows its log if that fails. Beside the given files it has the
+// certificate that it shows with the CA's (server.pem), the key (server.pem.key), and the CAs' certificates (ca.pem).
+// servers.Configured says what stands in the file "config".
+func (w *world) serve(t *testing.T, l *leaf, program string, files map[string]string, args ...string) *servers.Server {
 	read := func(path string) string {
 		text, err := os.ReadFile(path)
 		require.NoError(t, err)
 		return string(text)
 	}
 	ca := read(w.caFile)
-	files := map[string]string{"config": config, "server.pem": read(l.certFile) + ca, "server.key": read(l.keyFile), "ca.pem": ca}
+	files["server.pem"], files["server.pem.key"], files["ca.pem"] = read(l.certFile)+ca, read(l.keyFile), ca
 	if w.intermediate {
 		files["ca.pem"] += read(w.rootFile)
 	}

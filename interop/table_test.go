@@ -42,8 +42,8 @@ func (w *wireTable) add(c client, requests []request) {
 	defer w.mu.Unlock()
 	w.cases++
 	w.versions[c.name] = c.version
-	if c.silent {
-		w.rows[[8]string{c.name, c.options, "–", "–", "–", "–", "reads a stapled answer", "–"}] = &forms{where: "–"}
+	if c.silent != "" {
+		w.rows[[8]string{c.name, c.options, "–", "–", "–", "–", c.silent, "–"}] = &forms{where: "–"}
 	}
 	for _, r := range requests {
 		row := [8]string{c.name, c.options, r.method, r.hash, fmt.Sprint(r.certs), r.nonce, strings.Join(r.others, ", "), r.contentType}

@@ -9,8 +9,8 @@ import (
 )
 
 // Configured starts a program, which is called as its Debian package, on files of its own, which it finds in its
-// folder, and returns when it listens. In the files and in the arguments DIR stands for the folder, and ADDRESS for
-// the host and the port to listen on. As root it runs as nobody.
+// folder, and returns when it listens. In the file "config" and in the arguments DIR stands for the folder, and
+// ADDRESS for the host and the port to listen on. Where we are root it runs as nobody.
 func Configured(program string, files map[string]string, args ...string) (*Server, error) {
 	path, err := find(program, "/usr/sbin/"+program, program)
 	if err != nil {
@@ -27,7 +27,10 @@ func Configured(program string, files map[string]string, args ...string) (*Serve
 		s.command = append(s.command, fill(arg))
 	}
 	for name, text := range files {
-		err = errors.Join(err, s.write(name, fill(text)))
+		if name == "config" {
+			text = fill(text)
+		}
+		err = errors.Join(err, s.write(name, text))
 	}
 	s.ready = func() error {
 		conn, err := net.Dial("tcp", s.Address())

@@ -37,7 +37,7 @@ func TestServers(t *testing.T) {
 }
 
 func TestConfigured(t *testing.T) {
-	s, err := Configured("nginx", map[string]string{"page": "of DIR", "config": `pid DIR/pid;
+	s, err := Configured("nginx", map[string]string{"page": "DIR", "config": `pid DIR/pid;
 error_log DIR/log info;
 events {}
 http {
@@ -54,7 +54,7 @@ http {
 	require.NoError(t, err)
 	page, err := io.ReadAll(response.Body)
 	require.NoError(t, errors.Join(err, response.Body.Close()))
-	require.Equal(t, "of "+s.Dir(), string(page))
+	require.Equal(t, "DIR", string(page), "as it was given")
 	require.Contains(t, s.Log(), "start worker process")
 
 	require.NoError(t, s.Remove())
