@@ -88,12 +88,24 @@ func (w *world) requireAccepted(t *testing.T, s *servers.Server) {
 func (w *world) get(s *servers.Server, l *leaf) (status int, err error) {
 	config := w.trusting()
 	config.Certificates = []tls.Certificate{{Certificate: [][]byte{l.cert.Raw}, PrivateKey: l.key}}
+	return get("https://"+s.Address()+"/", config)
+}
+
+// get makes an HTTP request on a connection of its own.
+func get(url string, config *tls.Config) (status int, err error) {
 	c := http.Client{Transport: &http.Transport{TLSClientConfig: config, DisableKeepAlives: true}, Timeout: patience}
-	response, err := c.Get("https://" + s.Address() + "/")
+	response, err := c.Get(url)
 	if err != nil {
 		return 0, err
 	}
 	return response.StatusCode, response.Body.Close()
+}
+
+// requireRefused checks that a server has ended the connection. Its alert may be lost to us: we write while it closes.
+func requireRefused(t *testing.T, err error) {
+	t.Helper()
+	require.Error(t, err)
+	require.False(t, os.IsTimeout(err), "%v", err)
 }
 
 // requireLog waits until a server's log has a text.
