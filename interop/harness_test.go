@@ -123,15 +123,16 @@ func newWorld(t *testing.T, s setup) *world {
 
 	w.rootFile = w.writePEM(t, "root.pem", "CERTIFICATE", w.root.Certificate.Raw)
 	w.caFile = w.writePEM(t, "ca.pem", "CERTIFICATE", w.ca.Certificate.Raw)
-	w.good, w.revoked, w.unknown = w.issue(t, "good"), w.issue(t, "revoked"), w.issue(t, "unknown")
+	w.good, w.revoked, w.unknown = w.issue(t, "good", time.Time{}), w.issue(t, "revoked", time.Time{}), w.issue(t, "unknown", time.Time{})
 	w.store.Add(w.ca.ID, w.good.cert)
 	w.store.Revoke(w.ca.ID, w.revoked.cert.SerialNumber, ocsp.KeyCompromise, time.Now().Add(-time.Hour))
 	return w
 }
 
-func (w *world) issue(t *testing.T, name string) *leaf {
+// issue makes a certificate that ends when told, or in ten years.
+func (w *world) issue(t *testing.T, name string, notAfter time.Time) *leaf {
 	l := &leaf{name: name, key: keyOf(w.key, "leaf")}
-	l.cert = w.ca.Issue(ocsptest.Options{Signer: l.key, Name: name + ".test", OCSPServer: w.url, Adjust: func(c *x509.Certificate) {
+	l.cert = w.ca.Issue(ocsptest.Options{Signer: l.key, Name: name + ".test", NotAfter: notAfter, OCSPServer: w.url, Adjust: func(c *x509.Certificate) {
 		if w.key == ocsptest.RSA2048 {
 			c.KeyUsage |= x509.KeyUsageKeyEncipherment // NSS wants it
 		}
