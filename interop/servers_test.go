@@ -108,6 +108,19 @@ func requireRefused(t *testing.T, err error) {
 	require.False(t, os.IsTimeout(err), "%v", err)
 }
 
+// requireLetIn checks that a server let in who has the good certificate, who got an HTTP status, and nobody else, and
+// what it says about each.
+func requireLetIn(t *testing.T, s *servers.Server, l *leaf, wanted, status int, err error, says map[string]string) {
+	t.Helper()
+	if l.name == "good" {
+		require.NoError(t, err)
+		require.Equal(t, wanted, status)
+	} else {
+		requireRefused(t, err)
+	}
+	requireLog(t, s, says[l.name])
+}
+
 // requireLog waits until a server's log has a text.
 func requireLog(t *testing.T, s *servers.Server, text string) {
 	t.Helper()
