@@ -1,23 +1,19 @@
 package main
 
 import (
+	"errors"
 	"fmt"
-	"net"
 	"net/http/httptest"
 	"os"
-	"os/exec"
-	"os/user"
-	"path/filepath"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
-	"syscall"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/kmsocsp/ocsp/internal/servers"
 )
 
 // proxies are the programs that docs/PROXIES.md has configurations of.
@@ -36,7 +32,7 @@ http {
 	BLOCK
 }
 `,
-		[]string{"-p", "DIR", "-e", "DIR/log", "-c", "DIR/conf", "-g", "daemon off;"},
+		[]string{"-p", "DIR", "-e", "DIR/log", "-c", "DIR/config", "-g", "daemon off;"},
 	},
 	"apache2": {
 		apache,
@@ -52,7 +48,7 @@ LoadModule proxy_http_module /usr/lib/apache2/modules/mod_proxy_http.so
 Listen 127.0.0.1:8080
 BLOCK
 `,
-		[]string{"-f", "DIR/conf", "-DFOREGROUND"},
+		[]string{"-f", "DIR/config", "-DFOREGROUND"},
 	},
 	"haproxy": {
 		haproxy,
@@ -65,7 +61,7 @@ defaults
     timeout server 10s
 BLOCK
 `,
-		[]string{"-f", "DIR/conf", "-db"},
+		[]string{"-f", "DIR/config", "-db"},
 	},
 }
 
@@ -136,87 +132,17 @@ func found(d diagnosis) string {
 	return strings.Join(parts, "; ")
 }
 
-// guard runs a program until its standard input ends, which it does when we are killed, too. $0 is the signal.
-const guard = `exec 3<&0; "$@" 3<&- & pid=$!; { read -r _ <&3; kill "$0" $pid; } >/dev/null 2>&1 & wait $pid`
-
-// startProxy starts a proxy, on a free port and as nobody, and returns its address.
+// startProxy starts a proxy and returns its address.
 func startProxy(t *testing.T, program, block, responder string) string {
 	t.Helper()
 	proxy := proxies[program]
-	path, err := exec.LookPath(program)
-	if err != nil {
-		path, err = exec.LookPath("/usr/sbin/" + program)
+	place := strings.NewReplacer("127.0.0.1:8080", "ADDRESS", "127.0.0.1:8081", responder, "/var/cache/nginx", "DIR").Replace
+	config := place(strings.ReplaceAll(proxy.frame, "BLOCK", block))
+	s, err := servers.Configured(program, map[string]string{"config": config}, proxy.command...)
+	if errors.Is(err, servers.ErrMissing) && os.Getenv("OCSP_REQUIRE_TOOLS") != "1" {
+		t.Skip(err)
 	}
-	if err != nil {
-		if os.Getenv("OCSP_REQUIRE_TOOLS") == "1" {
-			t.Fatalf("%s is not installed: apt-get install %s", program, program)
-		}
-		t.Skipf("%s is not installed: apt-get install %s", program, program)
-	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	address := listener.Addr().String()
-	require.NoError(t, listener.Close())
-
-	dir, err := os.MkdirTemp("", "ocspcheck")
-	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, os.RemoveAll(dir)) })
-	attributes := &syscall.SysProcAttr{Setpgid: true}
-	if os.Getuid() == 0 {
-		nobody, err := user.Lookup("nobody")
-		require.NoError(t, err)
-		uid, err := strconv.Atoi(nobody.Uid)
-		require.NoError(t, err)
-		gid, err := strconv.Atoi(nobody.Gid)
-		require.NoError(t, err)
-		attributes.Credential = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
-		require.NoError(t, os.Chown(dir, uid, gid))
-	}
-	fill := strings.NewReplacer("BLOCK", block, "DIR", dir).Replace
-	place := strings.NewReplacer("127.0.0.1:8080", address, "127.0.0.1:8081", responder, "/var/cache/nginx", dir).Replace
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "conf"), []byte(place(fill(proxy.frame))), 0o644))
-	args := []string{"-c", guard, "-TERM", path}
-	for _, arg := range proxy.command {
-		args = append(args, fill(arg))
-	}
-	cmd := exec.Command("/bin/sh", args...)
-	cmd.SysProcAttr, cmd.Dir = attributes, dir
-	output, err := os.Create(filepath.Join(dir, "output"))
-	require.NoError(t, err)
-	cmd.Stdout, cmd.Stderr = output, output
-	stdin, err := cmd.StdinPipe()
-	require.NoError(t, err)
-	require.NoError(t, cmd.Start())
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	t.Cleanup(func() {
-		assert.NoError(t, stdin.Close())
-		<-ended
-		assert.NoError(t, output.Close())
-	})
-	awaitListener(t, address, ended, output.Name())
-	return address
-}
-
-// awaitListener waits until something listens.
-func awaitListener(t *testing.T, address string, ended chan error, log string) {
-	t.Helper()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	timeout := time.After(time.Minute)
-	for {
-		if conn, err := net.Dial("tcp", address); err == nil {
-			require.NoError(t, conn.Close())
-			return
-		}
-		select {
-		case <-tick.C:
-		case err := <-ended:
-			ended <- err
-			text, _ := os.ReadFile(log)
-			t.Fatalf("it ended: %v\n%s", err, text)
-		case <-timeout:
-			t.Fatal("it does not listen")
-		}
-	}
+	t.Cleanup(func() { assert.NoError(t, s.Remove()) })
+	return s.Address()
 }
