@@ -48,8 +48,8 @@ SSLUseStapling on
 SSLStaplingCache shmcb:DIR/staples(65536)
 SSLStaplingReturnResponderErrors `+errors)
 				}
-				// It asks when the first client comes, who waits for the answer. Its manual says that with "off" only
-				// "good" is stapled, but the setting is about OCSP errors.
+				// It asks when the first client comes, who waits for the answer. Its manual says that with "off" unknown is
+				// not stapled, but the setting is about OCSP errors.
 				w.eachLeaf(t, c, func(t *testing.T, l *leaf) {
 					s := serve(t, l)
 					w.requireStaple(t, w.handshake(t, s, l), l)
