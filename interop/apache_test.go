@@ -123,7 +123,6 @@ SSLVerifyDepth 2
 // TestApacheKnowsNoCA is why the tests above have a CA that signs itself embed its certificate: without that Apache
 // does not find it, though it has it, and refuses good clients.
 func TestApacheKnowsNoCA(t *testing.T) {
-	tool(t, "apache2", "apache2")
 	w := newWorld(t, setup{})
 	s := w.serveApache(t, w.good, `
 SSLCACertificateFile DIR/ca.pem

@@ -29,20 +29,18 @@ func TestResumption(t *testing.T) {
 		return w.serveStunnel(t, "cert = DIR/server.pem\nkey = DIR/server.pem.key\nconnect = "+behind.Listener.Addr().String()+"\nOCSPaia = yes\n"+more)
 	}
 	for name, test := range map[string]struct {
-		program string
-		serve   func(t *testing.T, w *world, more string) *servers.Server
-		more    string // of its configuration
-		letsIn  bool
+		serve  func(t *testing.T, w *world, more string) *servers.Server
+		more   string // of its configuration
+		letsIn bool
 	}{
-		"nginx":                     {program: "nginx", serve: serveNginx},
-		"nginx, ssl_ocsp_cache":     {program: "nginx", serve: serveNginx, more: "ssl_ocsp_cache shared:ocsp:1m;", letsIn: true},
-		"Apache":                    {program: "apache2", serve: serveApache, letsIn: true},
-		"Apache, no tickets":        {program: "apache2", serve: serveApache, more: "SSLSessionTickets off"},
-		"stunnel":                   {program: "stunnel4", serve: serveStunnel, letsIn: true},
-		"stunnel, sessionResume no": {program: "stunnel4", serve: serveStunnel, more: "sessionResume = no"},
+		"nginx":                     {serve: serveNginx},
+		"nginx, ssl_ocsp_cache":     {serve: serveNginx, more: "ssl_ocsp_cache shared:ocsp:1m;", letsIn: true},
+		"Apache":                    {serve: serveApache, letsIn: true},
+		"Apache, no tickets":        {serve: serveApache, more: "SSLSessionTickets off"},
+		"stunnel":                   {serve: serveStunnel, letsIn: true},
+		"stunnel, sessionResume no": {serve: serveStunnel, more: "sessionResume = no"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			tool(t, test.program, test.program)
 			w := newWorld(t, setup{})
 			s := test.serve(t, w, test.more)
 			config := w.trusting()

@@ -25,6 +25,7 @@ const patience = 10 * time.Second
 // certificate that it shows with the CA's (server.pem), the key (server.pem.key), and the CAs' certificates (ca.pem).
 // servers.Configured says what stands in the file "config".
 func (w *world) serve(t *testing.T, l *leaf, program string, files map[string]string, args ...string) *servers.Server {
+	tool(t, program, program) // or the test is skipped
 	read := func(path string) string {
 		text, err := os.ReadFile(path)
 		require.NoError(t, err)
