@@ -54,7 +54,7 @@ SSLStaplingReturnResponderErrors `+errors)
 					s := serve(t, l)
 					w.requireStaple(t, w.handshake(t, s, l), l)
 					if l.name == "good" {
-						w.requireAccepted(t, s)
+						w.requireCurlAccepts(t, s.Address())
 						return
 					}
 					requireLog(t, s, "stapling_check_response: response has certificate status "+l.name)

@@ -37,7 +37,7 @@ func TestCaddy(t *testing.T) {
 			staple := w.handshake(t, s, l)
 			if l.name == "good" {
 				w.requireStaple(t, staple, l)
-				w.requireAccepted(t, s)
+				w.requireCurlAccepts(t, s.Address())
 				return
 			}
 			require.Empty(t, staple)

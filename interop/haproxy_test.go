@@ -119,6 +119,6 @@ func (w *world) requireHAProxy(t *testing.T, s *servers.Server, l *leaf) {
 	}
 	w.requireStaple(t, staple, l)
 	if l.name == "good" {
-		w.requireAccepted(t, s)
+		w.requireCurlAccepts(t, s.Address())
 	}
 }

@@ -49,7 +49,7 @@ func TestNginxStapling(t *testing.T) {
 					staple = w.handshake(t, s, l)
 				}
 				w.requireStaple(t, staple, l)
-				w.requireAccepted(t, s)
+				w.requireCurlAccepts(t, s.Address())
 				return
 			}
 			requireLog(t, s, `certificate status "`+l.name+`" in the OCSP response`)
