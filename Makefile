@@ -1,6 +1,6 @@
 .PHONY: test demo cluster lint tidy fuzz bench bench-peers cover
 
-MODULES := . ocspfasthttp ocspsql ocspsql/pgfeed ocspredis interop bench examples
+MODULES := . ocspfasthttp ocspotel ocspsql ocspsql/pgfeed ocspredis interop bench examples
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 5s
 
