@@ -185,7 +185,7 @@ func TestToken(t *testing.T) {
 	c := newServer(t, k)
 	for _, token := range []string{"", "wrong", c.token + "x", c.token[1:]} {
 		other := &client{c.url, token, c.http}
-		for _, path := range []string{"/api/certificates", "/api/ca", "/api/counters", "/api/certificates/" + first(t, k).uid} {
+		for _, path := range []string{"/api/certificates", "/api/ca", "/api/counters", "/metrics", "/api/certificates/" + first(t, k).uid} {
 			if code, text := send(t, other, http.MethodGet, path, ""); code != http.StatusUnauthorized {
 				t.Errorf("GET %s with token %q: %d %s, want 401", path, token, code, text)
 			}

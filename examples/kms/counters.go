@@ -28,7 +28,7 @@ type counters struct {
 	next     int              // in the ring
 }
 
-// observe counts an answer; it is for ocsp.Config.Observe.
+// observe counts an answer.
 func (c *counters) observe(ctx context.Context, event ocsp.Event) {
 	if into, ok := ctx.Value(eventKey{}).(*ocsp.Event); ok {
 		*into = event

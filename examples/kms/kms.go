@@ -28,6 +28,7 @@ type kms struct {
 	links     links
 	responder *ocsp.Responder
 	counters  counters
+	metrics   *metrics
 	logger    *slog.Logger
 
 	invitation invitation // to the page
@@ -51,6 +52,9 @@ func openKMS(ctx context.Context, dir string, logger *slog.Logger) (*kms, error)
 		return nil, err
 	}
 	k := &kms{dir: dir, cfg: cfg, logger: logger}
+	if k.metrics, err = newMetrics(&k.counters); err != nil {
+		return nil, err
+	}
 	if k.store, err = cfg.Store.open(ctx, dir, cfg.Replicas.secret()); err != nil {
 		return nil, err
 	}
@@ -62,7 +66,7 @@ func openKMS(ctx context.Context, dir string, logger *slog.Logger) (*kms, error)
 
 // close ends the responder before the database that it reads.
 func (k *kms) close() error {
-	return errors.Join(k.responder.Close(), k.links.close(), k.store.close())
+	return errors.Join(k.responder.Close(), k.links.close(), k.store.close(), k.metrics.close())
 }
 
 // setUp makes what is missing and starts the responder.
@@ -82,12 +86,18 @@ func (k *kms) setUp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	cfg.Logger, cfg.Observe = k.logger, k.counters.observe
+	cfg.Logger, cfg.Observe = k.logger, k.observe
 	if k.links, err = k.cfg.Replicas.open(&cfg.Cache); err != nil {
 		return err
 	}
 	k.responder, err = ocsp.New(cfg)
 	return err
+}
+
+// observe is for ocsp.Config.Observe.
+func (k *kms) observe(ctx context.Context, event ocsp.Event) {
+	k.counters.observe(ctx, event)
+	k.metrics.Observe(ctx, event)
 }
 
 // setUpCA loads the CA. It makes one only if the database has none, so that a mistyped ca_uid is an error.

@@ -133,7 +133,7 @@ func TestFirstStart(t *testing.T) {
 	if err := k.printHints(t.Context(), &hints); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"openssl ocsp -issuer " + dir, "-url http://127.0.0.1:8080/ocsp/", first(t, k).uid} {
+	for _, want := range []string{"openssl ocsp -issuer " + dir, "-url http://127.0.0.1:8080/ocsp/", first(t, k).uid, "http://127.0.0.1:8080/metrics"} {
 		if !strings.Contains(hints.String(), want) {
 			t.Errorf("the hints lack %q:\n%s", want, &hints)
 		}

@@ -75,7 +75,7 @@ func (k *kms) serve(ctx context.Context, listener net.Listener) error {
 	return k.close()
 }
 
-// handler routes to OCSP, the API and the page.
+// handler routes to OCSP, the API, the metrics and the page.
 func (k *kms) handler() http.Handler {
 	router := chi.NewRouter()
 	responder := k.responder.Handler()
@@ -87,6 +87,7 @@ func (k *kms) handler() http.Handler {
 		r.Use(requireToken(k.cfg.Server.Token))
 		k.routes(r)
 	})
+	router.With(requireToken(k.cfg.Server.Token)).Get("/metrics", k.metrics.handler.ServeHTTP)
 	newPage(k, router, time.Now).routes(router)
 	return router
 }
@@ -144,11 +145,12 @@ func (k *kms) printHints(ctx context.Context, w io.Writer) error {
 	if len(certs) > 0 {
 		uid = certs[0].uid
 	}
+	token := fmt.Sprintf(`$(sed -n 's/^token = "\(.*\)"$/\1/p' %s)`, shellQuote(filepath.Join(k.dir, configFile)))
 	ca, leaf := shellQuote(filepath.Join(k.dir, caFile)), filepath.Join(k.dir, firstName+".pem")
 	if _, err := os.Stat(leaf); err == nil && k.cfg.OCSP.Enabled {
 		header := ""
 		if k.cfg.OCSP.RequireAuth {
-			header = fmt.Sprintf(` -header "Authorization=Bearer $(sed -n 's/^token = "\(.*\)"$/\1/p' %s)"`, shellQuote(filepath.Join(k.dir, configFile)))
+			header = fmt.Sprintf(` -header "Authorization=Bearer %s"`, token)
 		}
 		fmt.Fprintf(w, "\nAsk about the first certificate, with a nonce and without one, which the cache can answer:\n")
 		line := fmt.Sprintf("openssl ocsp -issuer %s -cert %s -CAfile %s -url %s/ocsp/%s", ca, shellQuote(leaf), ca, k.cfg.url(), header)
@@ -162,6 +164,7 @@ func (k *kms) printHints(ctx context.Context, w io.Writer) error {
 	for _, line := range []string{"list" + data, "certify" + data + " NAME", "revoke" + data + " -reason keyCompromise " + uid} {
 		fmt.Fprintf(w, "  go run ./examples/kms %s\n", line)
 	}
+	fmt.Fprintf(w, "\nIts metrics, for Prometheus:\n  curl -H \"Authorization: Bearer %s\" %s/metrics\n", token, k.cfg.url())
 	return nil
 }
 

@@ -1,0 +1,50 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	otelprometheus "go.opentelemetry.io/otel/exporters/prometheus"
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+
+	"github.com/kmsocsp/ocsp/ocspotel"
+)
+
+// metrics are what Prometheus scrapes. What OCSP does is measured by ocspotel; the counters that the page shows as well
+// are not counted twice.
+type metrics struct {
+	*ocspotel.Observer
+	provider *sdkmetric.MeterProvider
+	handler  http.Handler
+}
+
+func newMetrics(c *counters) (*metrics, error) {
+	registry := prometheus.NewRegistry()
+	exporter, err := otelprometheus.New(otelprometheus.WithRegisterer(registry), otelprometheus.WithoutScopeInfo(), otelprometheus.WithoutTargetInfo())
+	if err != nil {
+		return nil, err
+	}
+	provider := sdkmetric.NewMeterProvider(sdkmetric.WithReader(exporter))
+	observer, err := ocspotel.New(ocspotel.Options{MeterProvider: provider})
+	if err != nil {
+		return nil, err
+	}
+	err = errors.Join(
+		registry.Register(counterFrom("kms_signatures_total", "Signatures made for OCSP.", &c.signatures)),
+		registry.Register(counterFrom("kms_store_reads_total", "Reads of the database for OCSP.", &c.storeReads)),
+		registry.Register(collectors.NewGoCollector()),
+		registry.Register(collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})),
+	)
+	return &metrics{observer, provider, promhttp.HandlerFor(registry, promhttp.HandlerOpts{})}, err
+}
+
+func counterFrom(name, help string, n *atomic.Int64) prometheus.Collector {
+	return prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help}, func() float64 { return float64(n.Load()) })
+}
+
+func (m *metrics) close() error { return m.provider.Shutdown(context.Background()) }
