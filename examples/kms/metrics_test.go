@@ -11,10 +11,11 @@ import (
 	"github.com/kmsocsp/ocsp/ocsptest"
 )
 
-// TestMetrics asks the KMS and reads what it tells Prometheus.
-func TestMetrics(t *testing.T) {
+// asked starts a KMS and asks it what leads to every kind of metric.
+func asked(t *testing.T) (c *client, revoked object) {
+	t.Helper()
 	k := newKMS(t, nil)
-	c := newServer(t, k)
+	c = newServer(t, k)
 	for range 3 {
 		ocspStatus(t, k, first(t, k).uid)
 	}
@@ -37,7 +38,20 @@ func TestMetrics(t *testing.T) {
 	if code, _ := send(t, c, http.MethodPost, "/ocsp", "not a request"); code != http.StatusOK {
 		t.Fatalf("a malformed request: %d", code)
 	}
+	return c, revoked
+}
 
+// scrape returns what a KMS that was asked tells Prometheus.
+func scrape(t *testing.T) string {
+	t.Helper()
+	c, _ := asked(t)
+	_, text := send(t, c, http.MethodGet, "/metrics", "")
+	return text
+}
+
+// TestMetrics asks the KMS and reads what it tells Prometheus.
+func TestMetrics(t *testing.T) {
+	c, revoked := asked(t)
 	code, text := send(t, c, http.MethodGet, "/metrics", "")
 	if code != http.StatusOK {
 		t.Fatalf("%d %s", code, text)
