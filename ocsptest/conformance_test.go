@@ -1,8 +1,11 @@
 package ocsptest_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/base64"
 	"fmt"
+	"math/big"
 	"net/http"
 	"strings"
 	"testing"
@@ -119,6 +122,18 @@ func TestConformanceOfConfigurations(t *testing.T) {
 			requireConformance(t, target, test.notApplicable...)
 		})
 	}
+}
+
+// A serial number may make the base64 of a request end in a slash, behind which a path may begin another.
+func TestConformanceOfASerialEndingInASlash(t *testing.T) {
+	ca, store := ocsptest.NewCA(ocsptest.Options{}), ocsptest.NewStore()
+	good := ca.Issue(ocsptest.Options{Serial: new(big.Int).SetBytes(append(bytes.Repeat([]byte{0x9a}, 15), 0x3f))})
+	require.True(t, strings.HasSuffix(base64.StdEncoding.EncodeToString(ocsptest.Client{}.Request(ca.Certificate, good)), "/"))
+	store.Add(ca.ID, good)
+	responder, err := ocsp.New(ocsp.Config{Issuers: []ocsp.Issuer{ca.Issuer()}, Store: store})
+	require.NoError(t, err)
+	defer func() { assert.NoError(t, responder.Close()) }()
+	requireConformance(t, ocsptest.Target{Handler: responder.Handler(), Issuer: ca.Certificate, Good: good}, "T35", "T95", "T121", "T135", "T143", "T144")
 }
 
 func TestConformanceNeedsATarget(t *testing.T) {
