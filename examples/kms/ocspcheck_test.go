@@ -1,0 +1,122 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/kmsocsp/ocsp/ocsptest"
+)
+
+// TestOCSPCheck: the program ocspcheck, run as a user would, finds nothing wrong with the KMS, which is a process of its
+// own, set up with its commands. No case fails, normative or decided, as docs/CONFORMANCE.md says.
+func TestOCSPCheck(t *testing.T) {
+	// Under the race detector each command would wait a second before it ends.
+	t.Setenv("GORACE", "atexit_sleep_ms=0")
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	check := filepath.Join(t.TempDir(), "ocspcheck")
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", check, "github.com/kmsocsp/ocsp/cmd/ocspcheck").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	page := string(readDoc(t, "../../docs/CONFORMANCE.md"))
+	for name, adjust := range map[string]func(*config){
+		"as it comes":                       func(*config) {},
+		"with a delegate, behind the token": func(cfg *config) { cfg.CA.Delegated, cfg.OCSP.RequireAuth = true, true },
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := defaultConfig()
+			adjust(&cfg)
+			dir := startProcess(t, self, cfg)
+			kms := func(args ...string) string {
+				t.Helper()
+				code, stdout, stderr := runIn(t, dir, self, append(args, "-data", ".")...)
+				if code != 0 {
+					t.Fatalf("kms %v: exit status %d: %s", args, code, stderr)
+				}
+				return stdout
+			}
+			uid, _, _ := strings.Cut(kms("certify", "revoked"), " ")
+			kms("revoke", "-reason", "keyCompromise", uid)
+
+			args := []string{"-json", "-issuer", caFile, "-cert", firstName + ".pem", "-revoked", "revoked.pem"} // the URL is in the certificate
+			if cfg.OCSP.RequireAuth {
+				args = append(args, "-header", "Authorization: Bearer "+cfg.Server.Token)
+			}
+			code, stdout, stderr := runIn(t, dir, check, args...)
+			var report struct {
+				Counts struct {
+					Passed        int
+					Normative     int `json:"failed_normative"`
+					Decided       int `json:"failed_decided"`
+					NotApplicable int `json:"not_applicable"`
+				}
+				Results []struct{ ID, Title, Verdict, Detail, Request, Response string }
+			}
+			if err := json.Unmarshal([]byte(stdout), &report); err != nil {
+				t.Fatalf("exit status %d: %v\n%s%s", code, err, stdout, stderr)
+			}
+			if counts := report.Counts; code != 0 || stderr != "" || counts.Normative != 0 || counts.Decided != 0 {
+				t.Errorf("exit status %d: %+v\n%s", code, counts, stderr)
+			}
+			for _, r := range report.Results {
+				if r.Verdict != "pass" && r.Verdict != "n/a" {
+					t.Errorf("%+v", r)
+				}
+			}
+			if all := len(ocsptest.ConformanceCases()); len(report.Results) != all {
+				t.Errorf("%d cases of %d", len(report.Results), all)
+			}
+			for what, n := range map[string]int{"passed": report.Counts.Passed, "not applicable": report.Counts.NotApplicable} {
+				if row := fmt.Sprintf("| | %s | %d |", what, n); !strings.Contains(page, row) {
+					t.Errorf("docs/CONFORMANCE.md does not say %q: run docs/conformance/run.sh again", row)
+				}
+			}
+		})
+	}
+}
+
+// runIn runs a program in a directory.
+func runIn(t *testing.T, dir, program string, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	cmd := exec.CommandContext(t.Context(), program, args...)
+	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, &out, &errs
+	if err := cmd.Run(); cmd.ProcessState == nil {
+		t.Fatal(err)
+	}
+	return cmd.ProcessState.ExitCode(), out.String(), errs.String()
+}
+
+// startProcess starts a KMS as a process of its own on a free port, and returns its data directory.
+func startProcess(t *testing.T, program string, cfg config) string {
+	t.Helper()
+	var err error
+	if cfg.Server.Listen, err = freeAddress(); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if err := cfg.write(dir); err != nil {
+		t.Fatal(err)
+	}
+	one := &cluster{program: program, http: &http.Client{Timeout: clientPatience}}
+	r := &replica{cluster: one, dir: dir, client: &client{cfg.url(), cfg.Server.Token, one.http}}
+	one.replicas = []*replica{r}
+	t.Cleanup(func() {
+		if err := one.stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := r.start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
