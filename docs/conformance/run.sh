@@ -46,10 +46,10 @@ columns=("examples/kms=$work/kms.json")
 port=20000
 serve_openssl() { # on the next port that is free; sets port and pid
 	for port in $(seq $((port + 1)) 20500); do
-		openssl ocsp -port "$port" -index index -CA ca.pem -rsigner ca.pem -rkey ca.key -ndays 1 >openssl.out 2>&1 & pid=$!
+		openssl ocsp -port "$port" -index index -CA ca.pem -rsigner ca.pem -rkey ca.key -ndays 1 >"openssl-$port.out" 2>&1 & pid=$!
 		pids+=("$pid")
 		while kill -0 "$pid" 2>/dev/null; do
-			grep -q waiting openssl.out && return
+			grep -qs waiting "openssl-$port.out" && return
 			sleep 0.05
 		done
 	done
