@@ -66,6 +66,7 @@ func (i *instruments) record(ctx context.Context, e *ocsp.Event, what *saidLabel
 		i.signDuration.Record(ctx, e.SignTime.Seconds(), what.origin...)
 	}
 	if what.signed {
-		i.answerAge.Record(ctx, e.Age.Seconds(), what.origin...)
+		// Not below zero, whatever a clock does: Prometheus takes a sum that shrinks for a restart.
+		i.answerAge.Record(ctx, max(e.Age, 0).Seconds(), what.origin...)
 	}
 }

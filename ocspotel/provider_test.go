@@ -86,6 +86,7 @@ func TestDurations(t *testing.T) {
 	observer.Observe(t.Context(), ocsp.Event{
 		Outcome: ocsp.OutcomeSigned, Age: 90 * time.Minute, StoreTime: 250 * time.Microsecond, SignTime: 40 * time.Millisecond, Total: 50 * time.Millisecond,
 	})
+	observer.Observe(t.Context(), ocsp.Event{Outcome: ocsp.OutcomeSigned, Age: -time.Minute}) // by a clock that was set
 	sums := map[string]float64{}
 	for _, m := range scopeMetrics(t, reader).Metrics {
 		if data, ok := m.Data.(metricdata.Histogram[float64]); ok {
