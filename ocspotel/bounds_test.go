@@ -15,7 +15,9 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/otel/attribute"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	"go.opentelemetry.io/otel/trace/noop"
 
 	"github.com/kmsocsp/ocsp"
@@ -179,4 +181,24 @@ func TestMaxIssuers(t *testing.T) {
 	wg.Wait()
 	const rest = ",ocsp.outcome=cached,ocsp.status=good"
 	assert.Equal(t, counts{"ocsp.issuer.id=a" + rest: 801, "ocsp.issuer.id=b" + rest: 1, "ocsp.issuer.id=_OTHER" + rest: 800}, collect(t, reader)["ocsp.answers"])
+}
+
+// TestView: the view in the package's documentation leaves out an attribute, and nothing else.
+func TestView(t *testing.T) {
+	reader := sdkmetric.NewManualReader()
+	view := sdkmetric.NewView(
+		sdkmetric.Instrument{Name: "ocsp.*"},
+		sdkmetric.Stream{AttributeFilter: attribute.NewDenyKeysFilter(ocspotel.IssuerKey)},
+	)
+	observer, err := ocspotel.New(ocspotel.Options{MeterProvider: sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader), sdkmetric.WithView(view))})
+	require.NoError(t, err)
+	for _, issuer := range []string{"a", "b"} {
+		observer.Observe(t.Context(), ocsp.Event{Outcome: ocsp.OutcomeCached, Entry: ocsp.Entry{IssuerID: issuer, Status: ocsp.Good}})
+	}
+	assert.Equal(t, counts{"ocsp.outcome=cached,ocsp.status=good": 2}, collect(t, reader)["ocsp.answers"])
+	for _, m := range scopeMetrics(t, reader).Metrics {
+		if data, ok := m.Data.(metricdata.Histogram[float64]); ok {
+			assert.Greater(t, len(data.DataPoints[0].Bounds), 15, "%s has lost its bounds", m.Name)
+		}
+	}
 }
