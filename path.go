@@ -1,7 +1,6 @@
 package ocsp
 
 import (
-	"encoding/base64"
 	"strings"
 
 	"golang.org/x/crypto/cryptobyte"
@@ -73,24 +72,16 @@ func framed(der cryptobyte.String) bool {
 // lettersNeeded returns how many base64 letters the DER element takes that s begins with.
 func lettersNeeded(s string) (int, bool) {
 	const most = 8 // letters: six octets, enough for a tag and a length of up to three octets
-	var head [6]byte
-	var buf [most]byte
-	n := copy(buf[:], s)
-	for n > 0 && buf[n-1] == '=' {
-		n--
-	}
-	n -= n % 4
-	if !normalize(buf[:n]) {
-		return 0, false
-	}
-	octets, err := base64.RawStdEncoding.Decode(head[:], buf[:n])
-	if err != nil || octets < 2 || head[0] != 0x30 {
+	s = strings.TrimRight(s[:min(len(s), most)], "=")
+	var room [6]byte
+	head, ok := appendDecoded(room[:0], s[:len(s)-len(s)%4])
+	if !ok || len(head) < 2 || head[0] != 0x30 {
 		return 0, false
 	}
 	size := 2 + int(head[1])
 	if head[1] >= 0x80 {
 		long := int(head[1] & 0x7f)
-		if long < 1 || long > 3 || octets < 2+long {
+		if long < 1 || long > 3 || len(head) < 2+long {
 			return 0, false
 		}
 		size = 0
@@ -120,31 +111,51 @@ func decodeLetters(buf []byte, s string, need int) ([]byte, bool) {
 			return buf, false
 		}
 	}
-	buf = append(buf[:0], s[:need]...)
-	if !normalize(buf) {
-		return buf, false
-	}
-	n, err := strictBase64.Decode(buf, buf)
-	return buf[:n], err == nil
+	return appendDecoded(buf[:0], s[:need])
 }
 
-var strictBase64 = base64.RawStdEncoding.Strict()
+const noLetter = 0xff
 
-// normalize maps the URL-safe letters, and the space that a form decoder makes of a plus, to the standard
-// ones. It reports false for anything that is no letter, line breaks included, which Go's decoder would skip.
-func normalize(b []byte) bool {
-	for i, c := range b {
-		switch {
-		case 'A' <= c && c <= 'Z', 'a' <= c && c <= 'z', '0' <= c && c <= '9', c == '+', c == '/':
-		case c == '-', c == ' ':
-			b[i] = '+'
-		case c == '_':
-			b[i] = '/'
-		default:
-			return false
+// letters are the values of base64's letters, and of the URL-safe ones, and of the space that a form decoder makes of
+// a plus. Anything else is none, line breaks included, which Go's decoder would skip.
+var letters = func() (values [256]byte) {
+	for i := range values {
+		values[i] = noLetter
+	}
+	for value, letter := range []byte("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/") {
+		values[letter] = byte(value)
+	}
+	values['-'], values[' '], values['_'] = values['+'], values['+'], values['/']
+	return values
+}()
+
+// appendDecoded appends what base64 letters without padding stand for. Bits that stand for nothing must be zero. Every
+// GET goes through it, in one pass, where putting the letters right for package encoding/base64 would take another.
+func appendDecoded(dst []byte, s string) ([]byte, bool) {
+	for len(s) >= 4 {
+		a, b, c, d := letters[s[0]], letters[s[1]], letters[s[2]], letters[s[3]]
+		if a|b|c|d == noLetter {
+			return dst, false
+		}
+		dst = append(dst, a<<2|b>>4, b<<4|c>>2, c<<6|d)
+		s = s[4:]
+	}
+	var rest [3]byte
+	for i := range len(s) {
+		if rest[i] = letters[s[i]]; rest[i] == noLetter {
+			return dst, false
 		}
 	}
-	return true
+	a, b, c := rest[0], rest[1], rest[2]
+	switch len(s) {
+	case 0:
+		return dst, true
+	case 2:
+		return append(dst, a<<2|b>>4), b&0x0f == 0
+	case 3:
+		return append(dst, a<<2|b>>4, b<<4|c>>2), c&0x03 == 0
+	}
+	return dst, false // one letter is no octet
 }
 
 // repairSlashes tries all ways to put missing slashes behind the runs of slashes that are there and, if atEnd,

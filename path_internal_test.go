@@ -2,8 +2,26 @@ package ocsp
 
 import (
 	"encoding/base64"
+	"strings"
 	"testing"
+
+	"github.com/stretchr/testify/require"
 )
+
+// FuzzAppendDecoded compares with package encoding/base64.
+func FuzzAppendDecoded(f *testing.F) {
+	for _, s := range []string{"", "A", "AA", "AB", "AAA", "AAB", "AAAA", "MEIw", "+/-_ ", "AA==", "A\nAA", "AAA\r", "A\x00AA", "\xff\xff\xff\xff", strings.Repeat("Mz9/", 40)} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		got, ok := appendDecoded([]byte("x"), s)
+		want, err := base64.RawStdEncoding.Strict().DecodeString(strings.NewReplacer("-", "+", "_", "/", " ", "+").Replace(s))
+		require.Equal(t, err == nil && !strings.ContainsAny(s, "\r\n"), ok)
+		if ok {
+			require.Equal(t, "x"+string(want), string(got))
+		}
+	})
+}
 
 // BenchmarkGetRequest measures the extraction of a request from a path, behind a mount of usual length.
 func BenchmarkGetRequest(b *testing.B) {
