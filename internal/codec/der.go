@@ -11,6 +11,7 @@ import (
 	"math/bits"
 	"time"
 
+	"golang.org/x/crypto/cryptobyte"
 	"golang.org/x/crypto/cryptobyte/asn1"
 )
 
@@ -88,4 +89,22 @@ func AppendDecimals(dst []byte, numbers ...int) []byte {
 		dst = append(dst, '0'+byte(n/10), '0'+byte(n%10))
 	}
 	return dst
+}
+
+// readASN1 is s.ReadASN1(out, tag), and faster for the short lengths that nearly every element of a request has.
+func readASN1(s, out *cryptobyte.String, tag asn1.Tag) bool {
+	if in := *s; len(in) >= 2 && in[0] == byte(tag) && int(in[1]) <= min(len(in)-2, 0x7f) {
+		*out, *s = in[2:2+in[1]], in[2+in[1]:]
+		return true
+	}
+	return s.ReadASN1(out, tag)
+}
+
+// readElement is s.ReadASN1Element(out, tag), likewise.
+func readElement(s, out *cryptobyte.String, tag asn1.Tag) bool {
+	if in := *s; len(in) >= 2 && in[0] == byte(tag) && int(in[1]) <= min(len(in)-2, 0x7f) {
+		*out, *s = in[:2+in[1]], in[2+in[1]:]
+		return true
+	}
+	return s.ReadASN1Element(out, tag)
 }

@@ -104,10 +104,10 @@ func ParseRequest(der []byte, req *Request, lim ReadLimits) error {
 	req.Reset()
 	input := cryptobyte.String(der)
 	var outer, tbs cryptobyte.String
-	if !input.ReadASN1(&outer, asn1.SEQUENCE) || !input.Empty() {
+	if !readASN1(&input, &outer, asn1.SEQUENCE) || !input.Empty() {
 		return malformed("not exactly one SEQUENCE")
 	}
-	if !outer.ReadASN1Element(&tbs, asn1.SEQUENCE) {
+	if !readElement(&outer, &tbs, asn1.SEQUENCE) {
 		return malformed("no tbsRequest")
 	}
 	req.TBS = tbs
@@ -130,7 +130,7 @@ func ParseRequest(der []byte, req *Request, lim ReadLimits) error {
 
 func (req *Request) readTBS(element cryptobyte.String, lim ReadLimits) error {
 	var tbs, field cryptobyte.String
-	if !element.ReadASN1(&tbs, asn1.SEQUENCE) {
+	if !readASN1(&element, &tbs, asn1.SEQUENCE) {
 		return malformed("no tbsRequest")
 	}
 	if !tbs.ReadOptionalASN1(&field, &req.VersionGiven, tagContext0) {
@@ -150,7 +150,7 @@ func (req *Request) readTBS(element cryptobyte.String, lim ReadLimits) error {
 		req.RequestorName = field
 	}
 	var list cryptobyte.String
-	if !tbs.ReadASN1(&list, asn1.SEQUENCE) || list.Empty() {
+	if !readASN1(&tbs, &list, asn1.SEQUENCE) || list.Empty() {
 		return malformed("no requestList")
 	}
 	for !list.Empty() {
@@ -175,7 +175,7 @@ func (req *Request) readTBS(element cryptobyte.String, lim ReadLimits) error {
 // readEntry appends the next Request of the list to Entries, reusing what an earlier parse left there.
 func (req *Request) readEntry(list *cryptobyte.String, lim ReadLimits) error {
 	var request cryptobyte.String
-	if !list.ReadASN1(&request, asn1.SEQUENCE) {
+	if !readASN1(list, &request, asn1.SEQUENCE) {
 		return malformed("request is not a SEQUENCE")
 	}
 	if n := len(req.Entries); n < cap(req.Entries) {
@@ -208,30 +208,30 @@ func (req *Request) readEntry(list *cryptobyte.String, lim ReadLimits) error {
 func (id *CertID) read(s *cryptobyte.String) error {
 	*id = CertID{}
 	var element, body, algorithm, oid cryptobyte.String
-	if !s.ReadASN1Element(&element, asn1.SEQUENCE) {
+	if !readElement(s, &element, asn1.SEQUENCE) {
 		return malformed("no CertID")
 	}
 	id.Raw = element
-	if !element.ReadASN1(&body, asn1.SEQUENCE) {
+	if !readASN1(&element, &body, asn1.SEQUENCE) {
 		return malformed("no CertID")
 	}
 	content := []byte(body)
-	if !body.ReadASN1(&algorithm, asn1.SEQUENCE) || !algorithm.ReadASN1(&oid, asn1.OBJECT_IDENTIFIER) || !isOID(oid) {
+	if !readASN1(&body, &algorithm, asn1.SEQUENCE) || !readASN1(&algorithm, &oid, asn1.OBJECT_IDENTIFIER) || !isOID(oid) {
 		return malformed("bad hashAlgorithm")
 	}
 	id.Hash = hashByOID(oid)
 	if id.Hash != 0 && !algorithm.Empty() && !bytes.Equal(algorithm, derNull) {
 		return malformed("hashAlgorithm parameters are neither absent nor NULL")
 	}
-	if !body.ReadASN1((*cryptobyte.String)(&id.NameHash), asn1.OCTET_STRING) ||
-		!body.ReadASN1((*cryptobyte.String)(&id.KeyHash), asn1.OCTET_STRING) {
+	if !readASN1(&body, (*cryptobyte.String)(&id.NameHash), asn1.OCTET_STRING) ||
+		!readASN1(&body, (*cryptobyte.String)(&id.KeyHash), asn1.OCTET_STRING) {
 		return malformed("bad issuer hashes")
 	}
 	if id.Hash != 0 && (len(id.NameHash) != id.Hash.Size() || len(id.KeyHash) != id.Hash.Size()) {
 		return malformed("issuer hash does not fit its algorithm")
 	}
 	id.Issuer = content[:len(content)-len(body)]
-	if !body.ReadASN1((*cryptobyte.String)(&id.Serial), asn1.INTEGER) || !isMinimalInteger(id.Serial) {
+	if !readASN1(&body, (*cryptobyte.String)(&id.Serial), asn1.INTEGER) || !isMinimalInteger(id.Serial) {
 		return malformed("bad serialNumber")
 	}
 	if len(id.Serial) > MaxSerial {
@@ -253,7 +253,7 @@ func readOptionalExtensions(s *cryptobyte.String, tag asn1.Tag, list []Extension
 	if !present {
 		return list, false, nil
 	}
-	if !field.ReadASN1(&extensions, asn1.SEQUENCE) || !field.Empty() {
+	if !readASN1(&field, &extensions, asn1.SEQUENCE) || !field.Empty() {
 		return list, true, malformed("extensions are not one SEQUENCE")
 	}
 	if lim.Strict && extensions.Empty() {
@@ -279,10 +279,10 @@ func readOptionalExtensions(s *cryptobyte.String, tag asn1.Tag, list []Extension
 
 func (ext *Extension) read(s *cryptobyte.String) error {
 	var body, flag cryptobyte.String
-	if !s.ReadASN1(&body, asn1.SEQUENCE) {
+	if !readASN1(s, &body, asn1.SEQUENCE) {
 		return malformed("extension is not a SEQUENCE")
 	}
-	if !body.ReadASN1((*cryptobyte.String)(&ext.OID), asn1.OBJECT_IDENTIFIER) || !isOID(ext.OID) {
+	if !readASN1(&body, (*cryptobyte.String)(&ext.OID), asn1.OBJECT_IDENTIFIER) || !isOID(ext.OID) {
 		return malformed("bad extnID")
 	}
 	if !body.ReadOptionalASN1(&flag, &ext.CriticalGiven, asn1.BOOLEAN) {
@@ -294,7 +294,7 @@ func (ext *Extension) read(s *cryptobyte.String) error {
 		}
 		ext.Critical = flag[0] == 0xff
 	}
-	if !body.ReadASN1((*cryptobyte.String)(&ext.Value), asn1.OCTET_STRING) || !body.Empty() {
+	if !readASN1(&body, (*cryptobyte.String)(&ext.Value), asn1.OCTET_STRING) || !body.Empty() {
 		return malformed("bad extnValue")
 	}
 	return nil
@@ -330,7 +330,7 @@ func (req *Request) readNonce(value cryptobyte.String) error {
 	var tag asn1.Tag
 	rest := value
 	if rest.ReadAnyASN1Element(&element, &tag) && (tag == asn1.OCTET_STRING || rest.Empty()) {
-		if tag != asn1.OCTET_STRING || !rest.Empty() || !element.ReadASN1(&content, tag) {
+		if tag != asn1.OCTET_STRING || !rest.Empty() || !readASN1(&element, &content, tag) {
 			return malformed("nonce is not one OCTET STRING")
 		}
 		req.Nonce, req.NonceForm = content, NonceWrapped
@@ -344,12 +344,12 @@ func (req *Request) readNonce(value cryptobyte.String) error {
 // checkAcceptable refuses a client that does not take basic answers, the only kind there is (RFC 6960 section 4.4.3).
 func checkAcceptable(value cryptobyte.String) error {
 	var list, oid cryptobyte.String
-	if !value.ReadASN1(&list, asn1.SEQUENCE) || !value.Empty() {
+	if !readASN1(&value, &list, asn1.SEQUENCE) || !value.Empty() {
 		return malformed("bad acceptableResponses")
 	}
 	basic := false
 	for !list.Empty() {
-		if !list.ReadASN1(&oid, asn1.OBJECT_IDENTIFIER) || !isOID(oid) {
+		if !readASN1(&list, &oid, asn1.OBJECT_IDENTIFIER) || !isOID(oid) {
 			return malformed("bad acceptableResponses")
 		}
 		basic = basic || bytes.Equal(oid, oidBasic)
@@ -363,18 +363,18 @@ func checkAcceptable(value cryptobyte.String) error {
 // readPreferred reads PreferredSignatureAlgorithms (RFC 6960 section 4.4.7.1).
 func (req *Request) readPreferred(value cryptobyte.String) error {
 	var list, one, algorithm, body, oid, key cryptobyte.String
-	if !value.ReadASN1(&list, asn1.SEQUENCE) || !value.Empty() || list.Empty() {
+	if !readASN1(&value, &list, asn1.SEQUENCE) || !value.Empty() || list.Empty() {
 		return malformed("bad preferredSignatureAlgorithms")
 	}
 	for !list.Empty() {
-		if !list.ReadASN1(&one, asn1.SEQUENCE) || !one.ReadASN1Element(&algorithm, asn1.SEQUENCE) {
+		if !readASN1(&list, &one, asn1.SEQUENCE) || !readElement(&one, &algorithm, asn1.SEQUENCE) {
 			return malformed("bad preferredSignatureAlgorithms")
 		}
 		element := algorithm
-		if !element.ReadASN1(&body, asn1.SEQUENCE) || !body.ReadASN1(&oid, asn1.OBJECT_IDENTIFIER) || !isOID(oid) {
+		if !readASN1(&element, &body, asn1.SEQUENCE) || !readASN1(&body, &oid, asn1.OBJECT_IDENTIFIER) || !isOID(oid) {
 			return malformed("bad preferredSignatureAlgorithms")
 		}
-		if !one.Empty() && (!one.ReadASN1(&key, asn1.SEQUENCE) || !one.Empty()) {
+		if !one.Empty() && (!readASN1(&one, &key, asn1.SEQUENCE) || !one.Empty()) {
 			return malformed("bad preferredSignatureAlgorithms")
 		}
 		if alg := signatureAlgorithmOf(algorithm); alg != x509.UnknownSignatureAlgorithm {
@@ -404,11 +404,11 @@ func ParseSignature(der []byte) (Signature, error) {
 	var body, algorithm, element, oid, field, list, cert cryptobyte.String
 	var bits encodingasn1.BitString
 	var present bool
-	if !input.ReadASN1(&body, asn1.SEQUENCE) || !input.Empty() || !body.ReadASN1Element(&algorithm, asn1.SEQUENCE) {
+	if !readASN1(&input, &body, asn1.SEQUENCE) || !input.Empty() || !readElement(&body, &algorithm, asn1.SEQUENCE) {
 		return sig, malformed("bad optionalSignature")
 	}
 	element = algorithm
-	if !element.ReadASN1(&field, asn1.SEQUENCE) || !field.ReadASN1(&oid, asn1.OBJECT_IDENTIFIER) || !isOID(oid) {
+	if !readASN1(&element, &field, asn1.SEQUENCE) || !readASN1(&field, &oid, asn1.OBJECT_IDENTIFIER) || !isOID(oid) {
 		return sig, malformed("bad signatureAlgorithm")
 	}
 	sig.Algorithm = signatureAlgorithmOf(algorithm)
@@ -422,14 +422,14 @@ func ParseSignature(der []byte) (Signature, error) {
 	if !present {
 		return sig, nil
 	}
-	if !field.ReadASN1(&list, asn1.SEQUENCE) || !field.Empty() {
+	if !readASN1(&field, &list, asn1.SEQUENCE) || !field.Empty() {
 		return sig, malformed("bad certs")
 	}
 	for !list.Empty() {
 		if len(sig.Certificates) == maxSignatureCerts {
 			return sig, malformed("too many certs")
 		}
-		if !list.ReadASN1Element(&cert, asn1.SEQUENCE) {
+		if !readElement(&list, &cert, asn1.SEQUENCE) {
 			return sig, malformed("bad certs")
 		}
 		sig.Certificates = append(sig.Certificates, cert)
