@@ -71,9 +71,9 @@ type Entry struct {
 // Event describes one answer, for metrics, tracing and audit.
 type Event struct {
 	Method  string      // "GET", "HEAD" or "POST"; "" for Respond and Staple
-	Hash    crypto.Hash // the hash algorithm of the first CertID; 0 when the request could not be read
-	CertIDs int         // how many CertIDs the request has
-	Nonce   bool        // the request has a nonce
+	Hash    crypto.Hash // the hash algorithm of the first CertID; 0 when the request could not be read so far
+	CertIDs int         // how many CertIDs the request has, likewise
+	Nonce   bool        // the request has a nonce, likewise
 
 	// Entry is about the first CertID. For an error, its Status is Unknown, and IssuerID and Serial are set
 	// as far as the request could be read and its issuer is configured.
