@@ -1,16 +1,140 @@
 package main
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
-func TestTable(t *testing.T) {
-	static := &process{peer: peer{name: "static"}, costs: []float64{10, 20, 10}, latency: []float64{1, 2, 3}}
-	other := &process{peer: peer{name: "other"}, costs: []float64{20, 20, 15}, latency: []float64{4, 4}}
-	got := table([]*process{static, other})
+// TestMain lets the tests' program be a child, as the command's is.
+func TestMain(m *testing.M) {
+	if len(os.Args) == 3 && os.Args[1] == childFlag {
+		main()
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// small are options that take no time, with a kit of few certificates.
+func small(t *testing.T) *options {
+	t.Helper()
+	k, err := newKit(t.TempDir(), 20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &options{rounds: 1, duration: time.Second, images: t.TempDir(), root: "..", kit: k, status: t.Output()}
+}
+
+// absent skips a test whose program is not there, unless that must not be.
+func absent(t *testing.T, err error) {
+	t.Helper()
+	if os.Getenv("OCSP_REQUIRE_TOOLS") != "" {
+		t.Fatal(err)
+	}
+	t.Skip(err)
+}
+
+func TestKit(t *testing.T) {
+	o := small(t)
+	loaded, err := loadKit(o.kit.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := fmt.Sprint(loaded.serials), fmt.Sprint(o.kit.serials); got != want || !loaded.ca.Certificate.Equal(o.kit.ca.Certificate) {
+		t.Errorf("another kit was loaded: %s, want %s", got, want)
+	}
+	for _, kind := range []string{posts, gets, nonces, closes} {
+		if list, err := readWire(o.kit.file(kind)); err != nil || len(list) != 20 {
+			t.Errorf("%d requests, %v", len(list), err)
+		}
+	}
+}
+
+// Each responder answers good, and tells what CPU time it takes.
+func TestPeers(t *testing.T) {
+	o := small(t)
+	for _, p := range peers {
+		t.Run(p.name, func(t *testing.T) {
+			s, err := p.start(t.Context(), o.kit, anywhere, "")
+			if errors.Is(err, errAbsent) {
+				absent(t, err)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if used, err := s.cpu(); err != nil || used <= 0 {
+				t.Errorf("it took %v, %v", used, err)
+			}
+			if err := s.stop(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// A peer that answers something else is not measured.
+func TestPeerThatIsWrong(t *testing.T) {
+	o := small(t)
+	p := peers[0]
+	p.asks = files // which has not the first certificate's answer in it, but fits the static handler
+	s, err := p.start(t.Context(), o.kit, anywhere, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.stop() }()
+	o.kit.serials[0] = o.kit.serials[1]
+	if err := s.check(o.kit); err == nil {
+		t.Error("an answer about another certificate passed")
+	}
+	if _, err := (peer{name: "nobody"}).start(t.Context(), o.kit, anywhere, ""); err == nil || !strings.Contains(err.Error(), "nobody") {
+		t.Errorf("a peer that is not there started: %v", err)
+	}
+}
+
+func TestLoopback(t *testing.T) {
+	o := small(t)
+	if _, err := find("wrk"); err != nil {
+		absent(t, err)
+	}
+	some := []peer{peers[0]}
+	for _, name := range []string{handlerPost, staticOnce, handlerOnce} {
+		p, err := findPeer(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		some = append(some, p)
+	}
+	some = append(some, peer{name: "gone", like: staticPost, launch: func(context.Context, *kit) (*server, error) { return nil, errAbsent }})
+	list, err := measureCosts(t.Context(), o, some)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range list[:4] {
+		if len(c.cpu) != 1 || c.cpu[0] <= 0 || len(c.latency) != 1 || c.latency[0] <= 0 {
+			t.Errorf("%s: %v, %v", c.name, c.cpu, c.latency)
+		}
+	}
+	if text := costTable(list); !strings.Contains(text, "| gone | not present |") {
+		t.Errorf("a peer that is not there is not in the table:\n%s", text)
+	}
+	file := filepath.Join(o.images, "cpu.svg")
+	if err := plotCosts(file, list); err != nil {
+		t.Fatal(err)
+	}
+	if svg, err := os.ReadFile(file); err != nil || strings.Count(string(svg), "textLength=") < 10 {
+		t.Errorf("%v, %s", err, svg)
+	}
+}
+
+func TestCostTable(t *testing.T) {
+	static := &costs{peer: peer{name: "static", like: "static"}, cpu: []float64{10, 20, 10}, latency: []float64{1, 2, 3}}
+	other := &costs{peer: peer{name: "other", like: "static"}, cpu: []float64{20, 20, 15}, latency: []float64{4, 4}}
+	got := costTable([]*costs{static, other})
 	for _, want := range []string{"| static | 1.00 | 1.00 | 1.00 | 10.0 | 2 |", "| other | 1.50 | 1.00 | 2.00 | 20.0 | 4 |"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("the table lacks %s:\n%s", want, got)
@@ -18,16 +142,41 @@ func TestTable(t *testing.T) {
 	}
 }
 
+// What is missed is said, in the row and below.
+func TestGoals(t *testing.T) {
+	most, least := &goal{must: 1.15, stretch: 1.05}, &goal{must: 0.9, stretch: 0.9, atLeast: true}
+	got := goals([]finding{
+		{what: "a", values: []float64{1, 1.04, 2}, goal: most},
+		{what: "b", values: []float64{1.1}, goal: most},
+		{what: "c", values: []float64{1.2, 1.16}, goal: most},
+		{what: "d", values: []float64{0.95}, goal: least},
+		{what: "e", values: []float64{0.8}, goal: least},
+		{what: "f", unit: "B", values: []float64{701}, goal: &goal{must: 700, stretch: 650}},
+	})
+	for _, want := range []string{
+		"| a | ≤ 1.15 | ≤ 1.05 | 1.04 | 1 | 2 | stretch |", "| b | ≤ 1.15 | ≤ 1.05 | 1.10 | 1.10 | 1.10 | met |",
+		"| c | ≤ 1.15 | ≤ 1.05 | 1.18 | 1.16 | 1.20 | **missed** |", "| d | ≥ 0.90 |  | 0.95 | 0.95 | 0.95 | met |",
+		"| e | ≥ 0.90 |  | 0.80 | 0.80 | 0.80 | **missed** |", "| f | ≤ 700 B | ≤ 650 | 701 | 701 | 701 | **missed** |",
+		"3 of 6 goals are met. Missed: c; e; f.",
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("the goals lack %s:\n%s", want, got)
+		}
+	}
+}
+
 func TestWrite(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "x.md")
+	begin, end := beginMark("a"), endMark("a")
 	for _, test := range []struct{ before, after string }{
-		{"a\n" + beginMark + "old" + endMark + "\nb", "a\n" + beginMark + "\n\nnew\n" + endMark + "\nb"},
+		{"a\n" + begin + "old" + end + "\nb", "a\n" + begin + "\n\nnew\n\n" + end + "\nb"},
 		{"no marks", ""},
+		{beginMark("b") + endMark("b"), ""},
 	} {
 		if err := os.WriteFile(file, []byte(test.before), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		err := write(file, "new")
+		err := write(file, "a", "new\n")
 		if (err != nil) != (test.after == "") {
 			t.Error(err)
 		}
@@ -37,24 +186,18 @@ func TestWrite(t *testing.T) {
 	}
 }
 
-// Each responder answers good.
-func TestPeers(t *testing.T) {
-	for _, peer := range peers {
-		p, err := start(t.Context(), peer, t.TempDir())
-		if err != nil {
-			t.Fatalf("%s: %v", peer.name, err)
-		}
-		if err := p.cmd.Process.Kill(); err != nil {
-			t.Error(err)
-		}
-		_ = p.cmd.Wait() // killed
+// One part that fails does not keep the others from being run, and nothing from being an error.
+func TestRunParts(t *testing.T) {
+	o := small(t)
+	ran := false
+	_, err := runParts(t.Context(), o, []part{
+		{name: "bad", run: func(context.Context, *options) (*result, error) { return nil, errors.New("broken") }},
+		{name: "good", run: func(context.Context, *options) (*result, error) { ran = true; return &result{text: "fine"}, nil }},
+	})
+	if err == nil || !strings.Contains(err.Error(), "bad: broken") || !ran {
+		t.Errorf("%v, %v", err, ran)
 	}
-}
-
-func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == "-serve" {
-		main()
-		return
+	if _, err := choose("loopback,nothing"); err == nil {
+		t.Error("a part that is not there was chosen")
 	}
-	os.Exit(m.Run())
 }

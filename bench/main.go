@@ -1,265 +1,163 @@
-// Command bench compares what an answer costs responders over loopback: the CPU time of the server's process for each
-// request, with keep-alive, wrk as the client, and every server in a process of its own. It prints a table of ratios to a
-// static net/http handler, medians and spreads of interleaved rounds, and writes it to docs/PERFORMANCE.md.
+// Command bench compares what answers cost this responder and others, measures what the project has set itself as goals,
+// and writes what it finds, with plots, to docs/PERFORMANCE.md. Its parts can be run alone; then they only print.
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
-	"regexp"
-	"runtime"
+	"runtime/debug"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
-
-	xocsp "golang.org/x/crypto/ocsp"
 )
+
+// options are what the parts are told.
+type options struct {
+	rounds   int
+	duration time.Duration // of one measurement
+	images   string        // the folder for plots
+	root     string        // the folder of the module that is measured
+	kit      *kit
+	status   io.Writer
+	terminal bool // that is what status is
+}
+
+// progress tells whoever waits what is being done.
+func (o *options) progress(format string, arguments ...any) {
+	if o.terminal {
+		fmt.Fprintf(o.status, "\r\033[K"+format, arguments...)
+	}
+}
+
+// part measures something.
+type part struct {
+	name, heading string
+	run           func(context.Context, *options) (*result, error)
+}
+
+var parts = []part{
+	{"loopback", "Over loopback", loopback},
+}
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	serve := flag.String("serve", "", "serve as this `responder`; bench calls itself so")
-	rounds := flag.Int("rounds", 7, "interleaved rounds")
-	duration := flag.Duration("duration", 2*time.Second, "of one measurement")
-	out := flag.String("out", "docs/PERFORMANCE.md", "the `file` to write the table to, between its markers; empty: none")
-	flag.Parse()
 	err := error(nil)
-	if *serve != "" {
-		err = serveAs(ctx, *serve)
+	if len(os.Args) == 3 && os.Args[1] == childFlag {
+		err = runChild(ctx, os.Args[2])
 	} else {
-		err = compare(ctx, *rounds, *duration, *out)
+		err = run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-// process is a server under measurement.
-type process struct {
-	peer
-	cmd     *exec.Cmd
-	url     string
-	script  string // of wrk
-	costs   []float64
-	latency []float64
-	stderr  bytes.Buffer
-}
-
-// compare measures all peers in turns.
-func compare(ctx context.Context, rounds int, duration time.Duration, out string) (err error) {
-	wrk, err := exec.LookPath("wrk")
-	if err != nil {
-		return errors.New("wrk is missing: apt-get install wrk")
+// run measures what the arguments say.
+func run(ctx context.Context, arguments []string, stdout, stderr io.Writer) (err error) {
+	names := make([]string, len(parts))
+	for i, p := range parts {
+		names[i] = p.name
 	}
+	o := &options{status: stderr}
+	if f, ok := stderr.(*os.File); ok {
+		info, err := f.Stat()
+		o.terminal = err == nil && info.Mode()&os.ModeCharDevice != 0
+	}
+	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	flags.IntVar(&o.rounds, "rounds", 5, "interleaved rounds")
+	flags.DurationVar(&o.duration, "duration", 2*time.Second, "of one measurement over loopback, in whole seconds")
+	only := flags.String("only", "", "run these `parts` and print what they find: "+strings.Join(names, ","))
+	if err := flags.Parse(arguments); err != nil {
+		return err
+	}
+	if o.rounds < 1 || o.duration < time.Second || flags.NArg() > 0 {
+		flags.Usage()
+		return errors.New("it wants a round or more, a second or more, and no arguments")
+	}
+	if race() {
+		return errors.New("the race detector is on, and makes everything slow")
+	}
+	chosen, err := choose(*only)
+	if err != nil {
+		return err
+	}
+	root, err := exec.CommandContext(ctx, "go", "list", "-f", "{{.Dir}}", "github.com/kmsocsp/ocsp").Output()
+	if err != nil {
+		return fmt.Errorf("it must run in a checkout of the repository: %w", err)
+	}
+	o.root = strings.TrimSpace(string(root))
 	dir, err := os.MkdirTemp("", "bench")
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	var list []*process
-	defer func() {
-		for _, p := range list {
-			_ = p.cmd.Process.Kill()
-			_ = p.cmd.Wait()
+	if o.kit, err = newKit(dir, serials); err != nil {
+		return err
+	}
+	o.images = filepath.Join(o.root, "docs", "images")
+	if *only != "" {
+		if o.images, err = os.MkdirTemp("", "bench-images"); err != nil {
+			return err
 		}
-	}()
-	for _, peer := range peers {
-		p, err := start(ctx, peer, dir)
-		if err != nil {
-			return fmt.Errorf("%s: %w", peer.name, err)
-		}
-		list = append(list, p)
+		fmt.Fprintln(stderr, "plots go to", o.images)
 	}
-	for round := range rounds + 1 { // the first warms up
-		for _, p := range list {
-			fmt.Fprintf(os.Stderr, "\rround %d of %d: %-40s", round, rounds, p.name)
-			cost, latency, err := p.measure(ctx, wrk, duration)
-			if err != nil {
-				return fmt.Errorf("%s: %w\n%s", p.name, err, p.stderr.String())
-			}
-			if round > 0 {
-				p.costs, p.latency = append(p.costs, cost), append(p.latency, latency)
-			}
-		}
-	}
-	fmt.Fprintln(os.Stderr)
-	text := table(list)
-	fmt.Print(text)
-	if out == "" {
-		return nil
-	}
-	return write(out, text+"\n"+machine(ctx, rounds, duration)+"\n")
-}
-
-// start starts a peer, and checks that it answers as it should.
-func start(ctx context.Context, peer peer, dir string) (*process, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
-	p := &process{peer: peer, cmd: exec.CommandContext(ctx, self, "-serve", peer.name), script: filepath.Join(dir, slug(peer.name)+".lua")}
-	p.cmd.Stderr = &p.stderr
-	stdout, err := p.cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	if err := p.cmd.Start(); err != nil {
-		return nil, err
-	}
-	// The server says where it listens, and what to ask.
-	var address, request string
-	if _, err := fmt.Fscan(stdout, &address, &request); err != nil {
-		return nil, fmt.Errorf("it does not start: %w\n%s", err, p.stderr.String())
-	}
-	p.url = "http://" + address + "/"
-	script := fmt.Sprintf("wrk.method = 'GET'\nwrk.path = '/%s'\n", strings.NewReplacer("+", "%2B", "/", "%2F", "=", "%3D").Replace(request))
-	der, err := decode(request)
-	if err != nil {
-		return nil, err
-	}
-	if peer.post {
-		script = "wrk.method = 'POST'\nwrk.headers['Content-Type'] = 'application/ocsp-request'\nwrk.body = '" + luaString(der) + "'\n"
-	}
-	if err := os.WriteFile(p.script, []byte(script), 0o600); err != nil {
-		return nil, err
-	}
-	res, err := http.Post(p.url, "application/ocsp-request", bytes.NewReader(der))
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = res.Body.Close() }()
-	body, err := io.ReadAll(res.Body)
-	if err != nil {
-		return nil, err
-	}
-	answer, err := xocsp.ParseResponse(body, nil)
-	if err != nil || answer.Status != xocsp.Good {
-		return nil, fmt.Errorf("it does not answer good: %w", err)
-	}
-	return p, nil
-}
-
-func slug(name string) string { return regexp.MustCompile(`[^a-zA-Z0-9]+`).ReplaceAllString(name, "-") }
-
-func luaString(b []byte) string {
-	var s strings.Builder
-	for _, c := range b {
-		fmt.Fprintf(&s, "\\%03d", c)
-	}
-	return s.String()
-}
-
-// measure returns the CPU time of the server for one request and the median latency, in microseconds.
-func (p *process) measure(ctx context.Context, wrk string, duration time.Duration) (cost, latency float64, err error) {
-	before, err := p.cpu()
-	if err != nil {
-		return 0, 0, err
-	}
-	out, err := exec.CommandContext(ctx, wrk, "-t1", "-c8", "-d", duration.String(), "--latency", "-s", p.script, p.url).CombinedOutput()
-	if err != nil {
-		return 0, 0, fmt.Errorf("wrk: %w\n%s", err, out)
-	}
-	after, err := p.cpu()
-	if err != nil {
-		return 0, 0, err
-	}
-	if bytes.Contains(out, []byte("Non-2xx")) || bytes.Contains(out, []byte("Socket errors")) {
-		return 0, 0, fmt.Errorf("not all requests were answered:\n%s", out)
-	}
-	requests := regexp.MustCompile(`(\d+) requests in`).FindSubmatch(out)
-	median := regexp.MustCompile(`50%\s+([\d.]+)(us|ms)`).FindSubmatch(out)
-	if requests == nil || median == nil {
-		return 0, 0, fmt.Errorf("wrk printed:\n%s", out)
-	}
-	n, err := strconv.ParseFloat(string(requests[1]), 64)
-	if err != nil {
-		return 0, 0, err
-	}
-	if latency, err = strconv.ParseFloat(string(median[1]), 64); err != nil {
-		return 0, 0, err
-	}
-	if string(median[2]) == "ms" {
-		latency *= 1000
-	}
-	return (after - before).Seconds() * 1e6 / n, latency, nil
-}
-
-// ticks is what /proc counts CPU time in, a hundred a second on Linux.
-const ticks = 10 * time.Millisecond
-
-// cpu returns the CPU time that the server has used.
-func (p *process) cpu() (time.Duration, error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
-	if err != nil {
-		return 0, err
-	}
-	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
-	user, err := strconv.ParseInt(fields[11], 10, 64)
-	system, err2 := strconv.ParseInt(fields[12], 10, 64)
-	return time.Duration(user+system) * ticks, errors.Join(err, err2)
-}
-
-// table compares all with the first.
-func table(list []*process) string {
-	var b strings.Builder
-	b.WriteString("| responder | CPU per request, to static | from | to | µs | median latency, µs |\n|---|---|---|---|---|---|\n")
-	for _, p := range list {
-		ratios := make([]float64, len(p.costs))
-		for i := range ratios {
-			ratios[i] = p.costs[i] / list[0].costs[i]
-		}
-		fmt.Fprintf(&b, "| %s | %.2f | %.2f | %.2f | %.1f | %.0f |\n", p.name, median(ratios), slices.Min(ratios), slices.Max(ratios), median(p.costs), median(p.latency))
-	}
-	return b.String()
-}
-
-func median(values []float64) float64 {
-	s := slices.Sorted(slices.Values(values))
-	if n := len(s); n%2 == 0 {
-		return (s[n/2-1] + s[n/2]) / 2
-	}
-	return s[len(s)/2]
-}
-
-// machine describes where the figures come from.
-func machine(ctx context.Context, rounds int, duration time.Duration) string {
-	model := "an unknown CPU"
-	if text, err := os.ReadFile("/proc/cpuinfo"); err == nil {
-		if m := regexp.MustCompile(`model name\s*: (.*)`).FindSubmatch(text); m != nil {
-			model = string(m[1])
-		}
-	}
-	kernel, _ := exec.CommandContext(ctx, "uname", "-sr").Output() // then it is left out
-	return fmt.Sprintf("%d interleaved rounds of %v, 8 connections, %d cores of %s, %s, %s, %s.",
-		rounds, duration, runtime.NumCPU(), model, strings.TrimSpace(string(kernel)), runtime.Version(), time.Now().Format(time.DateOnly))
-}
-
-const (
-	beginMark = "<!-- bench:begin -->"
-	endMark   = "<!-- bench:end -->"
-)
-
-// write puts a text between the markers of a file.
-func write(file, text string) error {
-	old, err := os.ReadFile(file)
+	text, err := runParts(ctx, o, chosen)
 	if err != nil {
 		return err
 	}
-	before, rest, ok := strings.Cut(string(old), beginMark)
-	_, after, ok2 := strings.Cut(rest, endMark)
-	if !ok || !ok2 {
-		return fmt.Errorf("%s has no lines %s and %s", file, beginMark, endMark)
+	fmt.Fprint(stdout, text)
+	if *only != "" {
+		return nil
 	}
-	return os.WriteFile(file, []byte(before+beginMark+"\n\n"+text+"\n"+endMark+after), 0o644)
+	return write(filepath.Join(o.root, "docs", "PERFORMANCE.md"), "bench", text)
+}
+
+// choose returns the parts with those names, all for none.
+func choose(only string) (chosen []part, err error) {
+	if only == "" {
+		return parts, nil
+	}
+	for name := range strings.SplitSeq(only, ",") {
+		i := slices.IndexFunc(parts, func(p part) bool { return p.name == name })
+		if i < 0 {
+			return nil, fmt.Errorf("there is no part %q", name)
+		}
+		chosen = append(chosen, parts[i])
+	}
+	return chosen, nil
+}
+
+// runParts runs parts and writes what they find. It goes on after one that fails.
+func runParts(ctx context.Context, o *options, chosen []part) (string, error) {
+	begin := time.Now()
+	var sections strings.Builder
+	var findings []finding
+	var failed error
+	for _, p := range chosen {
+		res, err := p.run(ctx, o)
+		o.progress("")
+		if err != nil {
+			failed = errors.Join(failed, fmt.Errorf("%s: %w", p.name, err))
+			continue
+		}
+		findings = append(findings, res.findings...)
+		fmt.Fprintf(&sections, "\n### %s\n\n%s", p.heading, res.text)
+	}
+	return machine(ctx, o) + fmt.Sprintf(" It took %v.\n\n", time.Since(begin).Round(time.Second)) + goals(findings) + sections.String(), failed
+}
+
+// race reports whether this program is built with the race detector.
+func race() bool {
+	info, ok := debug.ReadBuildInfo()
+	return ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
 }
