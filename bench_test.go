@@ -7,7 +7,9 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/base64"
+	"encoding/binary"
 	"io"
+	"math/big"
 	"net/http"
 	"net/url"
 	"testing"
@@ -35,17 +37,32 @@ type body struct{ bytes.Reader }
 
 func (*body) Close() error { return nil }
 
-func benchResponder(b *testing.B, ttl time.Duration) (*ocsptest.CA, *x509.Certificate, *ocsp.Responder) {
+// active is a store in memory that allocates nothing: what is measured is the responder.
+func active(serials ...*big.Int) ocsp.StoreFunc {
+	type key [20]byte
+	known := map[key]ocsp.Record{}
+	for _, serial := range serials {
+		var k key
+		known[key(serial.FillBytes(k[:]))] = ocsp.Record{State: ocsp.Active}
+	}
+	return func(_ context.Context, _ string, serial *big.Int) (ocsp.Record, error) {
+		var k key
+		record, ok := known[key(serial.FillBytes(k[:]))]
+		if !ok {
+			return record, ocsp.ErrNotFound
+		}
+		return record, nil
+	}
+}
+
+func benchResponder(b *testing.B, ca *ocsptest.CA, store ocsp.CertStore, ttl time.Duration) *ocsp.Responder {
 	b.Helper()
-	ca, store := ocsptest.NewCA(ocsptest.Options{}), ocsptest.NewStore()
-	leaf := ca.Issue(ocsptest.Options{})
-	store.Add(ca.ID, leaf)
 	responder, err := ocsp.New(ocsp.Config{Issuers: []ocsp.Issuer{ca.Issuer()}, Store: store, Cache: ocsp.CacheOptions{StatusTTL: ttl}})
 	if err != nil {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { _ = responder.Close() })
-	return ca, leaf, responder
+	return responder
 }
 
 func serve(b *testing.B, handler http.Handler, req *http.Request, request []byte) {
@@ -65,31 +82,61 @@ func serve(b *testing.B, handler http.Handler, req *http.Request, request []byte
 	}
 }
 
-// BenchmarkHandler compares a cached answer with a handler that writes the same bytes and does nothing else.
-func BenchmarkHandler(b *testing.B) {
-	ca, leaf, trusting := benchResponder(b, time.Hour)
-	request := ocsptest.Client{Hash: crypto.SHA256}.Request(ca.Certificate, leaf)
-	der := trusting.Respond(context.Background(), request).DER
-	post := &http.Request{Method: http.MethodPost, URL: &url.URL{Path: "/ocsp"}, Header: http.Header{}, ContentLength: int64(len(request))}
-	get := &http.Request{Method: http.MethodGet, URL: &url.URL{Path: "/ocsp/" + base64.StdEncoding.EncodeToString(request)}, Header: http.Header{}}
-	b.Run("static", func(b *testing.B) {
-		contentType := []string{"application/ocsp-response"}
-		serve(b, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-			_, _ = io.Copy(io.Discard, req.Body)
-			w.Header()["Content-Type"] = contentType
-			w.WriteHeader(http.StatusOK)
-			_, _ = w.Write(der)
-		}), post, request)
-	})
-	b.Run("cached/POST", func(b *testing.B) { serve(b, trusting.Handler(), post, request) })
-	b.Run("cached/GET", func(b *testing.B) { serve(b, trusting.Handler(), get, nil) })
+// headerOf is what a handler answers with, to be sent again.
+func headerOf(h http.Handler, req *http.Request) http.Header {
+	w := &discard{header: http.Header{}}
+	h.ServeHTTP(w, req)
+	return w.header
+}
 
-	caRead, leafRead, reading := benchResponder(b, 0)
-	request = ocsptest.Client{Hash: crypto.SHA256}.Request(caRead.Certificate, leafRead)
-	post.ContentLength = int64(len(request))
-	get = &http.Request{Method: http.MethodGet, URL: &url.URL{Path: "/ocsp/" + base64.StdEncoding.EncodeToString(request)}, Header: http.Header{}}
-	b.Run("cached, store read/POST", func(b *testing.B) { serve(b, reading.Handler(), post, request) })
-	b.Run("cached, store read/GET", func(b *testing.B) { serve(b, reading.Handler(), get, nil) })
+// static is a handler that reads the request's body, sets header fields that it has ready, and writes the answer: the
+// least that an http.Handler for OCSP can do.
+func static(header http.Header, answer []byte) http.Handler {
+	type field struct {
+		name  string
+		value []string
+	}
+	var fields []field
+	for name, value := range header {
+		fields = append(fields, field{name, value})
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		_, _ = io.Copy(io.Discard, req.Body)
+		h := w.Header()
+		for _, f := range fields {
+			h[f.name] = f.value
+		}
+		w.WriteHeader(http.StatusOK)
+		_, _ = w.Write(answer)
+	})
+}
+
+// BenchmarkHandler compares a cached answer with a static handler that sends the same octets in header and body, and with
+// a bare one that sets the content type alone.
+func BenchmarkHandler(b *testing.B) {
+	ca := ocsptest.NewCA(ocsptest.Options{})
+	leaf := ca.Issue(ocsptest.Options{})
+	store := active(leaf.SerialNumber)
+	trusting, reading := benchResponder(b, ca, store, time.Hour), benchResponder(b, ca, store, 0)
+	request := ocsptest.Client{Hash: crypto.SHA256}.Request(ca.Certificate, leaf)
+	answer := trusting.Respond(context.Background(), request).DER
+	content := &body{}
+	content.Reset(request)
+	post := &http.Request{Method: http.MethodPost, URL: &url.URL{Path: "/ocsp"}, Header: http.Header{}, Body: content, ContentLength: int64(len(request))}
+	get := &http.Request{Method: http.MethodGet, URL: &url.URL{Path: "/ocsp/" + base64.StdEncoding.EncodeToString(request)}, Header: http.Header{}, Body: http.NoBody}
+	posted, got := headerOf(trusting.Handler(), post), headerOf(trusting.Handler(), get)
+	for _, bench := range []struct {
+		name      string
+		post, get http.Handler
+	}{
+		{"static", static(posted, answer), static(got, answer)},
+		{"bare", static(http.Header{"Content-Type": posted["Content-Type"]}, answer), static(http.Header{"Content-Type": got["Content-Type"]}, answer)},
+		{"cached", trusting.Handler(), trusting.Handler()},
+		{"read", reading.Handler(), reading.Handler()},
+	} {
+		b.Run(bench.name+"/POST", func(b *testing.B) { serve(b, bench.post, post, request) })
+		b.Run(bench.name+"/GET", func(b *testing.B) { serve(b, bench.get, get, nil) })
+	}
 }
 
 // BenchmarkParse compares the reader with that of x/crypto/ocsp, which keeps less of the request.
@@ -121,31 +168,65 @@ func BenchmarkParse(b *testing.B) {
 // BenchmarkSign compares an answer that must be signed, here for its nonce, with the signature alone.
 func BenchmarkSign(b *testing.B) {
 	for _, kind := range []ocsptest.KeyType{ocsptest.P256, ocsptest.RSA2048} {
-		ca, store := ocsptest.NewCA(ocsptest.Options{Key: kind}), ocsptest.NewStore()
+		ca := ocsptest.NewCA(ocsptest.Options{Key: kind})
 		leaf := ca.Issue(ocsptest.Options{})
-		store.Add(ca.ID, leaf)
-		responder, err := ocsp.New(ocsp.Config{Issuers: []ocsp.Issuer{ca.Issuer()}, Store: store, Cache: ocsp.CacheOptions{StatusTTL: time.Hour}})
-		if err != nil {
-			b.Fatal(err)
-		}
+		responder := benchResponder(b, ca, active(leaf.SerialNumber), time.Hour)
 		request := ocsptest.Client{Nonce: make([]byte, 32)}.Request(ca.Certificate, leaf)
 		b.Run(kind.String()+"/raw", func(b *testing.B) {
 			b.ReportAllocs()
-			message := make([]byte, 200)
 			for b.Loop() {
-				if _, err := crypto.SignMessage(ca.Key, rand.Reader, message, crypto.SHA256); err != nil {
-					b.Fatal(err)
-				}
+				sign(b, ca)
 			}
 		})
 		b.Run(kind.String()+"/answer", func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if responder.Respond(context.Background(), request).Outcome != ocsp.OutcomeSigned {
-					b.Fatal("not signed")
-				}
+				answerSigned(b, responder, request)
 			}
 		})
-		_ = responder.Close()
+	}
+}
+
+var tbs = make([]byte, 200) // as long as what is signed of an answer
+
+func sign(b *testing.B, ca *ocsptest.CA) {
+	if _, err := crypto.SignMessage(ca.Key, rand.Reader, tbs, crypto.SHA256); err != nil {
+		b.Fatal(err)
+	}
+}
+
+func answerSigned(b *testing.B, responder *ocsp.Responder, request []byte) {
+	if a := responder.Respond(context.Background(), request); a.Outcome != ocsp.OutcomeSigned {
+		b.Fatal(a.Outcome, a.Err)
+	}
+}
+
+// BenchmarkMiss tells what a miss costs above the signature, own-ns/op: it takes turns with the signature alone, one by
+// one, and the store answers at once.
+func BenchmarkMiss(b *testing.B) {
+	ca := ocsptest.NewCA(ocsptest.Options{})
+	store := ocsp.StoreFunc(func(context.Context, string, *big.Int) (ocsp.Record, error) {
+		return ocsp.Record{State: ocsp.Active}, nil
+	})
+	for name, ttl := range map[string]time.Duration{"StatusTTL": time.Hour, "no StatusTTL": 0} {
+		b.Run(name, func(b *testing.B) {
+			responder := benchResponder(b, ca, store, ttl)
+			serial := make([]byte, 16)
+			serial[0] = 1
+			request := ocsptest.Client{}.Request(ca.Certificate, &x509.Certificate{SerialNumber: new(big.Int).SetBytes(serial)})
+			counter := request[len(request)-8:] // the serial's end is the request's
+			var own time.Duration
+			n := 0
+			for b.Loop() {
+				n++
+				binary.BigEndian.PutUint64(counter, uint64(n))
+				begin := time.Now()
+				answerSigned(b, responder, request)
+				answered := time.Now()
+				sign(b, ca)
+				own += answered.Sub(begin) - time.Since(answered)
+			}
+			b.ReportMetric(float64(own.Nanoseconds())/float64(n), "own-ns/op")
+		})
 	}
 }

@@ -27,7 +27,7 @@ func small(t *testing.T) *options {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &options{rounds: 1, duration: time.Second, images: t.TempDir(), root: "..", kit: k, status: t.Output()}
+	return &options{rounds: 1, duration: time.Second, benchtime: time.Millisecond, images: t.TempDir(), root: "..", kit: k, status: t.Output()}
 }
 
 // absent skips a test whose program is not there, unless that must not be.
@@ -128,6 +128,35 @@ func TestLoopback(t *testing.T) {
 	}
 	if svg, err := os.ReadFile(file); err != nil || strings.Count(string(svg), "textLength=") < 10 {
 		t.Errorf("%v, %s", err, svg)
+	}
+}
+
+func TestInProcess(t *testing.T) {
+	res, err := inProcess(t.Context(), small(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(res.findings) == 0 {
+		t.Error("nothing was judged")
+	}
+	for _, f := range res.findings {
+		if len(f.values) != 1 {
+			t.Errorf("%s: %v", f.what, f.values)
+		}
+	}
+}
+
+// A benchmark that is not there any more is an error, and no figure.
+func TestMicro(t *testing.T) {
+	m := micro{}
+	if err := m.add([]byte("goos: linux\nBenchmarkHandler/cached/POST-2 \t 10 \t 2500 ns/op \t 272 B/op \t 2 allocs/op\n")); err != nil {
+		t.Fatal(err)
+	}
+	if got := micros(m["Handler/cached/POST"][seconds]); len(got) != 1 || got[0] != 2.5 || m["Handler/cached/POST"][allocated][0] != 2 {
+		t.Errorf("%v", m)
+	}
+	if _, err := m.result(); err == nil || !strings.Contains(err.Error(), "Sign/P256/raw") {
+		t.Errorf("benchmarks that were not run passed: %v", err)
 	}
 }
 

@@ -20,13 +20,14 @@ import (
 
 // options are what the parts are told.
 type options struct {
-	rounds   int
-	duration time.Duration // of one measurement
-	images   string        // the folder for plots
-	root     string        // the folder of the module that is measured
-	kit      *kit
-	status   io.Writer
-	terminal bool // that is what status is
+	rounds    int
+	duration  time.Duration // of one measurement over loopback
+	benchtime time.Duration // of one in process
+	images    string        // the folder for plots
+	root      string        // the folder of the module that is measured
+	kit       *kit
+	status    io.Writer
+	terminal  bool // that is what status is
 }
 
 // progress tells whoever waits what is being done.
@@ -44,6 +45,7 @@ type part struct {
 
 var parts = []part{
 	{"loopback", "Over loopback", loopback},
+	{"inprocess", "In process", inProcess},
 }
 
 func main() {
@@ -76,6 +78,7 @@ func run(ctx context.Context, arguments []string, stdout, stderr io.Writer) (err
 	flags.SetOutput(stderr)
 	flags.IntVar(&o.rounds, "rounds", 5, "interleaved rounds")
 	flags.DurationVar(&o.duration, "duration", 2*time.Second, "of one measurement over loopback, in whole seconds")
+	flags.DurationVar(&o.benchtime, "benchtime", 300*time.Millisecond, "of one measurement in process")
 	only := flags.String("only", "", "run these `parts` and print what they find: "+strings.Join(names, ","))
 	if err := flags.Parse(arguments); err != nil {
 		return err
