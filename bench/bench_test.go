@@ -2,6 +2,9 @@ package main
 
 import (
 	"context"
+	"crypto"
+	"crypto/rsa"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"os"
@@ -9,6 +12,10 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	xocsp "golang.org/x/crypto/ocsp"
+
+	"github.com/kmsocsp/ocsp/ocsptest"
 )
 
 // TestMain lets the tests' program be a child, as the command's is.
@@ -27,7 +34,7 @@ func small(t *testing.T) *options {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &options{rounds: 1, duration: time.Second, benchtime: time.Millisecond, images: t.TempDir(), root: "..", kit: k, status: t.Output()}
+	return &options{rounds: 1, duration: time.Second, benchtime: time.Millisecond, entries: 2 * few, images: t.TempDir(), root: "..", kit: k, status: t.Output()}
 }
 
 // absent skips a test whose program is not there, unless that must not be.
@@ -157,6 +164,49 @@ func TestMicro(t *testing.T) {
 	}
 	if _, err := m.result(); err == nil || !strings.Contains(err.Error(), "Sign/P256/raw") {
 		t.Errorf("benchmarks that were not run passed: %v", err)
+	}
+}
+
+// What the quick key signs verifies as an RSA-2048 signature does.
+func TestQuickKey(t *testing.T) {
+	k := newQuickKey()
+	if n := k.public.N.BitLen(); n != 2048 {
+		t.Errorf("%d bits", n)
+	}
+	digest := sha256.Sum256([]byte("message"))
+	signature, err := k.Sign(nil, digest[:], crypto.SHA256)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := rsa.VerifyPKCS1v15(&k.public, crypto.SHA256, digest[:], signature); err != nil {
+		t.Error(err)
+	}
+	if _, err := k.Sign(nil, digest[:], &rsa.PSSOptions{Hash: crypto.SHA256}); err == nil {
+		t.Error("it signed PSS")
+	}
+}
+
+func TestFleet(t *testing.T) {
+	f := newFleet(ocsptest.Options{})
+	seen := map[string]bool{}
+	for i := range uint64(1000) {
+		request, err := xocsp.ParseRequest(f.request(nil, i))
+		if err != nil || request.SerialNumber.Sign() <= 0 || seen[request.SerialNumber.String()] {
+			t.Fatalf("request %d: %+v, %v", i, request, err)
+		}
+		seen[request.SerialNumber.String()] = true
+	}
+}
+
+func TestStorages(t *testing.T) {
+	res, err := storages(t.Context(), small(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range res.findings {
+		if len(f.values) != 1 || f.values[0] <= 0 {
+			t.Errorf("%s: %v", f.what, f.values)
+		}
 	}
 }
 

@@ -34,7 +34,8 @@ const childFlag = "-child"
 // roles are what a child can be. It ends when its input does.
 func roles() map[string]func(context.Context, *parent) error {
 	return map[string]func(context.Context, *parent) error{
-		"peer": servePeer,
+		"peer":    servePeer,
+		"storage": serveStorage,
 	}
 }
 

@@ -23,6 +23,7 @@ type options struct {
 	rounds    int
 	duration  time.Duration // of one measurement over loopback
 	benchtime time.Duration // of one in process
+	entries   int           // of a large cache
 	images    string        // the folder for plots
 	root      string        // the folder of the module that is measured
 	kit       *kit
@@ -46,6 +47,7 @@ type part struct {
 var parts = []part{
 	{"loopback", "Over loopback", loopback},
 	{"inprocess", "In process", inProcess},
+	{"storage", "A million certificates", storages},
 }
 
 func main() {
@@ -79,6 +81,7 @@ func run(ctx context.Context, arguments []string, stdout, stderr io.Writer) (err
 	flags.IntVar(&o.rounds, "rounds", 5, "interleaved rounds")
 	flags.DurationVar(&o.duration, "duration", 2*time.Second, "of one measurement over loopback, in whole seconds")
 	flags.DurationVar(&o.benchtime, "benchtime", 300*time.Millisecond, "of one measurement in process")
+	flags.IntVar(&o.entries, "entries", 1_000_000, "answers in a large cache")
 	only := flags.String("only", "", "run these `parts` and print what they find: "+strings.Join(names, ","))
 	if err := flags.Parse(arguments); err != nil {
 		return err

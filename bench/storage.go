@@ -1,0 +1,230 @@
+package main
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/big"
+	"math/rand/v2"
+	"runtime"
+	"runtime/metrics"
+	"sync"
+	"time"
+
+	"github.com/kmsocsp/ocsp"
+	"github.com/kmsocsp/ocsp/ocsptest"
+)
+
+// few is how many certificates a cache has that is small beside a fleet's.
+const few = 1000
+
+// fleet is a CA with any number of certificates, all of them active, that takes no memory for them.
+type fleet struct {
+	ca       *ocsptest.CA
+	template []byte // a request, with the serial at its end
+}
+
+func newFleet(options ocsptest.Options) *fleet {
+	ca := ocsptest.NewCA(options)
+	return &fleet{ca, ocsptest.Client{}.Request(ca.Certificate, &x509.Certificate{SerialNumber: new(big.Int).Lsh(big.NewInt(1), 126)})}
+}
+
+// request writes the request about a certificate into room. Serials are spread as random ones are.
+func (f *fleet) request(room []byte, i uint64) []byte {
+	room = append(room[:0], f.template...)
+	serial := room[len(room)-16:]
+	binary.BigEndian.PutUint64(serial, (i*0x9e3779b97f4a7c15)>>2|1<<62)
+	binary.BigEndian.PutUint64(serial[8:], i*0xbf58476d1ce4e5b9)
+	return room
+}
+
+// responder returns one whose cache has all the answers about the first n certificates.
+func (f *fleet) responder(kind ocsp.Storage, n int) (*ocsp.Responder, error) {
+	r, err := ocsp.New(ocsp.Config{
+		Issuers: []ocsp.Issuer{f.ca.Issuer()},
+		Store: ocsp.StoreFunc(func(context.Context, string, *big.Int) (ocsp.Record, error) {
+			return ocsp.Record{State: ocsp.Active}, nil
+		}),
+		Cache: ocsp.CacheOptions{StatusTTL: time.Hour, MaxEntries: n, Storage: kind},
+	})
+	if err != nil {
+		return nil, err
+	}
+	var work sync.WaitGroup
+	failures := make([]error, runtime.GOMAXPROCS(0))
+	for part := range failures {
+		work.Go(func() {
+			var room []byte
+			for i := part; i < n && failures[part] == nil; i += len(failures) {
+				room = f.request(room, uint64(i))
+				if a := r.Respond(context.Background(), room); a.Outcome != ocsp.OutcomeSigned {
+					failures[part] = fmt.Errorf("no answer could be signed: %v, %w", a.Outcome, a.Err)
+				}
+			}
+		})
+	}
+	work.Wait()
+	return r, errors.Join(failures...)
+}
+
+// latency returns how long a cached answer takes, in microseconds, when any of n certificates is asked about.
+func (f *fleet) latency(r *ocsp.Responder, n int, random *rand.Rand, duration time.Duration) (float64, error) {
+	var room []byte
+	begin, asked := time.Now(), 0
+	for time.Since(begin) < duration {
+		for range 100 {
+			room = f.request(room, random.Uint64N(uint64(n)))
+			if a := r.Respond(context.Background(), room); a.Outcome != ocsp.OutcomeCached {
+				return 0, fmt.Errorf("an answer was not in the cache: %v, %w", a.Outcome, a.Err)
+			}
+			asked++
+		}
+	}
+	return float64(time.Since(begin).Nanoseconds()) / 1000 / float64(asked), nil
+}
+
+// storageArgument is what a child fills a cache with.
+type storageArgument struct {
+	Storage ocsp.Storage
+	Entries int
+	P256    bool // the key, in place of RSA-2048
+}
+
+// storageReply is what it takes.
+type storageReply struct {
+	Bytes  float64 // for each certificate
+	Answer int     // how long one is
+}
+
+// storageRound is what a filled cache costs.
+type storageRound struct {
+	GC        float64 // CPU time of one collection, ms
+	Few, Many float64 // how long a cached answer takes in a small cache and in this, µs
+}
+
+// serveStorage is the role of a process with a full cache. Whatever it is told then is how long to measure a round.
+func serveStorage(_ context.Context, talk *parent) error {
+	var a storageArgument
+	if err := talk.in.Decode(&a); err != nil {
+		return err
+	}
+	options := ocsptest.Options{Signer: newQuickKey()}
+	if a.P256 {
+		options = ocsptest.Options{Key: ocsptest.P256}
+	}
+	f := newFleet(options)
+	small, err := f.responder(a.Storage, min(few, a.Entries))
+	if err != nil {
+		return err
+	}
+	before := live()
+	r, err := f.responder(a.Storage, a.Entries)
+	if err != nil {
+		return err
+	}
+	reply := storageReply{Bytes: (live() - before) / float64(a.Entries), Answer: len(r.Respond(context.Background(), f.request(nil, 0)).DER)}
+	if err := talk.out.Encode(reply); err != nil {
+		return err
+	}
+	random := rand.New(rand.NewPCG(3, 4))
+	for {
+		var duration time.Duration
+		if err := talk.in.Decode(&duration); err != nil {
+			return err
+		}
+		var round storageRound
+		var err1, err2 error
+		round.Few, err1 = f.latency(small, min(few, a.Entries), random, duration)
+		round.Many, err2 = f.latency(r, a.Entries, random, duration)
+		if err := errors.Join(err1, err2); err != nil {
+			return err
+		}
+		begin := metric("/cpu/classes/gc/total:cpu-seconds")
+		runtime.GC()
+		round.GC = 1000 * (metric("/cpu/classes/gc/total:cpu-seconds") - begin)
+		if err := talk.out.Encode(round); err != nil {
+			return err
+		}
+	}
+}
+
+// live returns how many octets of the heap are in use.
+func live() float64 {
+	runtime.GC()
+	runtime.GC() // what pools keep goes with the second
+	return metric("/gc/heap/live:bytes")
+}
+
+func metric(name string) float64 {
+	sample := []metrics.Sample{{Name: name}}
+	metrics.Read(sample)
+	if sample[0].Value.Kind() == metrics.KindUint64 {
+		return float64(sample[0].Value.Uint64())
+	}
+	return sample[0].Value.Float64() // panics if there is none of that name
+}
+
+// storages measures both at the size of a large fleet.
+func storages(ctx context.Context, o *options) (res *result, err error) {
+	kinds := []struct {
+		name    string
+		kind    ocsp.Storage
+		memory  goal
+		child   *child
+		reply   storageReply
+		gc      []float64
+		few     []float64
+		many    []float64
+		slowing []float64
+	}{
+		{name: "go-cache", kind: ocsp.StorageGoCache, memory: goal{must: 700, stretch: 700}},
+		{name: "compact", kind: ocsp.StorageCompact, memory: goal{must: 650, stretch: 575}},
+	}
+	defer func() {
+		for _, k := range kinds {
+			if k.child != nil {
+				err = errors.Join(err, k.child.stop())
+			}
+		}
+	}()
+	for i := range kinds {
+		k := &kinds[i]
+		o.progress("filling %s with %d answers", k.name, o.entries)
+		if k.child, err = startChild(ctx, "storage", anywhere, storageArgument{Storage: k.kind, Entries: o.entries}, &k.reply); err != nil {
+			return nil, err
+		}
+	}
+	for round := range o.rounds {
+		for i := range kinds {
+			k := &kinds[i]
+			o.progress("storage, round %d of %d: %s", round+1, o.rounds, k.name)
+			var measured storageRound
+			if err := k.child.ask(o.benchtime, &measured); err != nil {
+				return nil, err
+			}
+			k.gc, k.few, k.many = append(k.gc, measured.GC), append(k.few, measured.Few), append(k.many, measured.Many)
+			k.slowing = append(k.slowing, measured.Many/measured.Few)
+		}
+	}
+	res = &result{text: fmt.Sprintf("%d certificates, answers of %d octets with RSA-2048, asked about in random order.\n\n"+
+		"| storage | memory for each, B | CPU of a collection, ms | cached answer with %d, µs | with %d, µs |\n|---|---|---|---|---|\n",
+		o.entries, kinds[0].reply.Answer, few, o.entries)}
+	for i := range kinds {
+		k := &kinds[i]
+		res.findings = append(res.findings, finding{
+			what: "Memory for each of a million cached answers, " + k.name, unit: "B", values: []float64{k.reply.Bytes}, goal: &k.memory,
+		})
+		res.text += fmt.Sprintf("| %s | %.0f | %s | %s | %s |\n", k.name, k.reply.Bytes, number(median(k.gc)), number(median(k.few)), number(median(k.many)))
+	}
+	res.findings = append(res.findings, finding{
+		what: "CPU of a garbage collection with a million, compact to go-cache", values: quotients(kinds[1].gc, kinds[0].gc), goal: &goal{must: 0.05, stretch: 0.05},
+	})
+	for i := range kinds {
+		res.findings = append(res.findings, finding{
+			what: "Cached answer with a million to one with a thousand, " + kinds[i].name, values: kinds[i].slowing, goal: &goal{must: 2, stretch: 2},
+		})
+	}
+	return res, nil
+}
