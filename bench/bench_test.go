@@ -187,7 +187,7 @@ func TestQuickKey(t *testing.T) {
 }
 
 func TestFleet(t *testing.T) {
-	f := newFleet(ocsptest.Options{})
+	f := newFleet(ocsptest.NewCA(ocsptest.Options{}))
 	seen := map[string]bool{}
 	for i := range uint64(1000) {
 		request, err := xocsp.ParseRequest(f.request(nil, i))
@@ -207,6 +207,116 @@ func TestStorages(t *testing.T) {
 		if len(f.values) != 1 || f.values[0] <= 0 {
 			t.Errorf("%s: %v", f.what, f.values)
 		}
+	}
+}
+
+// A paced client asks as often as it is told, and counts from when a request was due.
+func TestPaced(t *testing.T) {
+	o := small(t)
+	_, client, err := twoCores()
+	if err != nil {
+		t.Skip(err)
+	}
+	p, err := findPeer(handlerPost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := p.start(t.Context(), o.kit, anywhere, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.stop() }()
+	pace := pacing{
+		Addresses: []string{s.address}, Requests: o.kit.file(posts), Rate: 200, Connections: 4, Duration: time.Second,
+		Busy: o.kit.file(gets), BusyConnections: 2, BusyEvery: 100 * time.Millisecond, BusySpread: 50 * time.Millisecond,
+	}
+	reply, err := paced(t.Context(), client, pace)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if reply.Due < 100 || reply.Due > 300 || reply.Answered > reply.Due || reply.Median <= 0 || reply.P99 < reply.Median {
+		t.Errorf("200 a second were to be due: %+v", reply)
+	}
+	if reply.BusyAnswered < 2 || reply.BusyAnswered > 20 {
+		t.Errorf("two who ask ten times a second were answered %d times", reply.BusyAnswered)
+	}
+
+	// OCSP errors are answers only if they are expected.
+	malformed := filepath.Join(t.TempDir(), "malformed")
+	if err := os.WriteFile(malformed, wire("POST", "/", []byte{0x30, 0x00}, ""), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	wrong := pacing{Addresses: pace.Addresses, Requests: malformed, Rate: 200, Connections: 1, Duration: 100 * time.Millisecond, Patient: true}
+	if _, err := paced(t.Context(), client, wrong); err == nil || !strings.Contains(err.Error(), "an OCSP error") {
+		t.Errorf("errors passed for answers: %v", err)
+	}
+	wrong.AnyAnswer = true
+	if _, err := paced(t.Context(), client, wrong); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAnswered(t *testing.T) {
+	for in, want := range map[string]string{
+		"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n123456":  "",
+		"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n12345":   errCut.Error(),
+		"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n":            errCut.Error(),
+		"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n1234567": "1 octets after",
+		"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n12345":   "an OCSP error",
+		"HTTP/1.1 500 No\r\nContent-Length: 6\r\n\r\n123456":  "unexpected",
+		"HTTP/1.1 200 OK\r\n\r\n123456":                       "unexpected",
+	} {
+		if err := (&line{in: []byte(in)}).answered(false); (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %q", in, err, want)
+		}
+	}
+}
+
+func TestLoad(t *testing.T) {
+	o := small(t)
+	if _, _, err := twoCores(); err != nil {
+		t.Skip(err)
+	}
+	curves, err := measureLoads(t.Context(), o, []string{staticPost, handlerPost}, []float64{100, 200, 1e7})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range curves {
+		if c.tooMuch == 0 || len(c.loads) == 3 {
+			t.Errorf("%s answered ten million a second", c.name)
+		}
+	}
+	file := filepath.Join(o.images, "latency.svg")
+	if err := plotCurves(file, curves); err != nil {
+		t.Fatal(err)
+	}
+	if svg, err := os.ReadFile(file); err != nil || !strings.Contains(string(svg), handlerPost) {
+		t.Errorf("%v, %s", err, svg)
+	}
+	curves[0].loads, curves[1].loads = []float64{100, 200}, []float64{100}
+	curves[0].median, curves[0].p99 = [][]float64{{1}, {3, 5}}, [][]float64{{2}, {6}}
+	curves[1].median, curves[1].p99 = [][]float64{{7}}, [][]float64{{8}}
+	if text := loadTable(curves); !strings.Contains(text, "| 100 | 1, 2 | 7, 8 |\n| 200 | 4, 6 | too much |\n") {
+		t.Error(text)
+	}
+}
+
+func TestSlowSigner(t *testing.T) {
+	o := small(t)
+	if _, _, err := twoCores(); err != nil {
+		t.Skip(err)
+	}
+	res, err := slowSigner(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range res.findings {
+		if len(f.values) != 1 || f.values[0] <= 0 {
+			t.Errorf("%s: %v", f.what, f.values)
+		}
+	}
+	if used := res.findings[0].values[0]; used > 1.05 {
+		t.Errorf("%v of what can be signed was signed", used)
 	}
 }
 

@@ -36,6 +36,8 @@ func roles() map[string]func(context.Context, *parent) error {
 	return map[string]func(context.Context, *parent) error{
 		"peer":    servePeer,
 		"storage": serveStorage,
+		"paced":   servePaced,
+		"slow":    serveSlow,
 	}
 }
 

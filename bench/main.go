@@ -47,6 +47,8 @@ type part struct {
 var parts = []part{
 	{"loopback", "Over loopback", loopback},
 	{"inprocess", "In process", inProcess},
+	{"latency", "Latency under load", load},
+	{"signer", "A slow signer", slowSigner},
 	{"storage", "A million certificates", storages},
 }
 

@@ -186,6 +186,14 @@ func servePeer(_ context.Context, talk *parent) error {
 	if err != nil {
 		return err
 	}
+	if err := listen(talk, serve); err != nil {
+		return err
+	}
+	return profile(a.Profiles, talk)
+}
+
+// listen serves on an address, which it replies, from then on.
+func listen(talk *parent, serve func(net.Listener) error) error {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
@@ -194,10 +202,7 @@ func servePeer(_ context.Context, talk *parent) error {
 		fmt.Fprintln(os.Stderr, serve(l)) // it only ends when it fails
 		os.Exit(1)
 	}()
-	if err := talk.out.Encode(l.Addr().String()); err != nil {
-		return err
-	}
-	return profile(a.Profiles, talk)
+	return talk.out.Encode(l.Addr().String())
 }
 
 // profile writes a CPU profile from the first thing that it is told to the second, and then what was allocated.

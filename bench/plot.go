@@ -127,3 +127,40 @@ func save(p *plot.Plot, file string, width, height vg.Length) error {
 			part[1], part[2], face.Width(html.UnescapeString(string(part[4]))).Points(), part[4])
 	}), 0o644)
 }
+
+// plotCurves draws the median latency of each responder as a line, and the 99th percentile as a broken one.
+func plotCurves(file string, curves []*curve) error {
+	p := newPlot("Latency of a cached answer, the server on one core (full line: median, broken line: 99th percentile)",
+		"thousand requests/s", "µs, from when the request was due")
+	p.Y.Scale, p.Y.Tick.Marker = plot.LogScale{}, plot.LogTicks{Prec: -1}
+	p.X.Min = 0
+	p.Legend.Top, p.Legend.Left = true, true
+	p.Legend.Padding = vg.Points(2)
+	p.Add(plotter.NewGrid())
+	for i, c := range curves {
+		for _, part := range []struct {
+			values [][]float64
+			dashes []vg.Length
+		}{
+			{c.median, nil},
+			{c.p99, []vg.Length{vg.Points(4), vg.Points(3)}},
+		} {
+			points := make(plotter.XYs, len(c.loads))
+			for j, rate := range c.loads {
+				points[j] = plotter.XY{X: rate / 1000, Y: median(part.values[j])}
+			}
+			line, dots, err := plotter.NewLinePoints(points)
+			if err != nil {
+				return err
+			}
+			line.Color, line.Width, line.Dashes = colours[i%len(colours)], vg.Points(1.5), part.dashes
+			dots.Color, dots.Shape, dots.Radius = line.Color, draw.CircleGlyph{}, vg.Points(2)
+			p.Add(line, dots)
+			if part.dashes == nil {
+				p.Legend.Add(c.name, line)
+			}
+		}
+	}
+	p.Y.Max *= 4 // room for the legend
+	return save(p, file, 22*vg.Centimeter, 14*vg.Centimeter)
+}

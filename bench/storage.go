@@ -2,15 +2,11 @@ package main
 
 import (
 	"context"
-	"crypto/x509"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"math/big"
 	"math/rand/v2"
 	"runtime"
 	"runtime/metrics"
-	"sync"
 	"time"
 
 	"github.com/kmsocsp/ocsp"
@@ -19,55 +15,6 @@ import (
 
 // few is how many certificates a cache has that is small beside a fleet's.
 const few = 1000
-
-// fleet is a CA with any number of certificates, all of them active, that takes no memory for them.
-type fleet struct {
-	ca       *ocsptest.CA
-	template []byte // a request, with the serial at its end
-}
-
-func newFleet(options ocsptest.Options) *fleet {
-	ca := ocsptest.NewCA(options)
-	return &fleet{ca, ocsptest.Client{}.Request(ca.Certificate, &x509.Certificate{SerialNumber: new(big.Int).Lsh(big.NewInt(1), 126)})}
-}
-
-// request writes the request about a certificate into room. Serials are spread as random ones are.
-func (f *fleet) request(room []byte, i uint64) []byte {
-	room = append(room[:0], f.template...)
-	serial := room[len(room)-16:]
-	binary.BigEndian.PutUint64(serial, (i*0x9e3779b97f4a7c15)>>2|1<<62)
-	binary.BigEndian.PutUint64(serial[8:], i*0xbf58476d1ce4e5b9)
-	return room
-}
-
-// responder returns one whose cache has all the answers about the first n certificates.
-func (f *fleet) responder(kind ocsp.Storage, n int) (*ocsp.Responder, error) {
-	r, err := ocsp.New(ocsp.Config{
-		Issuers: []ocsp.Issuer{f.ca.Issuer()},
-		Store: ocsp.StoreFunc(func(context.Context, string, *big.Int) (ocsp.Record, error) {
-			return ocsp.Record{State: ocsp.Active}, nil
-		}),
-		Cache: ocsp.CacheOptions{StatusTTL: time.Hour, MaxEntries: n, Storage: kind},
-	})
-	if err != nil {
-		return nil, err
-	}
-	var work sync.WaitGroup
-	failures := make([]error, runtime.GOMAXPROCS(0))
-	for part := range failures {
-		work.Go(func() {
-			var room []byte
-			for i := part; i < n && failures[part] == nil; i += len(failures) {
-				room = f.request(room, uint64(i))
-				if a := r.Respond(context.Background(), room); a.Outcome != ocsp.OutcomeSigned {
-					failures[part] = fmt.Errorf("no answer could be signed: %v, %w", a.Outcome, a.Err)
-				}
-			}
-		})
-	}
-	work.Wait()
-	return r, errors.Join(failures...)
-}
 
 // latency returns how long a cached answer takes, in microseconds, when any of n certificates is asked about.
 func (f *fleet) latency(r *ocsp.Responder, n int, random *rand.Rand, duration time.Duration) (float64, error) {
@@ -114,13 +61,18 @@ func serveStorage(_ context.Context, talk *parent) error {
 	if a.P256 {
 		options = ocsptest.Options{Key: ocsptest.P256}
 	}
-	f := newFleet(options)
-	small, err := f.responder(a.Storage, min(few, a.Entries))
+	f := newFleet(ocsptest.NewCA(options))
+	full := func(entries int) (*ocsp.Responder, error) {
+		config := f.config()
+		config.Cache = ocsp.CacheOptions{StatusTTL: time.Hour, MaxEntries: entries, Storage: a.Storage}
+		return f.filled(config, entries)
+	}
+	small, err := full(min(few, a.Entries))
 	if err != nil {
 		return err
 	}
 	before := live()
-	r, err := f.responder(a.Storage, a.Entries)
+	r, err := full(a.Entries)
 	if err != nil {
 		return err
 	}
