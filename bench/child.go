@@ -38,6 +38,8 @@ func roles() map[string]func(context.Context, *parent) error {
 		"storage": serveStorage,
 		"paced":   servePaced,
 		"slow":    serveSlow,
+		"soak":    serveSoak,
+		"sizing":  serveSizing,
 	}
 }
 

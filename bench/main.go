@@ -1,5 +1,5 @@
 // Command bench compares what answers cost this responder and others, measures what the project has set itself as goals,
-// and writes what it finds, with plots, to docs/PERFORMANCE.md. Its parts can be run alone; then they only print.
+// and writes what it finds, with plots, to docs/PERFORMANCE.md. Its parts can be run alone.
 package main
 
 import (
@@ -24,6 +24,8 @@ type options struct {
 	duration  time.Duration // of one measurement over loopback
 	benchtime time.Duration // of one in process
 	entries   int           // of a large cache
+	soak      time.Duration // how long
+	alone     bool          // one part is run, and no other
 	images    string        // the folder for plots
 	root      string        // the folder of the module that is measured
 	kit       *kit
@@ -50,6 +52,8 @@ var parts = []part{
 	{"latency", "Latency under load", load},
 	{"signer", "A slow signer", slowSigner},
 	{"storage", "A million certificates", storages},
+	{"sizing", "Sizing, computed and measured", sizing},
+	{"soak", "A soak", soak},
 }
 
 func main() {
@@ -84,9 +88,17 @@ func run(ctx context.Context, arguments []string, stdout, stderr io.Writer) (err
 	flags.DurationVar(&o.duration, "duration", 2*time.Second, "of one measurement over loopback, in whole seconds")
 	flags.DurationVar(&o.benchtime, "benchtime", 300*time.Millisecond, "of one measurement in process")
 	flags.IntVar(&o.entries, "entries", 1_000_000, "answers in a large cache")
-	only := flags.String("only", "", "run these `parts` and print what they find: "+strings.Join(names, ","))
+	flags.DurationVar(&o.soak, "soak", time.Minute, "how long to serve mixed requests")
+	only := flags.String("only", "", "run these `parts` alone: "+strings.Join(names, ","))
+	keep := flags.Bool("write", false, "write what was found, and plots, to docs/: for all parts, or for soak")
+	profiles := flags.String("profile", "", "write profiles of the responder -peer under load to this `folder`, and do nothing else")
+	name := flags.String("peer", handlerPost, "the `responder` to profile, by its name in the table")
+	strict := flags.Bool("strict", false, "fail if a goal is missed")
 	if err := flags.Parse(arguments); err != nil {
 		return err
+	}
+	if *keep && *only != "" && *only != "soak" {
+		return errors.New("only all parts together are written, or soak")
 	}
 	if o.rounds < 1 || o.duration < time.Second || flags.NArg() > 0 {
 		flags.Usage()
@@ -112,22 +124,33 @@ func run(ctx context.Context, arguments []string, stdout, stderr io.Writer) (err
 	if o.kit, err = newKit(dir, serials); err != nil {
 		return err
 	}
-	o.images = filepath.Join(o.root, "docs", "images")
-	if *only != "" {
+	if *profiles != "" {
+		return profilePeer(ctx, o, *name, *profiles, stdout)
+	}
+	section := "bench"
+	if o.alone = len(chosen) == 1; o.alone {
+		section = chosen[0].name
+	}
+	if o.images = filepath.Join(o.root, "docs", "images"); !*keep {
 		if o.images, err = os.MkdirTemp("", "bench-images"); err != nil {
 			return err
 		}
 		fmt.Fprintln(stderr, "plots go to", o.images)
 	}
-	text, err := runParts(ctx, o, chosen)
+	text, missed, err := runParts(ctx, o, chosen)
 	if err != nil {
 		return err
 	}
 	fmt.Fprint(stdout, text)
-	if *only != "" {
-		return nil
+	if *keep {
+		if err := write(filepath.Join(o.root, "docs", "PERFORMANCE.md"), section, text); err != nil {
+			return err
+		}
 	}
-	return write(filepath.Join(o.root, "docs", "PERFORMANCE.md"), "bench", text)
+	if missed > 0 && *strict {
+		return fmt.Errorf("%d goals are missed", missed)
+	}
+	return nil
 }
 
 // choose returns the parts with those names, all for none.
@@ -145,8 +168,8 @@ func choose(only string) (chosen []part, err error) {
 	return chosen, nil
 }
 
-// runParts runs parts and writes what they find. It goes on after one that fails.
-func runParts(ctx context.Context, o *options, chosen []part) (string, error) {
+// runParts runs parts, and returns what they find and how many goals they miss. It goes on after one that fails.
+func runParts(ctx context.Context, o *options, chosen []part) (text string, missed int, err error) {
 	begin := time.Now()
 	var sections strings.Builder
 	var findings []finding
@@ -161,7 +184,13 @@ func runParts(ctx context.Context, o *options, chosen []part) (string, error) {
 		findings = append(findings, res.findings...)
 		fmt.Fprintf(&sections, "\n### %s\n\n%s", p.heading, res.text)
 	}
-	return machine(ctx, o) + fmt.Sprintf(" It took %v.\n\n", time.Since(begin).Round(time.Second)) + goals(findings) + sections.String(), failed
+	for _, f := range findings {
+		if f.missed() {
+			missed++
+		}
+	}
+	text = machine(ctx, o) + fmt.Sprintf(" It took %v.\n\n", time.Since(begin).Round(time.Second)) + goals(findings) + sections.String()
+	return text, missed, failed
 }
 
 // race reports whether this program is built with the race detector.

@@ -88,7 +88,7 @@ type sockets interface {
 }
 
 // pacedDrain is how long a paced client waits for the last answers.
-const pacedDrain = 2 * time.Second
+const pacedDrain = time.Second
 
 // servePaced is the role of a paced client. Its only reply tells what became of it.
 func servePaced(ctx context.Context, talk *parent) error {

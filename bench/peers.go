@@ -9,9 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
 	"runtime"
-	"runtime/pprof"
 	"time"
 
 	cfssllog "github.com/cloudflare/cfssl/log"
@@ -192,47 +190,26 @@ func servePeer(_ context.Context, talk *parent) error {
 	return profile(a.Profiles, talk)
 }
 
-// listen serves on an address, which it replies, from then on.
+// listen serves from then on, and replies the address.
 func listen(talk *parent, serve func(net.Listener) error) error {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	address, err := background(serve)
 	if err != nil {
 		return err
+	}
+	return talk.out.Encode(address)
+}
+
+// background serves from then on, and returns the address.
+func background(serve func(net.Listener) error) (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
 	}
 	go func() {
 		fmt.Fprintln(os.Stderr, serve(l)) // it only ends when it fails
 		os.Exit(1)
 	}()
-	return talk.out.Encode(l.Addr().String())
-}
-
-// profile writes a CPU profile from the first thing that it is told to the second, and then what was allocated.
-func profile(dir string, talk *parent) error {
-	var told string
-	if err := talk.in.Decode(&told); err != nil {
-		return err
-	}
-	cpu, err := os.Create(filepath.Join(dir, "cpu.pprof"))
-	if err != nil {
-		return err
-	}
-	if err := pprof.StartCPUProfile(cpu); err != nil {
-		return err
-	}
-	if err := talk.out.Encode(cpu.Name()); err != nil {
-		return err
-	}
-	if err := talk.in.Decode(&told); err != nil {
-		return err
-	}
-	pprof.StopCPUProfile()
-	allocs, err := os.Create(filepath.Join(dir, "allocs.pprof"))
-	if err != nil {
-		return err
-	}
-	if err := errors.Join(cpu.Close(), pprof.Lookup("allocs").WriteTo(allocs, 0), allocs.Close()); err != nil {
-		return err
-	}
-	return talk.out.Encode(allocs.Name())
+	return l.Addr().String(), nil
 }
 
 // serveStatic sends the same answer to everybody.

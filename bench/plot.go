@@ -80,7 +80,7 @@ func plotCosts(file string, list []*costs) error {
 	figures.Offset = vg.Point{X: vg.Points(5), Y: vg.Points(-3)}
 	p.Add(lines, figures)
 	p.NominalY(names...)
-	return save(p, file, 22*vg.Centimeter, vg.Length(2.5+0.8*float64(len(present)))*vg.Centimeter)
+	return save(file, 22*vg.Centimeter, vg.Length(2.5+0.8*float64(len(present)))*vg.Centimeter, p)
 }
 
 // sans is the font of all text.
@@ -97,9 +97,9 @@ func newPlot(title, x, y string) *plot.Plot {
 	return p
 }
 
-// save writes a plot, on white, as an SVG that looks the same where the font is not: there another of the same widths
-// is named, and each text says how wide it is.
-func save(p *plot.Plot, file string, width, height vg.Length) error {
+// save writes plots, one above the other and on white, as an SVG that looks the same where the font is not: there another
+// of the same widths is named, and each text says how wide it is.
+func save(file string, width, height vg.Length, plots ...*plot.Plot) error {
 	const margin = 8
 	canvas := vgsvg.New(width, height)
 	canvas.SetColor(color.White)
@@ -110,7 +110,14 @@ func save(p *plot.Plot, file string, width, height vg.Length) error {
 	all.Line(vg.Point{Y: height})
 	all.Close()
 	canvas.Fill(all)
-	p.Draw(draw.Crop(draw.New(canvas), margin, -2*margin, margin, -margin))
+	rows := make([][]*plot.Plot, len(plots))
+	for i, p := range plots {
+		rows[i] = []*plot.Plot{p}
+	}
+	tiles := draw.Tiles{Rows: len(plots), Cols: 1, PadLeft: margin, PadRight: 2 * margin, PadTop: margin, PadBottom: margin, PadY: margin}
+	for i, row := range plot.Align(rows, tiles, draw.New(canvas)) {
+		plots[i].Draw(row[0])
+	}
 	var svg bytes.Buffer
 	if _, err := canvas.WriteTo(&svg); err != nil {
 		return err
@@ -162,5 +169,27 @@ func plotCurves(file string, curves []*curve) error {
 		}
 	}
 	p.Y.Max *= 4 // room for the legend
-	return save(p, file, 22*vg.Centimeter, 14*vg.Centimeter)
+	return save(file, 22*vg.Centimeter, 14*vg.Centimeter, p)
+}
+
+// plotSoak draws the heap over time, and the goroutines below it.
+func plotSoak(file string, samples []soakSample) error {
+	heap, goroutines := make(plotter.XYs, len(samples)), make(plotter.XYs, len(samples))
+	for i, s := range samples {
+		heap[i] = plotter.XY{X: s.At / 60, Y: s.Heap}
+		goroutines[i] = plotter.XY{X: s.At / 60, Y: float64(s.Goroutines)}
+	}
+	above := newPlot("Mixed requests: heap in use after a garbage collection, and goroutines", "", "MiB")
+	below := newPlot("", "minutes", "goroutines")
+	for i, p := range []*plot.Plot{above, below} {
+		line, err := plotter.NewLine([]plotter.XYs{heap, goroutines}[i])
+		if err != nil {
+			return err
+		}
+		line.Color, line.Width = colours[1+i], vg.Points(1.5)
+		p.Add(plotter.NewGrid(), line)
+		p.X.Min, p.Y.Min = 0, 0
+		p.Y.Max *= 1.2
+	}
+	return save(file, 22*vg.Centimeter, 12*vg.Centimeter, above, below)
 }
