@@ -1,4 +1,4 @@
-.PHONY: test demo cluster lint tidy fuzz bench bench-peers cover
+.PHONY: test demo cluster lint tidy fuzz bench soak cover
 
 MODULES := . ocspfasthttp ocspotel ocspsql ocspsql/pgfeed ocspredis interop bench examples
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
@@ -28,12 +28,14 @@ tidy:
 fuzz:
 	FUZZTIME=$(FUZZTIME) ./scripts/fuzz.sh
 
+# What answers cost here and elsewhere, beside the goals: writes docs/PERFORMANCE.md and its plots, in a quarter of an hour.
 bench:
-	go test -run '^$$' -bench . -benchmem .
+	-./scripts/install-clients.sh wrk nginx openssl
+	go run ./bench -write
 
-# The same beside other responders, over loopback: writes docs/PERFORMANCE.md. It needs wrk.
-bench-peers:
-	go run ./bench
+# Ten minutes of mixed requests; fails if heap or goroutines grow. Writes its section of docs/PERFORMANCE.md.
+soak:
+	go run ./bench -only soak -soak 10m -strict -write
 
 cover:
 	go test -coverpkg=.,./internal/codec -coverprofile=cover.out ./... && go tool cover -func=cover.out | tail -1

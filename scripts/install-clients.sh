@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Installs the clients and servers that the module interop tests with. It does nothing where they are there, starts
-# no service, and exits 1 with the reason if one is missing in the end.
+# Installs the clients and servers that the modules interop and bench work with, or only the packages that are named:
+# scripts/install-clients.sh [PACKAGE...]. It does nothing where they are there, starts no service, and exits 1 with the
+# reason if one is missing in the end.
 set -uo pipefail
 
 # What proves that a package is there (a program, or a file by its path), and the package.
@@ -27,7 +28,15 @@ needed=(
 	haproxy=haproxy
 	stunnel4=stunnel4
 	caddy=caddy
+	wrk=wrk
 )
+if [ $# -gt 0 ]; then
+	named=()
+	for pair in "${needed[@]}"; do
+		[[ " $* " != *" ${pair#*=} "* ]] || named+=("$pair")
+	done
+	needed=("${named[@]}")
+fi
 
 present() {
 	case $1 in
