@@ -138,10 +138,10 @@ func run(ctx context.Context, arguments []string, stdout, stderr io.Writer) (err
 		fmt.Fprintln(stderr, "plots go to", o.images)
 	}
 	text, missed, err := runParts(ctx, o, chosen)
+	fmt.Fprint(stdout, text)
 	if err != nil {
 		return err
 	}
-	fmt.Fprint(stdout, text)
 	if *keep {
 		if err := write(filepath.Join(o.root, "docs", "PERFORMANCE.md"), section, text); err != nil {
 			return err

@@ -156,8 +156,8 @@ func (p *pacing) run(ctx context.Context) (reply pacedReply, err error) {
 			break
 		}
 		for due <= min(now, p.Duration) && len(idle) > 0 {
-			l := idle[len(idle)-1]
-			idle = idle[:len(idle)-1]
+			l := idle[0] // the one that has been longest, lest the server end it
+			idle = idle[1:]
 			l.due = due
 			if err := net.write(l.socket, requests[random.IntN(len(requests))]); err != nil {
 				return reply, err
