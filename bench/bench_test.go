@@ -334,7 +334,14 @@ func TestSizing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	u := unit{cached: 10, read: 2, signed: 40, memory: 500}
+	o.rounds = 1
+	u, err := d.units(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if u.cached <= 0 || u.busy <= 0 || u.signed <= 0 || u.memory <= 0 {
+		t.Errorf("%+v", u)
+	}
 	computed := d.size(u)
 	for what, pair := range map[string][2]float64{"signatures": {measured.Signed, computed.Signed}, "reads": {measured.Read, computed.Read}} {
 		if ratio := pair[0] / pair[1]; ratio < 0.6 || ratio > 1.6 {

@@ -26,7 +26,12 @@ var usualDemand = demand{
 }
 
 // unit are what the parts of an answer cost: CPU time in microseconds, and memory in octets for each certificate.
-type unit struct{ cached, read, signed, memory float64 }
+type unit struct {
+	cached       float64 // at the rate of the demand
+	busy         float64 // the same when the server always has more to do
+	read, signed float64 // in addition
+	memory       float64
+}
 
 // needs are what a demand takes.
 type needs struct {
@@ -103,11 +108,11 @@ func serveSizing(_ context.Context, talk *parent) error {
 
 // sizing checks the arithmetic against a run.
 func sizing(ctx context.Context, o *options) (*result, error) {
-	u, err := measureUnits(ctx, o)
+	d := usualDemand
+	u, err := d.units(ctx, o)
 	if err != nil {
 		return nil, err
 	}
-	d := usualDemand
 	o.progress("sizing, for %v", d.Warm+d.Run)
 	measured, err := d.measure(ctx, o)
 	if err != nil {
@@ -119,8 +124,8 @@ func sizing(ctx context.Context, o *options) (*result, error) {
 func sizingText(d *demand, u unit, measured needs) string {
 	computed := d.size(u)
 	return fmt.Sprintf(`%d certificates, %.0f requests a second for any of them, a validity of %v and so a refresh point of %v, a StatusTTL of
-%v, P-256. A cached answer costs %s µs of CPU time, to read the store %s µs more, to sign %s µs more, and a certificate
-%.0f B, all measured before in the same run.
+%v, P-256. A cached answer costs %s µs of CPU time at this rate, and %s µs when the server always has more to do; to read the
+store costs %s µs more, to sign %s µs, and a certificate %.0f B. All that is measured before, in the same run.
 
 | | computed | measured | measured to computed |
 |---|---|---|---|
@@ -128,15 +133,15 @@ func sizingText(d *demand, u unit, measured needs) string {
 | store reads/s | %s | %s | %.2f |
 | memory, MiB | %s | %s | %.2f |
 | cores | %s | %s | %.2f |
-`, d.Certificates, d.Rate, d.Validity, d.Validity/2, d.StatusTTL, number(u.cached), number(u.read), number(u.signed), u.memory,
+`, d.Certificates, d.Rate, d.Validity, d.Validity/2, d.StatusTTL, number(u.cached), number(u.busy), number(u.read), number(u.signed), u.memory,
 		number(computed.Signed), number(measured.Signed), measured.Signed/computed.Signed,
 		number(computed.Read), number(measured.Read), measured.Read/computed.Read,
 		number(computed.Memory), number(measured.Memory), measured.Memory/computed.Memory,
 		number(computed.Cores), number(measured.Cores), measured.Cores/computed.Cores)
 }
 
-// measureUnits measures what the parts of an answer cost.
-func measureUnits(ctx context.Context, o *options) (u unit, err error) {
+// units measures what the parts of an answer cost.
+func (d *demand) units(ctx context.Context, o *options) (u unit, err error) {
 	var some []peer
 	for _, name := range []string{handlerPost, handlerRead, handlerSign} {
 		p, err := findPeer(name)
@@ -149,8 +154,11 @@ func measureUnits(ctx context.Context, o *options) (u unit, err error) {
 	if err != nil {
 		return u, err
 	}
-	u.cached = median(list[0].cpu)
-	u.read, u.signed = median(list[1].cpu)-u.cached, median(list[2].cpu)-u.cached
+	u.busy = median(list[0].cpu)
+	u.read, u.signed = median(list[1].cpu)-u.busy, median(list[2].cpu)-u.busy
+	if u.cached, err = d.cached(ctx, o, some[0]); err != nil {
+		return u, err
+	}
 	var reply storageReply
 	c, err := startChild(ctx, "storage", anywhere, storageArgument{Storage: ocsp.StorageGoCache, Entries: max(o.entries/10, few), P256: true}, &reply)
 	if err != nil {
@@ -158,6 +166,32 @@ func measureUnits(ctx context.Context, o *options) (u unit, err error) {
 	}
 	u.memory = reply.Bytes
 	return u, c.stop()
+}
+
+// cached measures what an answer costs a peer at the rate of the demand. A server that waits for requests goes to sleep
+// and is woken, which costs more than to have the next one ready.
+func (d *demand) cached(ctx context.Context, o *options, p peer) (cpu float64, err error) {
+	serverCore, clientCore, err := twoCores()
+	if err != nil {
+		return 0, err
+	}
+	s, err := p.start(ctx, o.kit, serverCore, "")
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, s.stop()) }()
+	before, err := s.cpu()
+	if err != nil {
+		return 0, err
+	}
+	reply, err := paced(ctx, clientCore, pacing{
+		Addresses: []string{s.address}, Requests: o.kit.file(s.asks), Rate: d.Rate, Connections: pacedConnections, Duration: 2 * o.duration,
+	})
+	if err != nil {
+		return 0, err
+	}
+	after, err := s.cpu()
+	return float64((after - before).Nanoseconds()) / 1000 / float64(reply.Answered), err
 }
 
 // measure meets the demand and tells what that takes.
