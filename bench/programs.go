@@ -11,7 +11,6 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 )
 
@@ -28,31 +27,18 @@ func find(program string) (string, error) {
 	return "", fmt.Errorf("%w: apt-get install %s", errAbsent, program)
 }
 
-// output is what a program has printed so far.
-type output struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (o *output) Write(b []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.Write(b)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.String()
-}
-
 // launchDeadline is how long a program may take until it serves.
 const launchDeadline = 10 * time.Second
 
-// launchProgram starts a server program and waits until it is ready.
-func launchProgram(ctx context.Context, ready func(printed string) (*server, error), name string, arguments ...string) (*server, error) {
-	cmd, printed := exec.CommandContext(ctx, name, arguments...), &output{}
-	cmd.Stdout, cmd.Stderr = printed, printed
+// launchProgram starts a server program, whose output goes to a file, and waits until it is ready.
+func launchProgram(ctx context.Context, log string, ready func(printed string) (*server, error), name string, arguments ...string) (*server, error) {
+	file, err := os.Create(log)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = file.Close() }() // the program has its own
+	cmd := exec.CommandContext(ctx, name, arguments...)
+	cmd.Stdout, cmd.Stderr = file, file
 	// nginx ends its workers when it is asked to end, and not when it is killed.
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = launchDeadline
@@ -66,7 +52,11 @@ func launchProgram(ctx context.Context, ready func(printed string) (*server, err
 		return nil
 	}
 	for deadline := time.Now().Add(launchDeadline); ; {
-		s, err := ready(printed.String())
+		printed, err := os.ReadFile(log)
+		if err != nil {
+			return nil, errors.Join(err, stop())
+		}
+		s, err := ready(string(printed))
 		if err == nil {
 			s.pids, s.stop = append(s.pids, cmd.Process.Pid), stop
 			return s, nil
@@ -114,7 +104,7 @@ http {
 	if err := os.WriteFile(k.file("nginx.conf"), []byte(config), 0o600); err != nil {
 		return nil, err
 	}
-	return launchProgram(ctx, func(string) (*server, error) {
+	return launchProgram(ctx, k.file("nginx.log"), func(string) (*server, error) {
 		text, err := os.ReadFile(pidFile)
 		if err != nil {
 			return nil, err
@@ -168,7 +158,7 @@ func launchOpenSSL(ctx context.Context, k *kit) (*server, error) {
 		return nil, err
 	}
 	accepts := regexp.MustCompile(`ACCEPT \S*:(\d+) `)
-	return launchProgram(ctx, func(printed string) (*server, error) {
+	return launchProgram(ctx, k.file("openssl.log"), func(printed string) (*server, error) {
 		port := accepts.FindStringSubmatch(printed)
 		if port == nil || !strings.Contains(printed, "waiting for") {
 			return nil, errors.New("it is not waiting for clients")
