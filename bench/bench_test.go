@@ -366,7 +366,7 @@ func TestSize(t *testing.T) {
 
 func TestSoak(t *testing.T) {
 	o := small(t)
-	o.soak, o.alone = 3*time.Second, true
+	o.soak, o.parts = 3*time.Second, parts[:1]
 	res, err := soak(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
@@ -453,6 +453,25 @@ func TestGoals(t *testing.T) {
 	}
 }
 
+// What cannot be done is said before anything is measured.
+func TestRunRefuses(t *testing.T) {
+	for want, arguments := range map[string][]string{
+		"no part":           {"-only", "loopback,nothing"},
+		"no arguments":      {"more"},
+		"a round or more":   {"-rounds", "0"},
+		"a second or more":  {"-duration", "10ms"},
+		"parts together":    {"-write", "-only", "loopback"},
+		"flag provided but": {"-nothing"},
+	} {
+		if err := run(t.Context(), arguments, t.Output(), t.Output()); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v: %v, want %q", arguments, err, want)
+		}
+	}
+	if err := runChild(t.Context(), "nobody"); err == nil {
+		t.Error("a role that is not there was played")
+	}
+}
+
 func TestWrite(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "x.md")
 	begin, end := beginMark("a"), endMark("a")
@@ -478,14 +497,12 @@ func TestWrite(t *testing.T) {
 func TestRunParts(t *testing.T) {
 	o := small(t)
 	ran := false
-	_, _, err := runParts(t.Context(), o, []part{
+	o.parts = []part{
 		{name: "bad", run: func(context.Context, *options) (*result, error) { return nil, errors.New("broken") }},
 		{name: "good", run: func(context.Context, *options) (*result, error) { ran = true; return &result{text: "fine"}, nil }},
-	})
+	}
+	_, _, err := runParts(t.Context(), o)
 	if err == nil || !strings.Contains(err.Error(), "bad: broken") || !ran {
 		t.Errorf("%v, %v", err, ran)
-	}
-	if _, err := choose("loopback,nothing"); err == nil {
-		t.Error("a part that is not there was chosen")
 	}
 }

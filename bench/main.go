@@ -18,20 +18,26 @@ import (
 	"time"
 )
 
-// options are what the parts are told.
+// options are what the command line says, and what the parts need besides.
 type options struct {
-	rounds    int
-	duration  time.Duration // of one measurement over loopback
-	benchtime time.Duration // of one in process
-	entries   int           // of a large cache
-	soak      time.Duration // how long
-	alone     bool          // one part is run, and no other
-	images    string        // the folder for plots
-	root      string        // the folder of the module that is measured
-	kit       *kit
-	status    io.Writer
-	terminal  bool // that is what status is
+	rounds        int
+	duration      time.Duration // of one measurement over loopback
+	benchtime     time.Duration // of one in process
+	entries       int           // of a large cache
+	soak          time.Duration // how long
+	parts         []part
+	write, strict bool
+	profile, peer string
+
+	images   string // the folder for plots
+	root     string // the folder of the module that is measured
+	kit      *kit
+	status   io.Writer
+	terminal bool // that is what status is
 }
+
+// alone reports whether one part is run, and no other.
+func (o *options) alone() bool { return len(o.parts) == 1 }
 
 // progress tells whoever waits what is being done.
 func (o *options) progress(format string, arguments ...any) {
@@ -53,7 +59,7 @@ var parts = []part{
 	{"signer", "A slow signer", slowSigner},
 	{"storage", "A million certificates", storages},
 	{"sizing", "Sizing, computed and measured", sizing},
-	{"soak", "A soak", soak},
+	{"soak", "Mixed requests", soak},
 }
 
 func main() {
@@ -71,8 +77,8 @@ func main() {
 	}
 }
 
-// run measures what the arguments say.
-func run(ctx context.Context, arguments []string, stdout, stderr io.Writer) (err error) {
+// parse reads the command line.
+func parse(arguments []string, stderr io.Writer) (*options, error) {
 	names := make([]string, len(parts))
 	for i, p := range parts {
 		names[i] = p.name
@@ -90,26 +96,33 @@ func run(ctx context.Context, arguments []string, stdout, stderr io.Writer) (err
 	flags.IntVar(&o.entries, "entries", 1_000_000, "answers in a large cache")
 	flags.DurationVar(&o.soak, "soak", time.Minute, "how long to serve mixed requests")
 	only := flags.String("only", "", "run these `parts` alone: "+strings.Join(names, ","))
-	keep := flags.Bool("write", false, "write what was found, and plots, to docs/: for all parts, or for soak")
-	profiles := flags.String("profile", "", "write profiles of the responder -peer under load to this `folder`, and do nothing else")
-	name := flags.String("peer", handlerPost, "the `responder` to profile, by its name in the table")
-	strict := flags.Bool("strict", false, "fail if a goal is missed")
+	flags.BoolVar(&o.write, "write", false, "write what was found, and plots, to docs/: for all parts, or for soak")
+	flags.BoolVar(&o.strict, "strict", false, "fail if a goal is missed")
+	flags.StringVar(&o.profile, "profile", "", "write profiles of the responder -peer under load to this `folder`, and do nothing else")
+	flags.StringVar(&o.peer, "peer", handlerPost, "the `responder` to profile, by its name in the table")
 	if err := flags.Parse(arguments); err != nil {
-		return err
+		return nil, err
 	}
-	if *keep && *only != "" && *only != "soak" {
-		return errors.New("only all parts together are written, or soak")
+	if o.write && *only != "" && *only != "soak" {
+		return nil, errors.New("only all parts together are written, or soak")
 	}
 	if o.rounds < 1 || o.duration < time.Second || flags.NArg() > 0 {
 		flags.Usage()
-		return errors.New("it wants a round or more, a second or more, and no arguments")
+		return nil, errors.New("it wants a round or more, a second or more, and no arguments")
+	}
+	var err error
+	o.parts, err = choose(*only)
+	return o, err
+}
+
+// run measures what the arguments say.
+func run(ctx context.Context, arguments []string, stdout, stderr io.Writer) (err error) {
+	o, err := parse(arguments, stderr)
+	if err != nil {
+		return err
 	}
 	if race() {
 		return errors.New("the race detector is on, and makes everything slow")
-	}
-	chosen, err := choose(*only)
-	if err != nil {
-		return err
 	}
 	root, err := exec.CommandContext(ctx, "go", "list", "-f", "{{.Dir}}", "github.com/kmsocsp/ocsp").Output()
 	if err != nil {
@@ -124,30 +137,30 @@ func run(ctx context.Context, arguments []string, stdout, stderr io.Writer) (err
 	if o.kit, err = newKit(dir, serials); err != nil {
 		return err
 	}
-	if *profiles != "" {
-		return profilePeer(ctx, o, *name, *profiles, stdout)
+	if o.profile != "" {
+		return profilePeer(ctx, o, o.peer, o.profile, stdout)
 	}
-	section := "bench"
-	if o.alone = len(chosen) == 1; o.alone {
-		section = chosen[0].name
-	}
-	if o.images = filepath.Join(o.root, "docs", "images"); !*keep {
+	if o.images = filepath.Join(o.root, "docs", "images"); !o.write {
 		if o.images, err = os.MkdirTemp("", "bench-images"); err != nil {
 			return err
 		}
 		fmt.Fprintln(stderr, "plots go to", o.images)
 	}
-	text, missed, err := runParts(ctx, o, chosen)
+	text, missed, err := runParts(ctx, o)
 	fmt.Fprint(stdout, text)
 	if err != nil {
 		return err
 	}
-	if *keep {
+	if o.write {
+		section := "bench"
+		if o.alone() {
+			section = o.parts[0].name
+		}
 		if err := write(filepath.Join(o.root, "docs", "PERFORMANCE.md"), section, text); err != nil {
 			return err
 		}
 	}
-	if missed > 0 && *strict {
+	if missed > 0 && o.strict {
 		return fmt.Errorf("%d goals are missed", missed)
 	}
 	return nil
@@ -169,12 +182,12 @@ func choose(only string) (chosen []part, err error) {
 }
 
 // runParts runs parts, and returns what they find and how many goals they miss. It goes on after one that fails.
-func runParts(ctx context.Context, o *options, chosen []part) (text string, missed int, err error) {
+func runParts(ctx context.Context, o *options) (text string, missed int, err error) {
 	begin := time.Now()
 	var sections strings.Builder
 	var findings []finding
 	var failed error
-	for _, p := range chosen {
+	for _, p := range o.parts {
 		res, err := p.run(ctx, o)
 		o.progress("")
 		if err != nil {

@@ -113,102 +113,140 @@ func paced(ctx context.Context, core int, p pacing) (reply pacedReply, err error
 	return reply, c.stop()
 }
 
+// pacer is a paced client at work.
+type pacer struct {
+	pacing
+	requests, busy [][]byte
+	sockets        sockets
+	lines          map[int]*line
+	idle           []*line // longest first
+	resting        []*line // those that are busy otherwise, in the order in which they are due
+	random         *rand.Rand
+	begin          time.Time
+	due            time.Duration // when the next request is
+	latencies      []float64
+	reply          pacedReply
+}
+
 func (p *pacing) run(ctx context.Context) (reply pacedReply, err error) {
-	requests, err := readWire(p.Requests)
-	if err != nil {
+	c := &pacer{pacing: *p, lines: map[int]*line{}, random: rand.New(rand.NewPCG(p.Seed, 5))}
+	if c.requests, err = readWire(p.Requests); err != nil {
 		return reply, err
 	}
-	var busy [][]byte
 	if p.BusyConnections > 0 {
-		if busy, err = readWire(p.Busy); err != nil {
+		if c.busy, err = readWire(p.Busy); err != nil {
 			return reply, err
 		}
 	}
-	net, err := newSockets()
-	if err != nil {
+	if c.sockets, err = newSockets(); err != nil {
 		return reply, err
 	}
-	defer func() { err = errors.Join(err, net.close()) }()
-	lines := map[int]*line{}
-	var idle, resting []*line // resting are those that are busy otherwise, in the order in which they are due
-	for i := range p.Connections + p.BusyConnections {
-		socket, err := net.open(p.Addresses[i%len(p.Addresses)])
-		if err != nil {
-			return reply, err
-		}
-		l := &line{socket: socket, busy: i >= p.Connections}
-		lines[socket] = l
-		if l.busy {
-			l.due = p.BusySpread * time.Duration(i-p.Connections) / time.Duration(p.BusyConnections)
-			resting = append(resting, l)
-		} else {
-			idle = append(idle, l)
-		}
+	defer func() { err = errors.Join(err, c.sockets.close()) }()
+	if err := c.connect(); err != nil {
+		return reply, err
 	}
-	random := rand.New(rand.NewPCG(p.Seed, 5))
-	next := p.BusyFrom
-	gap := func() time.Duration { return time.Duration(random.ExpFloat64() / p.Rate * float64(time.Second)) }
-	latencies := make([]float64, 0, int(1.2*p.Rate*p.Duration.Seconds())+1000)
-	begin, due := time.Now(), gap()
+	c.latencies = make([]float64, 0, int(1.2*p.Rate*p.Duration.Seconds())+1000)
+	c.begin, c.due = time.Now(), c.gap()
 	for ctx.Err() == nil {
-		now := time.Since(begin)
-		if now > p.Duration && len(idle) == p.Connections || now > p.Duration+pacedDrain {
+		now := time.Since(c.begin)
+		if now > p.Duration && len(c.idle) == p.Connections || now > p.Duration+pacedDrain {
 			break
 		}
-		for due <= min(now, p.Duration) && len(idle) > 0 {
-			l := idle[0] // the one that has been longest, lest the server end it
-			idle = idle[1:]
-			l.due = due
-			if err := net.write(l.socket, requests[random.IntN(len(requests))]); err != nil {
-				return reply, err
-			}
-			reply.Due++
-			due += gap()
-		}
-		for len(resting) > 0 && resting[0].due <= now && now <= p.Duration {
-			l := resting[0]
-			resting = resting[1:]
-			l.due = now + p.BusyEvery
-			if err := net.write(l.socket, busy[next%len(busy)]); err != nil {
-				return reply, err
-			}
-			next++
-		}
-		ready, err := net.wait(p.Patient)
-		if err != nil {
+		if err := c.send(min(now, p.Duration)); err != nil {
 			return reply, err
 		}
-		for _, socket := range ready {
-			l := lines[socket]
-			if l.in, err = net.read(socket, l.in); err != nil {
-				return reply, err
-			}
-			if err := l.answered(p.AnyAnswer); err == errCut {
-				continue
-			} else if err != nil {
-				return reply, err
-			}
-			l.in = l.in[:0]
-			at := time.Since(begin)
-			if !l.busy {
-				latencies = append(latencies, float64((at-l.due).Nanoseconds())/1000)
-				idle = append(idle, l)
-				if at <= p.Duration {
-					reply.Answered++
-				}
-			} else if at <= p.Duration {
-				reply.BusyAnswered++
-				resting = append(resting, l)
-			}
+		if err := c.receive(); err != nil {
+			return reply, err
 		}
 	}
-	for ; due <= p.Duration; due += gap() {
-		reply.Due++ // nobody was free to ask
+	for ; c.due <= p.Duration; c.due += c.gap() {
+		c.reply.Due++ // nobody was free to ask
 	}
-	if err := errors.Join(ctx.Err(), positive(reply.Answered)); err != nil {
+	if err := errors.Join(ctx.Err(), positive(c.reply.Answered)); err != nil {
 		return reply, err
 	}
-	slices.Sort(latencies)
-	reply.Median, reply.P99 = quantile(latencies, 0.5), quantile(latencies, 0.99)
-	return reply, nil
+	slices.Sort(c.latencies)
+	c.reply.Median, c.reply.P99 = quantile(c.latencies, 0.5), quantile(c.latencies, 0.99)
+	return c.reply, nil
+}
+
+// gap is the time from one request to the next.
+func (c *pacer) gap() time.Duration {
+	return time.Duration(c.random.ExpFloat64() / c.Rate * float64(time.Second))
+}
+
+func (c *pacer) connect() error {
+	for i := range c.Connections + c.BusyConnections {
+		socket, err := c.sockets.open(c.Addresses[i%len(c.Addresses)])
+		if err != nil {
+			return err
+		}
+		l := &line{socket: socket, busy: i >= c.Connections}
+		c.lines[socket] = l
+		if l.busy {
+			l.due = c.BusySpread * time.Duration(i-c.Connections) / time.Duration(c.BusyConnections)
+			c.resting = append(c.resting, l)
+		} else {
+			c.idle = append(c.idle, l)
+		}
+	}
+	return nil
+}
+
+// send sends what is due.
+func (c *pacer) send(now time.Duration) error {
+	for c.due <= now && len(c.idle) > 0 {
+		l := c.idle[0] // longest idle, lest the server end it
+		c.idle = c.idle[1:]
+		l.due = c.due
+		if err := c.sockets.write(l.socket, c.requests[c.random.IntN(len(c.requests))]); err != nil {
+			return err
+		}
+		c.reply.Due++
+		c.due += c.gap()
+	}
+	for len(c.resting) > 0 && c.resting[0].due <= now && now < c.Duration {
+		l := c.resting[0]
+		c.resting = c.resting[1:]
+		l.due = now + c.BusyEvery
+		if err := c.sockets.write(l.socket, c.busy[c.BusyFrom%len(c.busy)]); err != nil {
+			return err
+		}
+		c.BusyFrom++
+	}
+	return nil
+}
+
+// receive reads what has come.
+func (c *pacer) receive() error {
+	ready, err := c.sockets.wait(c.Patient)
+	if err != nil {
+		return err
+	}
+	for _, socket := range ready {
+		l := c.lines[socket]
+		if l.in, err = c.sockets.read(socket, l.in); err != nil {
+			return err
+		}
+		if err := l.answered(c.AnyAnswer); err == errCut {
+			continue
+		} else if err != nil {
+			return err
+		}
+		l.in = l.in[:0]
+		at := time.Since(c.begin)
+		inTime := at <= c.Duration
+		switch {
+		case !l.busy:
+			c.latencies = append(c.latencies, float64((at-l.due).Nanoseconds())/1000)
+			c.idle = append(c.idle, l)
+			if inTime {
+				c.reply.Answered++
+			}
+		case inTime:
+			c.reply.BusyAnswered++
+			c.resting = append(c.resting, l)
+		}
+	}
+	return nil
 }

@@ -70,8 +70,43 @@ func serveSlow(_ context.Context, talk *parent) error {
 	return talk.in.Decode(&told)
 }
 
+// slowRounds are what rounds with a slow signer brought: how much of its capacity was used, and the latencies of cached
+// answers with nothing to sign, with a signer that takes no time, and with the slow one.
+type slowRounds struct {
+	used               []float64
+	alone, quick, slow struct{ median, p99 []float64 }
+}
+
 // slowSigner measures how much of a slow signer's capacity is used, and what cached answers suffer meanwhile.
-func slowSigner(ctx context.Context, o *options) (res *result, err error) {
+func slowSigner(ctx context.Context, o *options) (*result, error) {
+	r, err := measureSlow(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	calm := &goal{must: 1.2, stretch: 1.2}
+	return &result{
+		text: fmt.Sprintf(`A signer that takes %v, %d signatures at a time: %d a second at the most. %d clients ask about certificates that nobody
+asked about before, each as soon as it has its answer. Beside them %d requests a second come for %d cached answers. The
+server has one core for all of that; what its work costs others who wait for the core, whoever's signer it is, shows in
+the line of a signer that takes no time, which as many new certificates are asked about with.
+
+| cached answers, µs | median | 99th percentile |
+|---|---|---|
+| nothing to sign | %.0f | %.0f |
+| a signer that takes no time | %.0f | %.0f |
+| a slow signer, always busy | %.0f | %.0f |
+`, slowTime, slowCapacity, slowMost, slowClients, slowRate, slowCached, median(r.alone.median), median(r.alone.p99),
+			median(r.quick.median), median(r.quick.p99), median(r.slow.median), median(r.slow.p99)),
+		findings: []finding{
+			{what: "Slow signer: signed, of its capacity", values: r.used, goal: &goal{must: 0.9, stretch: 0.9, atLeast: true}},
+			{what: "Slow signer: median latency of cached answers, to that with nothing to sign", values: quotients(r.slow.median, r.alone.median), goal: calm},
+			{what: "Slow signer: median latency of cached answers, to that with a quick signer", values: quotients(r.slow.median, r.quick.median), goal: calm},
+			{what: "Slow signer: 99th percentile of it, to that with a quick signer", values: quotients(r.slow.p99, r.quick.p99), goal: calm},
+		},
+	}, nil
+}
+
+func measureSlow(ctx context.Context, o *options) (r *slowRounds, err error) {
 	serverCore, clientCore, err := twoCores()
 	if err != nil {
 		return nil, err
@@ -93,8 +128,7 @@ func slowSigner(ctx context.Context, o *options) (res *result, err error) {
 		}
 		defer func() { err = errors.Join(err, server.stop()) }()
 	}
-	var used []float64
-	var alone, quick, slow struct{ median, p99 []float64 }
+	r = &slowRounds{}
 	for round := range o.rounds {
 		o.progress("slow signer, round %d of %d", round+1, o.rounds)
 		p := pacing{
@@ -104,38 +138,18 @@ func slowSigner(ctx context.Context, o *options) (res *result, err error) {
 		if err != nil {
 			return nil, err
 		}
-		alone.median, alone.p99 = append(alone.median, reply.Median), append(alone.p99, reply.P99)
+		r.alone.median, r.alone.p99 = append(r.alone.median, reply.Median), append(r.alone.p99, reply.P99)
 		p.Busy, p.BusyConnections, p.BusyFrom, p.BusySpread = unknown, slowClients, round*inRound, slowClients*slowTime/slowCapacity
 		if reply, err = paced(ctx, clientCore, p); err != nil {
 			return nil, err
 		}
-		slow.median, slow.p99 = append(slow.median, reply.Median), append(slow.p99, reply.P99)
-		used = append(used, float64(reply.BusyAnswered)/o.duration.Seconds()/float64(slowMost))
+		r.slow.median, r.slow.p99 = append(r.slow.median, reply.Median), append(r.slow.p99, reply.P99)
+		r.used = append(r.used, float64(reply.BusyAnswered)/o.duration.Seconds()/float64(slowMost))
 		p.Addresses, p.BusyEvery = addresses[1:], p.BusySpread // as many requests, and as many signatures
 		if reply, err = paced(ctx, clientCore, p); err != nil {
 			return nil, err
 		}
-		quick.median, quick.p99 = append(quick.median, reply.Median), append(quick.p99, reply.P99)
+		r.quick.median, r.quick.p99 = append(r.quick.median, reply.Median), append(r.quick.p99, reply.P99)
 	}
-	calm := &goal{must: 1.2, stretch: 1.2}
-	return &result{
-		text: fmt.Sprintf(`A signer that takes %v, %d signatures at a time: %d a second at the most. %d clients ask about certificates that nobody
-asked about before, each as soon as it has its answer. Beside them %d requests a second come for %d cached answers. The
-server has one core for all of that; what its work costs others who wait for the core, whoever's signer it is, shows in
-the line of a signer that takes no time, which as many new certificates are asked about with.
-
-| cached answers, µs | median | 99th percentile |
-|---|---|---|
-| nothing to sign | %.0f | %.0f |
-| a signer that takes no time | %.0f | %.0f |
-| a slow signer, always busy | %.0f | %.0f |
-`, slowTime, slowCapacity, slowMost, slowClients, slowRate, slowCached, median(alone.median), median(alone.p99),
-			median(quick.median), median(quick.p99), median(slow.median), median(slow.p99)),
-		findings: []finding{
-			{what: "Slow signer: signed, of its capacity", values: used, goal: &goal{must: 0.9, stretch: 0.9, atLeast: true}},
-			{what: "Slow signer: median latency of cached answers, to that with nothing to sign", values: quotients(slow.median, alone.median), goal: calm},
-			{what: "Slow signer: median latency of cached answers, to that with a quick signer", values: quotients(slow.median, quick.median), goal: calm},
-			{what: "Slow signer: 99th percentile of it, to that with a quick signer", values: quotients(slow.p99, quick.p99), goal: calm},
-		},
-	}, nil
+	return r, nil
 }

@@ -154,7 +154,7 @@ collection had a median of %s MiB, and there were %.0f goroutines. The end is th
 beginning the first, without a fifth in which the caches fill; medians are compared.
 `, o.soak, asked, soakCertificates, len(samples), number(median(heap)), median(goroutines)),
 	}
-	if !o.alone {
+	if !o.alone() {
 		return res, nil
 	}
 	file := "bench-soak.svg"
