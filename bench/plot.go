@@ -169,6 +169,11 @@ func plotCurves(file string, curves []*curve) error {
 		}
 	}
 	p.Y.Max *= 4 // room for the legend
+	var ticks plot.ConstantTicks
+	for at := 0.0; at <= p.X.Max; at += 10 {
+		ticks = append(ticks, plot.Tick{Value: at, Label: number(at)})
+	}
+	p.X.Tick.Marker = ticks
 	return save(file, 22*vg.Centimeter, 14*vg.Centimeter, p)
 }
 
