@@ -445,7 +445,7 @@ func TestGoals(t *testing.T) {
 		"| a | ≤ 1.15 | ≤ 1.05 | 1.04 | 1 | 2 | stretch |", "| b | ≤ 1.15 | ≤ 1.05 | 1.10 | 1.10 | 1.10 | met |",
 		"| c | ≤ 1.15 | ≤ 1.05 | 1.18 | 1.16 | 1.20 | **missed** |", "| d | ≥ 0.90 |  | 0.95 | 0.95 | 0.95 | met |",
 		"| e | ≥ 0.90 |  | 0.80 | 0.80 | 0.80 | **missed** |", "| f | ≤ 700 B | ≤ 650 | 701 | 701 | 701 | **missed** |",
-		"3 of 6 goals are met. Missed: c; e; f.",
+		"3 of 6 goals are met. Missed: c; e; f. Medians are of 3 interleaved rounds.",
 	} {
 		if !strings.Contains(got, want) {
 			t.Errorf("the goals lack %s:\n%s", want, got)

@@ -202,7 +202,7 @@ func runParts(ctx context.Context, o *options) (text string, missed int, err err
 			missed++
 		}
 	}
-	text = machine(ctx, o) + fmt.Sprintf(" It took %v.\n\n", time.Since(begin).Round(time.Second)) + goals(findings) + sections.String()
+	text = machine(ctx) + fmt.Sprintf(" It took %v.\n\n", time.Since(begin).Round(time.Second)) + goals(findings) + sections.String()
 	return text, missed, failed
 }
 

@@ -86,8 +86,10 @@ func goals(findings []finding) string {
 	var b strings.Builder
 	b.WriteString("| what | must | stretch | median | from | to | |\n|---|---|---|---|---|---|---|\n")
 	var missed []string
+	rounds := 1
 	for _, f := range findings {
 		b.WriteString(f.row())
+		rounds = max(rounds, len(f.values))
 		if f.missed() {
 			missed = append(missed, f.what)
 		}
@@ -95,6 +97,9 @@ func goals(findings []finding) string {
 	fmt.Fprintf(&b, "\n%d of %d goals are met.", len(findings)-len(missed), len(findings))
 	if len(missed) > 0 {
 		fmt.Fprintf(&b, " Missed: %s.", strings.Join(missed, "; "))
+	}
+	if rounds > 1 {
+		fmt.Fprintf(&b, " Medians are of %d interleaved rounds.", rounds)
 	}
 	b.WriteString("\n")
 	return b.String()
@@ -114,7 +119,7 @@ func quantile(values []float64, q float64) float64 {
 }
 
 // machine describes where the figures come from.
-func machine(ctx context.Context, o *options) string {
+func machine(ctx context.Context) string {
 	model := "an unknown CPU"
 	if text, err := os.ReadFile("/proc/cpuinfo"); err == nil {
 		if m := regexp.MustCompile(`model name\s*: (.*)`).FindSubmatch(text); m != nil {
@@ -140,7 +145,7 @@ func machine(ctx context.Context, o *options) string {
 			parts = append(parts, version)
 		}
 	}
-	return fmt.Sprintf("%s; %d interleaved rounds, %s.", strings.Join(parts, ", "), o.rounds, time.Now().Format(time.DateOnly))
+	return strings.Join(append(parts, time.Now().Format(time.DateOnly)), ", ") + "."
 }
 
 // A document has the marks of a section around what is written by a run.
