@@ -31,11 +31,11 @@ type bodyShard struct {
 
 // bodyRead is a body that is being read.
 type bodyRead struct {
-	shard uint32
-	w     http.ResponseWriter
-	begun uint64 // the epoch
-	place int    // in the shard's list
-	ended bool   // the limit is over, and the connection's deadline with it
+	shard  uint32
+	w      http.ResponseWriter
+	begun  uint64    // the epoch
+	place  int       // in the shard's list
+	ending chan bool // once the limit is over: gets whether the connection knows it
 }
 
 // seat returns a shard for the reads of one exchange.
@@ -53,7 +53,12 @@ func (b *bodyReads) begin(read *bodyRead, w http.ResponseWriter) {
 
 // end reports whether the limit was over before the body was.
 func (b *bodyReads) end(read *bodyRead) (over bool) {
-	s := &b.shards[read.shard]
+	b.shards[read.shard].drop(read)
+	read.w = nil
+	return read.ending != nil && <-read.ending // so that no handler returns while its connection is in use here
+}
+
+func (s *bodyShard) drop(read *bodyRead) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	last := len(s.reads) - 1
@@ -61,8 +66,6 @@ func (b *bodyReads) end(read *bodyRead) (over bool) {
 	s.reads[read.place].place = read.place
 	s.reads[last] = nil
 	s.reads = s.reads[:last]
-	read.w = nil
-	return read.ended
 }
 
 // run starts the timer unless it runs.
@@ -87,24 +90,28 @@ func (b *bodyReads) tick() {
 
 // tick reports whether reads are left to look after.
 func (s *bodyShard) tick(epoch uint64) (left bool) {
-	s.mu.Lock() // so that no handler returns while its connection is in use here
+	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, read := range s.reads {
-		if !read.ended && epoch-read.begun >= bodyEpochs {
-			read.ended = expire(read.w)
+		switch {
+		case read.ending != nil:
+		case int64(epoch-read.begun) >= bodyEpochs: // a tick that was held up may be older than the read
+			read.ending = make(chan bool, 1)
+			go expire(read.w, read.ending)
+		default:
+			left = true
 		}
-		left = left || !read.ended
 	}
 	return left
 }
 
-// expire makes a connection's reads fail. It reports false where the server, or what the host has put before it,
-// knows no deadlines.
-func expire(w http.ResponseWriter) (ok bool) {
+// expire makes a connection's reads fail. It tells false where the server, or what the host has put before it, knows
+// no deadlines. It has a goroutine to itself, since the host's code may take its time.
+func expire(w http.ResponseWriter, done chan<- bool) {
+	ok := false
 	defer func() {
-		if recover() != nil { // from a ResponseWriter of the host's
-			ok = false
-		}
+		_ = recover() // from a ResponseWriter of the host's
+		done <- ok
 	}()
-	return http.NewResponseController(w).SetReadDeadline(time.Unix(1, 0)) == nil
+	ok = http.NewResponseController(w).SetReadDeadline(time.Unix(1, 0)) == nil
 }

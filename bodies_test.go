@@ -124,6 +124,49 @@ func TestBodyLimitPanic(t *testing.T) {
 	})
 }
 
+// A host's SetReadDeadline that does not return holds up the request that it is for, and no other.
+func TestBodyLimitBlocked(t *testing.T) {
+	ca, store := ocsptest.NewCA(ocsptest.Options{}), ocsptest.NewStore()
+	leaf := ca.Issue(ocsptest.Options{})
+	store.Add(ca.ID, leaf)
+	request := ocsptest.Client{}.Request(ca.Certificate, leaf)
+	synctest.Test(t, func(t *testing.T) {
+		const timeout = 8 * time.Second
+		r, err := ocsp.New(ocsp.Config{Issuers: []ocsp.Issuer{ca.Issuer()}, Store: store, Timeout: timeout, Now: func() time.Time { return leaf.NotBefore.Add(time.Hour) }})
+		require.NoError(t, err)
+		defer func() { require.NoError(t, r.Close()) }()
+		post := func(c *slowConnection) {
+			r.Handler().ServeHTTP(c, &http.Request{Method: http.MethodPost, URL: httptest.NewRequest("POST", "/ocsp", nil).URL, Header: http.Header{}, Body: c, ContentLength: int64(len(request))})
+		}
+		release := make(chan struct{})
+		stuck := newSlowConnection(request, 2*timeout)
+		stuck.refuse = func() error {
+			<-release
+			return nil
+		}
+		var first, others sync.WaitGroup
+		first.Go(func() { post(stuck) })
+		time.Sleep(timeout * 5 / 4) // it hangs
+		for i := range 100 {
+			others.Go(func() {
+				time.Sleep(time.Duration(i) * timeout / 100)
+				c, code := newSlowConnection(request, timeout/3), http.StatusOK
+				if i%2 == 0 {
+					c, code = newSlowConnection(request, time.Hour), http.StatusRequestTimeout
+				}
+				begun := time.Now()
+				post(c)
+				require.Equal(t, code, c.Code)
+				require.LessOrEqual(t, time.Since(begun), timeout*9/8)
+			})
+		}
+		others.Wait()
+		close(release)
+		first.Wait()
+		require.Equal(t, http.StatusRequestTimeout, stuck.Code)
+	})
+}
+
 type panicReader struct{}
 
 func (panicReader) Read([]byte) (int, error) { panic("the host's") }
