@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto"
 	"crypto/x509"
+	"fmt"
+	"io"
 	"math/big"
 	"net/http"
 	"runtime"
@@ -503,4 +505,53 @@ func TestEventsTellOfTheirOwnRequest(t *testing.T) {
 	assert.False(t, events[1].Nonce)
 	assert.Zero(t, events[1].Hash)
 	assert.Nil(t, events[1].Serial)
+}
+
+// signerHook is a key that does something else before it signs.
+type signerHook struct {
+	crypto.Signer
+	before func()
+}
+
+func (s *signerHook) Sign(rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+	s.before()
+	return s.Signer.Sign(rand, digest, opts)
+}
+
+// An answer that is begun again, because the certificate was revoked while it was being signed, has the times of its
+// second beginning: its first may be longer ago than answers are valid.
+func TestBegunAgain(t *testing.T) {
+	for name, ask := range map[string]func(r *rig, client *ocsptest.Client) []*x509.Certificate{
+		"alone": func(*rig, *ocsptest.Client) []*x509.Certificate { return nil },
+		"nonce": func(_ *rig, client *ocsptest.Client) []*x509.Certificate {
+			client.Nonce = []byte("nonce")
+			return nil
+		},
+		"several": func(r *rig, _ *ocsptest.Client) []*x509.Certificate { return []*x509.Certificate{r.issue()} },
+	} {
+		for _, ttl := range []time.Duration{0, time.Hour} {
+			t.Run(fmt.Sprintf("%s, StatusTTL %v", name, ttl), func(t *testing.T) {
+				hook := &signerHook{before: func() {}}
+				r := newRig(t, func(r *rig, cfg *ocsp.Config) {
+					hook.Signer = r.ca.Key
+					cfg.Issuers[0].Signer = hook
+					cfg.Validity, cfg.Timeout, cfg.Cache.StatusTTL = 10*time.Second, time.Minute, ttl
+				})
+				client := r.client()
+				certs := append(ask(r, &client), r.leaf)
+				hook.before = func() {
+					hook.before = func() {}
+					r.clock.Advance(20 * time.Second)
+					r.revoke(r.leaf, ocsp.KeyCompromise)
+					require.NoError(t, r.responder.Invalidate(t.Context(), r.ca.ID, r.leaf.SerialNumber))
+				}
+				result, err := client.Query(t.Context(), r.ca.Certificate, certs...)
+				require.NoError(t, err)
+				for _, answer := range result.Responses {
+					require.Equal(t, r.clock.Now().UTC(), answer.ThisUpdate)
+				}
+				require.Equal(t, xocsp.Revoked, result.Responses[len(certs)-1].Status)
+			})
+		}
+	}
 }

@@ -112,12 +112,13 @@ func (n *renewals) end(what renewal) {
 	delete(n.set, what)
 }
 
-// timedSign makes a reply for this exchange alone.
+// timedSign makes a reply for this exchange alone. It sets x.now.
 func (r *Responder) timedSign(ctx context.Context, job *signJob, x *exchange) (*reply, error) {
 	if x.observed {
 		defer func(start time.Time) { x.signTime += time.Since(start) }(time.Now())
 	}
 	k, tbs, err := r.sign(ctx, job, r.remaining(x))
+	x.now = r.now()
 	if err != nil {
 		return nil, err
 	}
