@@ -217,14 +217,22 @@ func (c *replyCache) invalidate(key certKey) {
 	st := c.stripe(key)
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	raise(&st.fenced, c.ticks.Add(1))
+	c.fence(key)
 	if c.storage != nil {
 		c.storage.remove(key)
 	}
 }
 
 // fence makes whatever was read about a certificate be read again. Replies stay, for the case that it says the same.
-func (c *replyCache) fence(key certKey) { raise(&c.stripe(key).fenced, c.ticks.Add(1)) }
+//
+// The first fence is for those who look from now on. One who looked before it may have its tick already, when that
+// counts as after it: hence the second, which is later than any such tick.
+func (c *replyCache) fence(key certKey) {
+	st := c.stripe(key)
+	for range 2 {
+		raise(&st.fenced, c.ticks.Add(1))
+	}
+}
 
 // trusts reports whether a status need not be read again: it was read less than ttl ago, and no change since
 // can have gone unheard.

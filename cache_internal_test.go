@@ -1,0 +1,76 @@
+package ocsp
+
+import (
+	"runtime"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// oneEntry is a storage that knows one certificate, until it is removed.
+type oneEntry struct {
+	storage
+	known atomic.Pointer[head]
+}
+
+func (s *oneEntry) head(certKey) (head, bool) {
+	if h := s.known.Load(); h != nil {
+		return *h, true
+	}
+	return head{}, false
+}
+
+func (s *oneEntry) remove(certKey) { s.known.Store(nil) }
+
+// TestFenceRace looks into the cache while a certificate is invalidated: what was found is not valid once that is done,
+// however close the two came. It takes its chances, since the moment in question is some nanoseconds long.
+func TestFenceRace(t *testing.T) {
+	c := newReplyCache(CacheOptions{Disabled: true, StatusTTL: time.Hour}, time.Now())
+	s, key := &oneEntry{}, newCertKey(1, []byte{1})
+	c.storage = s
+	var begun, ended, looked atomic.Int64 // rounds
+	const rounds = 20_000
+	go func() {
+		for n := int64(1); n <= rounds; n++ {
+			for begun.Load() < n {
+				runtime.Gosched()
+			}
+			c.invalidate(key)
+			ended.Store(n)
+			for looked.Load() < n {
+				runtime.Gosched()
+			}
+		}
+	}()
+	wrong := 0
+	for n := int64(1); n <= rounds; n++ {
+		first := c.begin()
+		s.known.Store(&head{found: found{status: certStatus{issued: true}}, begun: first})
+		begun.Store(n)
+		var tick uint64
+		var last head
+		for spun := 0; ; spun++ {
+			if spun > 100 {
+				runtime.Gosched()
+			}
+			now := c.begin()
+			h, ok := c.current(key)
+			if !ok {
+				break
+			}
+			if tick, last = now, h; now != first {
+				break
+			}
+		}
+		for ended.Load() < n {
+			runtime.Gosched()
+		}
+		if last.status.issued && c.valid(key, tick, last.status) {
+			wrong++
+		}
+		looked.Store(n)
+	}
+	require.Zero(t, wrong)
+}
