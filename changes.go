@@ -117,7 +117,7 @@ func (f *following) Changed(issuerID string, serials ...*big.Int) {
 		if serial != nil {
 			key := newCertKey(f.r.registry.Load().number(issuerID), codec.SerialBytes(serial))
 			f.r.cache.fence(key)
-			f.r.reads.Forget(string(key[:]))
+			f.r.reads.forget(key)
 		}
 	}
 }

@@ -57,7 +57,7 @@ func TestImports(t *testing.T) {
 	deps := imports(".", "-deps")
 	for path := range deps {
 		allowed := path == module || path == module+"/internal/codec" || path == "github.com/patrickmn/go-cache" ||
-			strings.HasPrefix(path, "golang.org/x/crypto/cryptobyte") || path == "golang.org/x/sync/singleflight" || path == "golang.org/x/sync/semaphore"
+			strings.HasPrefix(path, "golang.org/x/crypto/cryptobyte") || path == "golang.org/x/sync/semaphore"
 		require.True(t, allowed, "package ocsp must not depend on %s", path)
 	}
 	require.False(t, deps["testing"])

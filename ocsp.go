@@ -13,8 +13,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sync/singleflight"
-
 	"github.com/kmsocsp/ocsp/internal/codec"
 )
 
@@ -177,9 +175,9 @@ type Responder struct {
 	hangsUntil  atomic.Int64 // until when the store is taken to hang, likewise; 0: the last read to end did so in time
 
 	life     lifecycle
-	unfollow context.CancelFunc // ends following CacheOptions.Changes
-	reads    singleflight.Group // store reads, when StatusTTL lets answers share them
-	signs    singleflight.Group
+	unfollow context.CancelFunc           // ends following CacheOptions.Changes
+	reads    flights[certKey, statusRead] // when StatusTTL lets answers share them
+	signs    flights[flightKey, landed]
 	renewing renewals
 
 	signing   *slots
@@ -391,7 +389,7 @@ func (r *Responder) Invalidate(ctx context.Context, issuerID string, serials ...
 		content := codec.SerialBytes(serial)
 		key := newCertKey(number, content)
 		r.cache.invalidate(key) // for an issuer that has just gone, its fence is what counts
-		r.reads.Forget(string(key[:]))
+		r.reads.forget(key)
 		if a != nil && r.cfg.Cache.Shared != nil {
 			shared = append(shared, a.sharedKeys(content)...)
 		}

@@ -61,20 +61,25 @@ func (r *Responder) remaining(x *exchange) time.Duration {
 func (r *Responder) shareRead(ctx context.Context, a *authority, key certKey, serial *big.Int, x *exchange) statusRead {
 	ctx, cancel := context.WithTimeout(ctx, r.remaining(x))
 	defer cancel()
-	begun, now := r.cache.begin(), x.now
-	ch := r.reads.DoChan(string(key[:]), func() (any, error) {
-		// A read that ended between the caller's look into the cache and this one's start found it already.
-		if known, ok := r.cache.current(key); ok && r.cache.trusts(known, r.now()) {
-			return statusRead{found: known.found, begun: begun, at: now}, nil
-		}
-		return r.read(context.WithoutCancel(ctx), a, key, serial, begun, now), nil
-	})
-	select {
-	case res := <-ch:
-		return res.Val.(statusRead)
-	case <-ctx.Done():
-		return statusRead{begun: begun, err: errTimeout}
+	tick, now := r.cache.begin(), x.now
+	s, begun := r.reads.join(key)
+	if begun {
+		go func() {
+			read, err := protect(context.WithoutCancel(ctx), func(ctx context.Context) (statusRead, error) {
+				// A read that ended between the caller's look into the cache and this one's start found it already.
+				if known, ok := r.cache.current(key); ok && r.cache.trusts(known, r.now()) {
+					return statusRead{found: known.found, begun: tick, at: now}, nil
+				}
+				return r.read(ctx, a, key, serial, tick, now), nil
+			})
+			r.reads.land(key, s, read, err)
+		}()
 	}
+	read, err := s.wait(ctx)
+	if err != nil {
+		return statusRead{begun: tick, err: err}
+	}
+	return read
 }
 
 // read asks the store, and notes in the cache what it says.

@@ -3,13 +3,11 @@ package ocsp
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/binary"
+	"errors"
 	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
-
-	"golang.org/x/sync/singleflight"
 
 	"github.com/kmsocsp/ocsp/internal/codec"
 )
@@ -65,19 +63,16 @@ type flight struct {
 }
 
 // flightKey tells apart the signatures that answers can share.
-func (f *flight) flightKey() string {
-	b := append(make([]byte, 0, len(f.key)+64), f.key[:]...)
-	b = binary.AppendUvarint(b, uint64(f.want.encoding))
-	b = binary.AppendUvarint(b, f.want.signer)
-	s := f.job.parts[0].status
-	b = append(b, byte(s.status), byte(s.reason))
-	for _, t := range []int64{s.revokedAt, s.invalidityDate, s.notAfter} {
-		b = binary.AppendVarint(b, t)
-	}
-	if f.renews {
-		b = binary.AppendVarint(append(b, 'r'), f.replaces)
-	}
-	return string(b)
+type flightKey struct {
+	key      certKey
+	want     replyID
+	status   certStatus
+	renews   bool
+	replaces int64
+}
+
+func (f *flight) flightKey() flightKey {
+	return flightKey{f.key, f.want, f.job.parts[0].status, f.renews, f.replaces}
 }
 
 // renewal names a reply that is being renewed.
@@ -141,39 +136,54 @@ func (r *Responder) shareSign(ctx context.Context, f flight, x *exchange) (kept,
 	if x.observed {
 		defer func(start time.Time) { x.signTime += time.Since(start) }(time.Now())
 	}
-	ctx, cancel := context.WithTimeout(ctx, r.remaining(x))
-	defer cancel()
-	ch := r.signs.DoChan(f.flightKey(), func() (any, error) {
-		return protect(context.WithoutCancel(ctx), func(ctx context.Context) (landed, error) { return r.fly(ctx, f) })
-	})
-	var res singleflight.Result
-	select {
-	case res = <-ch:
-	case <-ctx.Done():
-		res.Err = errTimeout
-	}
-	x.now = r.now()
-	if res.Err != nil {
-		return kept{}, 0, res.Err
-	}
-	l := res.Val.(landed)
-	return l.kept, l.outcome, nil
-}
-
-// fly makes or fetches the reply of a flight.
-func (r *Responder) fly(ctx context.Context, f flight) (l landed, err error) {
-	if f.renews {
-		defer func() {
-			failure := &f.job.authority.signer.failure
-			if err != nil {
-				failure.Store(&err)
-			} else if failure.Load() != nil {
-				failure.Store(nil)
+	defer func() { x.now = r.now() }()
+	s, begun := r.signs.join(f.flightKey())
+	if begun {
+		if f.prompt(r) {
+			l, err := r.fly(ctx, f, 0)
+			if !errors.Is(err, errBusy) {
+				r.land(f, s, l, err)
+				return l.kept, l.outcome, err
 			}
-			r.signs.Forget(f.flightKey()) // so that the next renewal is not taken for this one
-			r.renewing.end(renewal{f.key, f.want})
+		}
+		go func() {
+			l, err := r.fly(context.WithoutCancel(ctx), f, r.cfg.Signing.Timeout)
+			r.land(f, s, l, err)
 		}()
 	}
+	ctx, cancel := context.WithTimeout(ctx, r.remaining(x))
+	defer cancel()
+	l, err := s.wait(ctx)
+	return l.kept, l.outcome, err
+}
+
+// prompt reports whether a flight waits for nothing but a signature of one of Go's own keys. Then a goroutine of its own,
+// whose stack would have to grow first, costs more than all else but the signature.
+func (f *flight) prompt(r *Responder) bool {
+	return !f.job.authority.signer.opaque && r.cfg.Cache.Shared == nil
+}
+
+// land ends a flight.
+func (r *Responder) land(f flight, s *shared[landed], l landed, err error) {
+	if f.renews {
+		failure := &f.job.authority.signer.failure
+		if err != nil {
+			failure.Store(&err)
+		} else if failure.Load() != nil {
+			failure.Store(nil)
+		}
+		defer r.renewing.end(renewal{f.key, f.want}) // last, so that the next renewal is not taken for this one
+	}
+	r.signs.land(f.flightKey(), s, l, err)
+}
+
+// fly makes or fetches the reply of a flight. It waits for its turn to sign for limit at the most.
+func (r *Responder) fly(ctx context.Context, f flight, limit time.Duration) (l landed, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = &panicError{v, debug.Stack()}
+		}
+	}()
 	if !r.life.start() {
 		return landed{}, errClosed
 	}
@@ -187,7 +197,7 @@ func (r *Responder) fly(ctx context.Context, f flight) (l landed, err error) {
 		r.cache.add(f.key, f.begun, status, k)
 		return landed{k, OutcomeCached}, nil
 	}
-	k, tbs, err := r.sign(ctx, &f.job, r.cfg.Signing.Timeout)
+	k, tbs, err := r.sign(ctx, &f.job, limit)
 	if err != nil {
 		return landed{}, err
 	}

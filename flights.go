@@ -1,0 +1,64 @@
+package ocsp
+
+import (
+	"context"
+	"sync"
+)
+
+// flights lets those who want the same at the same time share what one of them gets. Unlike with package singleflight,
+// whoever begins a flight may make it in its own goroutine, and the others need not wait for its end.
+type flights[K comparable, V any] struct {
+	mu   sync.Mutex
+	list map[K]*shared[V]
+}
+
+// shared is what a flight brings.
+type shared[V any] struct {
+	landed chan struct{} // closed when the rest is set
+	value  V
+	err    error
+}
+
+// join returns the flight that is under way. If there is none it begins one, which the caller must land.
+func (f *flights[K, V]) join(key K) (s *shared[V], begun bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if s, ok := f.list[key]; ok {
+		return s, false
+	}
+	if f.list == nil {
+		f.list = map[K]*shared[V]{}
+	}
+	s = &shared[V]{landed: make(chan struct{})}
+	f.list[key] = s
+	return s, true
+}
+
+// land gives those who wait what the flight brought. Who comes later begins anew.
+func (f *flights[K, V]) land(key K, s *shared[V], value V, err error) {
+	f.mu.Lock()
+	if f.list[key] == s {
+		delete(f.list, key)
+	}
+	f.mu.Unlock()
+	s.value, s.err = value, err
+	close(s.landed)
+}
+
+// forget makes whoever comes later begin anew.
+func (f *flights[K, V]) forget(key K) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.list, key)
+}
+
+// wait returns what the flight brings, unless ctx ends before.
+func (s *shared[V]) wait(ctx context.Context) (V, error) {
+	select {
+	case <-s.landed:
+		return s.value, s.err
+	case <-ctx.Done():
+		var zero V
+		return zero, errTimeout
+	}
+}
