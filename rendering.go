@@ -59,8 +59,9 @@ func (l renderings) find(digest *[sha256.Size]byte) *rendering {
 	return nil
 }
 
-// keep makes a rendering of a reply that was not found, unless the places are taken: then it returns nil.
-func (l renderings) keep(digest *[sha256.Size]byte, der []byte) *rendering {
+// keep makes a rendering of a reply that was not found, unless the places are taken: then it returns nil. If der is
+// lent it is copied.
+func (l renderings) keep(digest *[sha256.Size]byte, der []byte, lent bool) *rendering {
 	if len(l) == 0 {
 		return nil
 	}
@@ -76,7 +77,10 @@ func (l renderings) keep(digest *[sha256.Size]byte, der []byte) *rendering {
 		}
 		place = int(missed / shelfPatience % shelfPlaces)
 	}
-	ready := &rendering{digest: *digest, der: bytes.Clone(der)}
+	if lent {
+		der = bytes.Clone(der)
+	}
+	ready := &rendering{digest: *digest, der: der}
 	s.ready[place].Store(ready)
 	s.names[place].Store(name)
 	return ready

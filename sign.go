@@ -151,9 +151,9 @@ func (r *Responder) shareSign(ctx context.Context, f flight, x *exchange) (kept,
 			r.land(f, s, l, err)
 		}()
 	}
-	ctx, cancel := context.WithTimeout(ctx, r.remaining(x))
+	waiting, cancel := context.WithTimeout(ctx, r.remaining(x))
 	defer cancel()
-	l, err := s.wait(ctx)
+	l, err := s.wait(waiting)
 	return l.kept, l.outcome, err
 }
 
@@ -172,7 +172,9 @@ func (r *Responder) land(f flight, s *shared[landed], l landed, err error) {
 		} else if failure.Load() != nil {
 			failure.Store(nil)
 		}
-		defer r.renewing.end(renewal{f.key, f.want}) // last, so that the next renewal is not taken for this one
+		// In this order: the next renewal is not taken for this one, and whoever has waited finds no renewal under way.
+		r.signs.forget(f.flightKey())
+		r.renewing.end(renewal{f.key, f.want})
 	}
 	r.signs.land(f.flightKey(), s, l, err)
 }
@@ -204,6 +206,7 @@ func (r *Responder) fly(ctx context.Context, f flight, limit time.Duration) (l l
 	der := f.job.wrap(nil, tbs, k.signature)
 	k.id, k.digest = f.want, sha256.Sum256(der)
 	r.cache.add(f.key, f.begun, status, k)
+	r.renderings.keep(&k.digest, der, false)
 	r.storeShared(ctx, f, k.nextUpdate, der)
 	return landed{k, OutcomeSigned}, nil
 }
@@ -236,7 +239,7 @@ func (r *Responder) write(job *signJob, k kept, x *exchange) *reply {
 	data := r.responseData(job, k.window, one[:0])
 	x.tbs = data.AppendTBS(x.tbs[:0])
 	p := x.write(job, k, x.tbs)
-	p.rendering = r.renderings.keep(&k.digest, p.der)
+	p.rendering = r.renderings.keep(&k.digest, p.der, p.lent)
 	return p
 }
 

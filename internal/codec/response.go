@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha1"
 	"errors"
+	"slices"
 	"time"
 
 	"golang.org/x/crypto/cryptobyte"
@@ -218,6 +219,7 @@ var responseType = appendTLV(nil, tagOID, oidBasic)
 func AppendResponse(dst, tbs, algorithm, signature, certs []byte) []byte {
 	basic := len(tbs) + len(algorithm) + sizeTLV(1+len(signature)) + len(certs)
 	responseBytes := len(responseType) + sizeTLV(sizeTLV(basic))
+	dst = slices.Grow(dst, sizeTLV(3+sizeTLV(sizeTLV(responseBytes))))
 	dst = appendLength(append(dst, tagSequence), 3+sizeTLV(sizeTLV(responseBytes)))
 	dst = append(dst, tagEnumerated, 1, byte(Successful))
 	dst = appendLength(append(dst, tagContext0), sizeTLV(responseBytes))
