@@ -6,8 +6,10 @@ import (
 	"crypto/x509"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -16,6 +18,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"github.com/valyala/fasthttp"
 
 	"github.com/kmsocsp/ocsp"
 	"github.com/kmsocsp/ocsp/ocspfasthttp"
@@ -270,4 +273,94 @@ func TestKeepAlive(t *testing.T) {
 			require.Equal(t, tunable, period.Load() == int64(time.Minute))
 		})
 	}
+}
+
+// TestDeadlinesAsSet does the same to a connection of this server and to one of fasthttp's, and requires that reads
+// and writes end the same way at the same time.
+func TestDeadlinesAsSet(t *testing.T) {
+	for seed := range uint64(20) {
+		plain := func(s *ocspfasthttp.Server, l net.Listener) error { return s.Server.Serve(l) }
+		require.Equal(t, deadlineStory(t, seed, plain), deadlineStory(t, seed, (*ocspfasthttp.Server).Serve), "seed %d", seed)
+	}
+}
+
+// deadlineStory sets deadlines at random on a connection whose client is slow, and returns what became of each read
+// and write.
+func deadlineStory(t *testing.T, seed uint64, serve func(*ocspfasthttp.Server, net.Listener) error) (story []string) {
+	const steps = 60
+	random := rand.New(rand.NewPCG(seed, 1))
+	bubble(t, func(*ocspfasthttp.Server) {}, func(t *testing.T, server *ocspfasthttp.Server, post string) {
+		begun := time.Now()
+		at := func() time.Duration { return time.Since(begun) }
+		var mu sync.Mutex
+		note := func(format string, args ...any) {
+			mu.Lock()
+			defer mu.Unlock()
+			story = append(story, fmt.Sprintf("%8v ", at())+fmt.Sprintf(format, args...))
+		}
+		var all sync.WaitGroup
+		all.Add(1)
+		server.Handler = func(ctx *fasthttp.RequestCtx) {
+			ctx.HijackSetNoResponse(true)
+			ctx.Hijack(func(c net.Conn) {
+				defer all.Done()
+				var calls sync.WaitGroup
+				end := begun.Add(steps * time.Second)
+				calls.Go(func() {
+					for time.Now().Before(end) {
+						n, err := c.Read(make([]byte, 4))
+						note("read %d %v", n, err)
+						time.Sleep(137_017 * time.Microsecond)
+					}
+				})
+				calls.Go(func() {
+					for time.Now().Before(end) {
+						n, err := c.Write(make([]byte, 8))
+						note("wrote %d %v", n, err)
+						time.Sleep(211_033 * time.Microsecond)
+					}
+				})
+				for range steps {
+					when := time.Now().Add(time.Duration(random.IntN(80)-20) * 103_003 * time.Microsecond)
+					if random.IntN(6) == 0 {
+						when = time.Time{}
+					}
+					set := []func(time.Time) error{c.SetReadDeadline, c.SetWriteDeadline, c.SetDeadline}[random.IntN(3)]
+					assert.NoError(t, set(when))
+					time.Sleep(time.Second)
+				}
+				assert.NoError(t, c.SetDeadline(time.Now().Add(-time.Second)))
+				calls.Wait()
+			})
+		}
+		l := newPipes()
+		ended := make(chan error, 1)
+		go func() { ended <- serve(server, l) }()
+		client := l.dial()
+		_, err := io.WriteString(client, post)
+		require.NoError(t, err)
+		go func() {
+			for at := 0; at < steps*4; at++ {
+				time.Sleep(777_011 * time.Microsecond)
+				if at%11 < 3 {
+					_, _ = client.Write(make([]byte, 4))
+				}
+			}
+		}()
+		go func() {
+			for {
+				if _, err := client.Read(make([]byte, 2)); err != nil {
+					return
+				}
+				time.Sleep(1333_019 * time.Microsecond)
+			}
+		}()
+		all.Wait()
+		assert.NoError(t, client.Close())
+		assert.NoError(t, server.Shutdown())
+		assert.NoError(t, <-ended)
+		time.Sleep(10 * time.Minute)
+	})
+	slices.Sort(story)
+	return story
 }
