@@ -1,0 +1,181 @@
+package ocsp_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/kmsocsp/ocsp"
+	"github.com/kmsocsp/ocsp/ocsptest"
+)
+
+// pipes is a listener whose connections are net.Pipes, which know deadlines and live in a synctest bubble.
+type pipes struct {
+	conns chan net.Conn
+	ctx   context.Context // until it is closed
+	stop  context.CancelFunc
+}
+
+func (p *pipes) dial() net.Conn {
+	client, server := net.Pipe()
+	p.conns <- server
+	return client
+}
+
+func (p *pipes) Accept() (net.Conn, error) {
+	select {
+	case c := <-p.conns:
+		return c, nil
+	case <-p.ctx.Done():
+		return nil, net.ErrClosed
+	}
+}
+
+func (p *pipes) Close() error {
+	p.stop()
+	return nil
+}
+
+func (p *pipes) Addr() net.Addr { return &net.TCPAddr{} }
+
+// bodyTimeout is the Config.Timeout of bodyServer.
+const bodyTimeout = 8 * time.Second
+
+// bodyServer serves with net/http in fake time.
+func bodyServer(t *testing.T, server *http.Server, test func(t *testing.T, l *pipes, der []byte)) {
+	ca, store := ocsptest.NewCA(ocsptest.Options{}), ocsptest.NewStore()
+	leaf := ca.Issue(ocsptest.Options{})
+	store.Add(ca.ID, leaf)
+	synctest.Test(t, func(t *testing.T) {
+		r, err := ocsp.New(ocsp.Config{Issuers: []ocsp.Issuer{ca.Issuer()}, Store: store, Timeout: bodyTimeout, Now: func() time.Time { return leaf.NotBefore.Add(time.Hour) }})
+		require.NoError(t, err)
+		defer func() { require.NoError(t, r.Close()) }()
+		server.Handler = r.Handler()
+		l := &pipes{conns: make(chan net.Conn)}
+		l.ctx, l.stop = context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- server.Serve(l) }()
+		test(t, l, ocsptest.Client{}.Request(ca.Certificate, leaf))
+		require.NoError(t, server.Shutdown(t.Context()))
+		require.ErrorIs(t, <-ended, http.ErrServerClosed)
+		time.Sleep(time.Hour) // for timers that must not be left behind
+	})
+}
+
+// TestBodyLimitKeepAlive lets bodies end shortly before, at and after the limit: either the request is refused and the
+// connection ends, or it is answered and the connection serves as long as any other.
+func TestBodyLimitKeepAlive(t *testing.T) {
+	for _, chunked := range []bool{false, true} {
+		for _, server := range []struct{ readTimeout, least, most time.Duration }{
+			{0, bodyTimeout, bodyTimeout * 9 / 8},
+			{bodyTimeout / 2, bodyTimeout / 2, bodyTimeout / 2},
+			{3 * bodyTimeout, bodyTimeout, bodyTimeout * 9 / 8},
+		} {
+			bodyServer(t, &http.Server{ReadTimeout: server.readTimeout, IdleTimeout: time.Hour}, func(t *testing.T, l *pipes, der []byte) {
+				post := func(c net.Conn, reader *bufio.Reader, pause time.Duration) int {
+					head, parts := fmt.Sprintf("Content-Length: %d", len(der)), []string{string(der[:10]), string(der[10:])}
+					if chunked {
+						head = "Transfer-Encoding: chunked"
+						parts[0] = fmt.Sprintf("a\r\n%s\r\n", parts[0])
+						parts[1] = fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", len(parts[1]), parts[1])
+					}
+					_, err := fmt.Fprintf(c, "POST / HTTP/1.1\r\nHost: x\r\n%s\r\n\r\n%s", head, parts[0])
+					assert.NoError(t, err)
+					go func() {
+						time.Sleep(pause)
+						_, _ = io.WriteString(c, parts[1]) // to a server that may have given up
+					}()
+					response, err := http.ReadResponse(reader, nil)
+					if !assert.NoError(t, err) {
+						return 0
+					}
+					_, err = io.ReadAll(response.Body)
+					assert.NoError(t, err)
+					return response.StatusCode
+				}
+				var mu sync.Mutex
+				codes := map[int]int{}
+				var all sync.WaitGroup
+				for i := range 60 {
+					all.Go(func() {
+						time.Sleep(time.Duration(i) * 13 * time.Millisecond)
+						c := l.dial()
+						defer func() { assert.NoError(t, c.Close()) }()
+						reader := bufio.NewReader(c)
+						begun := time.Now()
+						code := post(c, reader, bodyTimeout+time.Duration(i-20)*bodyTimeout/8/20)
+						took := time.Since(begun)
+						mu.Lock()
+						codes[code]++
+						mu.Unlock()
+						assert.LessOrEqual(t, took, server.most)
+						switch code {
+						case http.StatusOK:
+							for range 3 {
+								time.Sleep(time.Minute)
+								assert.Equal(t, http.StatusOK, post(c, reader, 0))
+							}
+						case http.StatusRequestTimeout:
+							assert.GreaterOrEqual(t, took, server.least)
+							_, err := reader.ReadByte()
+							assert.Error(t, err)
+						}
+					})
+				}
+				all.Wait()
+				assert.Equal(t, 60, codes[http.StatusOK]+codes[http.StatusRequestTimeout])
+				assert.Equal(t, server.least < server.most, codes[http.StatusOK] > 20)
+				assert.GreaterOrEqual(t, codes[http.StatusRequestTimeout], 20)
+			})
+		}
+	}
+}
+
+// TestBodyLimitHTTP2 ends slow bodies beside requests that are in order, on the same connection.
+func TestBodyLimitHTTP2(t *testing.T) {
+	var h2 http.Protocols
+	h2.SetUnencryptedHTTP2(true)
+	bodyServer(t, &http.Server{Protocols: &h2}, func(t *testing.T, l *pipes, der []byte) {
+		transport := &http.Transport{Protocols: &h2, DialContext: func(context.Context, string, string) (net.Conn, error) { return l.dial(), nil }}
+		defer transport.CloseIdleConnections()
+		post := func(body io.Reader) int {
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://localhost/", body)
+			assert.NoError(t, err)
+			req.ContentLength = int64(len(der))
+			response, err := transport.RoundTrip(req)
+			if !assert.NoError(t, err) {
+				return 0
+			}
+			_, err = io.ReadAll(response.Body)
+			assert.NoError(t, err)
+			assert.Equal(t, 2, response.ProtoMajor)
+			return response.StatusCode
+		}
+		var all sync.WaitGroup
+		for i := range 60 {
+			all.Go(func() {
+				time.Sleep(time.Duration(i) * bodyTimeout / 20)
+				if i%6 != 0 {
+					assert.Equal(t, http.StatusOK, post(bytes.NewReader(der)))
+					return
+				}
+				body, writer := io.Pipe()
+				go func() { _, _ = writer.Write(der[:10]) }()
+				assert.Equal(t, http.StatusRequestTimeout, post(body))
+				assert.NoError(t, writer.Close())
+			})
+		}
+		all.Wait()
+	})
+}
