@@ -13,6 +13,12 @@ import (
 // Conformance runs the public suite through an example's handler: no case fails.
 func Conformance(t *testing.T, handler NewHandler) {
 	t.Helper()
+	Judge(t, newTarget(t, handler))
+}
+
+// newTarget serves an example for a CA of the test's, with a certificate that is good and one that is revoked.
+func newTarget(t *testing.T, handler NewHandler) ocsptest.Target {
+	t.Helper()
 	ca, records := ocsptest.NewCA(ocsptest.Options{}), ocsptest.NewStore()
 	good, revoked := ca.Issue(ocsptest.Options{}), ca.Issue(ocsptest.Options{})
 	records.Add(ca.ID, good)
@@ -21,13 +27,15 @@ func Conformance(t *testing.T, handler NewHandler) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = responder.Close() }()
 	server := httptest.NewServer(handler(responder, token))
-	defer server.Close()
-	Judge(t, ocsptest.Target{
+	t.Cleanup(func() {
+		server.Close()
+		_ = responder.Close()
+	})
+	return ocsptest.Target{
 		URL: server.URL + "/ocsp", Header: http.Header{"Authorization": {"Bearer " + token}},
 		Issuer: ca.Certificate, Good: good, Revoked: revoked,
-	})
+	}
 }
 
 // Judge requires that no case of the suite fails.
