@@ -174,7 +174,7 @@ func (w *world) eachLeaf(t *testing.T, c client, f func(t *testing.T, l *leaf)) 
 	}
 }
 
-// run runs one case, logs the line about it, and takes what was asked into the table.
+// run runs one case, prints the line about it, and takes what was asked into the table.
 func (w *world) run(t *testing.T, c client, name string, f func(t *testing.T)) {
 	t.Run(name, func(t *testing.T) {
 		w.drain() // what came late for an earlier case
@@ -187,7 +187,7 @@ func (w *world) run(t *testing.T, c client, name string, f func(t *testing.T)) {
 			t.Fatalf("%s %s asked nothing", c.name, c.version)
 		}
 		table.add(c, requests)
-		t.Logf("%s %s %s: %s, %s: %s", c.name, c.version, c.options, w.setup, name, describe(requests))
+		fmt.Printf("%s %s %s: %s, %s: %s\n", c.name, c.version, c.options, w.setup, name, describe(c, requests))
 	})
 }
 
@@ -300,9 +300,9 @@ func (r *request) String() string {
 	return strings.Join(append([]string{s}, r.others...), ", ")
 }
 
-func describe(requests []request) string {
+func describe(c client, requests []request) string {
 	if len(requests) == 0 {
-		return "nothing asked"
+		return c.silent
 	}
 	var all []string
 	for _, r := range requests {
@@ -329,6 +329,7 @@ func missing(t *testing.T, what, aptPackage string) {
 	if os.Getenv("OCSP_REQUIRE_TOOLS") == "1" {
 		t.Fatal(message)
 	}
+	table.cut()
 	t.Skip(message)
 }
 

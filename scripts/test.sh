@@ -55,7 +55,7 @@ for module in "$@"; do
 		grep -vE '^\s*(=== |--- PASS)' "$work/out"
 		exit 1
 	fi
-	grep -E '^(ok|\?)' "$work/out"
+	grep -E '^(ok|\?|interop:)' "$work/out"
 	cat "$work/out" >>"$work/all"
 done
 
