@@ -115,7 +115,18 @@ func (r CaseResult) String() string {
 	case NotApplicable:
 		s += "\n     " + r.Detail
 	case Failed:
-		s += "\n     " + r.Detail + "\n     sent: " + r.Request + "\n           " + hexLine(r.Sent) + "\n     got:  " + r.Response + "\n           " + hexLine(r.Got)
+		s += "\n     " + r.Detail
+		for _, part := range []struct {
+			label, words string
+			octets       []byte
+		}{{"sent: ", r.Request, r.Sent}, {"got:  ", r.Response, r.Got}} {
+			if part.words != "" {
+				s += "\n     " + part.label + part.words
+			}
+			if len(part.octets) > 0 {
+				s += "\n           " + hexLine(part.octets)
+			}
+		}
 	}
 	return s
 }

@@ -4,13 +4,15 @@ import (
 	"bytes"
 	"net/http"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 )
 
-// cachingCases are the cases about caching and conditional requests: section 3.10 of the matrix, and T199.
+// cachingCases are the cases about caching and conditional requests: section 3.10 of the matrix, T140 and T199.
 var cachingCases = []conformanceCase{
+	{Case{"T140", "GET about several certificates: max-age by the one that is to be asked about first", "decided: RFC 9919 section 7.2", decided}, caseSeveralAge},
 	{Case{"T162", "GET: max-age, public, no-transform, must-revalidate; Expires and Last-Modified in GMT; a strong ETag", "RFC 9919 sections 6 and 7.2, RFC 9110 section 5.6.7", normative}, caseCachingHeaders},
 	{Case{"T163", "GET: max-age is positive and ends before nextUpdate, and at the refresh point", "RFC 9919 sections 7.1 and 7.2, TLS BR 4.9.9", normative}, caseMaxAge},
 	{Case{"T165", "If-None-Match with the ETag, in a list, weak or *: 304 with ETag, Cache-Control and Expires", "RFC 9110 sections 13.1.2 and 15.4.5", normative}, caseNotModified},
@@ -99,20 +101,56 @@ func caseMaxAge(p *probe) error {
 		return err
 	}
 	age, ok := maxAge(ex.header)
-	r := ex.basic().Data.Responses[0]
-	switch end := asked.Add(age); {
+	switch {
 	case !ok:
 		return wrong(ex, "there is no max-age in Cache-Control %q", ex.header.Get("Cache-Control"))
 	case age <= 0:
 		return wrong(ex, "max-age is 0")
-	case r.NextUpdate.IsZero():
-		return wrong(ex, "max-age is %v, and there is no nextUpdate", age)
-	case !end.Before(r.NextUpdate):
-		return wrong(ex, "max-age is %v, until %v, and nextUpdate %v", age, end.UTC(), r.NextUpdate)
-	case end.After(refreshPoint(r).Add(time.Second)):
-		return asDecided(wrong(ex, "max-age is %v, until %v, past the refresh point at %v", age, end.UTC(), refreshPoint(r)))
 	}
-	return nil
+	return ex.keptUntil(age, asked.Add(age))
+}
+
+// keptUntil judges how long an answer may be kept.
+func (ex *exchange) keptUntil(age time.Duration, end time.Time) error {
+	var late error
+	for _, r := range ex.basic().Data.Responses {
+		switch {
+		case r.NextUpdate.IsZero():
+			return wrong(ex, "max-age is %v, and there is no nextUpdate", age)
+		case !end.Before(r.NextUpdate):
+			return wrong(ex, "max-age is %v, until %v, and nextUpdate %v", age, end.UTC(), r.NextUpdate)
+		case end.After(refreshPoint(r).Add(time.Second)):
+			late = asDecided(wrong(ex, "max-age is %v, until %v, past the refresh point at %v", age, end.UTC(), refreshPoint(r)))
+		}
+	}
+	return late
+}
+
+func caseSeveralAge(p *probe) error {
+	ids := []derCertID{p.goodID()}
+	if p.target.Revoked != nil {
+		ids = append(ids, p.id(p.target.Revoked.SerialNumber))
+	}
+	judged := 0
+	var t tally
+	for _, v := range []variant{{"issued", ask(append(ids, p.goodID())...).der()}, {"with one that was never issued", ask(append(ids, p.id(p.unissued))...).der()}} {
+		asked := p.target.Now()
+		ex := p.get(v.what, escaped(v.der), v.der)
+		age, kept := maxAge(ex.header)
+		if basic := ex.basic(); basic == nil || len(basic.Data.Responses) < 2 || !kept || age == 0 {
+			continue // whether it is an answer is for T132, and nobody need keep it
+		}
+		judged++
+		err := ex.keptUntil(age, asked.Add(age))
+		if err == nil && age > mostOfUnknown && slices.ContainsFunc(ex.basic().Data.Responses, func(r singleResponse) bool { return r.status() == certUnknown }) {
+			err = wrong(ex, "%s: max-age is %v, and one is unknown", v.what, age)
+		}
+		t.add(v.what, err)
+	}
+	if judged == 0 {
+		return notApplicable("no answer about several certificates may be kept")
+	}
+	return t.err()
 }
 
 // tagged returns an answer by GET that has an ETag and comes from a cache, so that there is something for a
@@ -197,17 +235,19 @@ func caseConditionalPost(p *probe) error {
 	return t.err()
 }
 
+// mostOfUnknown is how long an unknown may be kept.
+const mostOfUnknown = 5 * time.Minute
+
 func caseUnknownAge(p *probe) error {
-	const most = 5 * time.Minute
 	der := ask(p.id(p.unissued)).der()
 	ex := p.get("a serial number that was never issued", escaped(der), der)
 	if !ex.says(p.unissued, certUnknown) {
 		return notApplicable("the answer is not unknown: " + ex.response())
 	}
-	if age, ok := maxAge(ex.header); ok && age > most {
+	if age, ok := maxAge(ex.header); ok && age > mostOfUnknown {
 		return wrong(ex, "unknown may be kept for %v", age)
 	}
-	if expires, err := http.ParseTime(ex.header.Get("Expires")); err == nil && expires.After(p.target.Now().Add(most)) {
+	if expires, err := http.ParseTime(ex.header.Get("Expires")); err == nil && expires.After(p.target.Now().Add(mostOfUnknown)) {
 		if _, ok := maxAge(ex.header); !ok { // which would win
 			return wrong(ex, "unknown expires at %v", expires)
 		}

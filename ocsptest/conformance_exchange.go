@@ -152,9 +152,16 @@ func (c *checker) contact(ctx context.Context) error {
 		return fmt.Errorf("%s answers with HTTP status %d: give the credentials it wants in the Header", c.base.Redacted(), ex.status)
 	case ex.status == http.StatusNotFound:
 		return fmt.Errorf("%s answers with HTTP status 404: there is no responder", c.base.Redacted())
+	case !ex.isOCSP():
+		if get := p.getPlain("first contact"); !get.isOCSP() {
+			return fmt.Errorf("%s answers neither a POST (%s) nor a GET (%s) with OCSP: give the URL of a responder, with its path", c.base.Redacted(), ex.response(), get.response())
+		}
 	}
 	return nil
 }
+
+// isOCSP reports whether an OCSP reply came back, of whatever kind.
+func (ex *exchange) isOCSP() bool { return ex.ocspError() != xocsp.Success || ex.basic() != nil }
 
 // mount is the path of the responder, percent-encoded and without a slash at its end.
 func (c *checker) mount() string { return strings.TrimRight(c.base.EscapedPath(), "/") }

@@ -63,6 +63,9 @@ func withHeaders(w want, pairs ...string) func(*probe) error {
 		var t tally
 		for i := 0; i < len(pairs); i += 2 {
 			what := pairs[i] + ": " + pairs[i+1]
+			if pairs[i+1] == "" {
+				what = "no " + pairs[i]
+			}
 			t.add(what, w.judge(p, p.do(message{what: what, body: p.plain(), header: pairs[i : i+2]})))
 		}
 		return t.err()

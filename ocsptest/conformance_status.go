@@ -2,6 +2,7 @@ package ocsptest
 
 import (
 	"bytes"
+	"crypto/x509/pkix"
 	"encoding/asn1"
 	"fmt"
 	"maps"
@@ -21,6 +22,7 @@ var statusCases = []conformanceCase{
 	})},
 	{Case{"T143", "a revoked certificate: revoked, with a reason that there is", "RFC 5280 section 5.3.1", normative}, caseRevoked},
 	{Case{"T144", "the reason unspecified: left out", "RFC 5280 section 5.3.1, TLS BR 7.2.2", normative}, caseUnspecified},
+	{Case{"T160", "revoked for what was never issued: on hold since 1970, and the extension that says so", "RFC 6960 sections 2.2 and 4.4.8", normative}, caseExtendedRevoke},
 }
 
 // revoked asks about the revoked certificate and returns what the answer says about its revocation, and whether
@@ -65,6 +67,31 @@ func caseUnspecified(p *probe) error {
 		return wrong(ex, "the reason unspecified (0) is written out")
 	case reasoned:
 		return notApplicable(fmt.Sprintf("the certificate was revoked with reason %d", info.Reason))
+	}
+	return nil
+}
+
+func caseExtendedRevoke(p *probe) error {
+	ex := p.do(message{what: "a serial number that was never issued", body: ask(p.id(p.unissued)).der()})
+	if !ex.says(p.unissued, certRevoked) {
+		return notApplicable("what was never issued is not called revoked: " + ex.response())
+	}
+	data := ex.basic().Data
+	r := data.Responses[0]
+	switch {
+	case r.Revoked.Reason != xocsp.CertificateHold:
+		return wrong(ex, "the reason is %d, and not certificateHold (6)", r.Revoked.Reason)
+	case r.Revoked.RevokedAt.Unix() != 0:
+		return wrong(ex, "revocationTime is %v, and not 1970-01-01", r.Revoked.RevokedAt)
+	case !slices.ContainsFunc(data.Extensions, func(e pkix.Extension) bool {
+		return e.Id.Equal(oidExtendedRevok) && !e.Critical && bytes.Equal(e.Value, derNull)
+	}):
+		return wrong(ex, "responseExtensions lack the extended revoked definition, %v with NULL", oidExtendedRevok)
+	}
+	for _, e := range r.Extensions {
+		if e.Id.Equal(oidCRLID) || len(e.Id) == 4 && e.Id[:3].Equal(oidCRLReason[:3]) { // an arc of those for CRL entries
+			return wrong(ex, "singleExtensions have %v, which is about a CRL", e.Id)
+		}
 	}
 	return nil
 }

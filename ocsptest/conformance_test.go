@@ -7,6 +7,10 @@ import (
 	"fmt"
 	"math/big"
 	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -73,11 +77,11 @@ func TestConformance(t *testing.T) {
 		url           string
 		notApplicable []string
 	}{
-		{"bare", func(h http.Handler) http.Handler { return h }, "", []string{"T35", "T121", "T144"}},
-		{"at the root", func(h http.Handler) http.Handler { return h }, "/", []string{"T35", "T121", "T144"}},
-		{"StripPrefix", func(h http.Handler) http.Handler { return http.StripPrefix("/a/b/ocsp", h) }, "/a/b/ocsp/", []string{"T35", "T121", "T144"}},
-		{"Mount", func(h http.Handler) http.Handler { return ocsp.Mount("/ocsp", h, http.NewServeMux()) }, "/ocsp", []string{"T35", "T121", "T144"}},
-		{"ServeMux", mux, "/ocsp", []string{"T34", "T121", "T144"}},
+		{"bare", func(h http.Handler) http.Handler { return h }, "", []string{"T35", "T121", "T144", "T160"}},
+		{"at the root", func(h http.Handler) http.Handler { return h }, "/", []string{"T35", "T121", "T144", "T160"}},
+		{"StripPrefix", func(h http.Handler) http.Handler { return http.StripPrefix("/a/b/ocsp", h) }, "/a/b/ocsp/", []string{"T35", "T121", "T144", "T160"}},
+		{"Mount", func(h http.Handler) http.Handler { return ocsp.Mount("/ocsp", h, http.NewServeMux()) }, "/ocsp", []string{"T35", "T121", "T144", "T160"}},
+		{"ServeMux", mux, "/ocsp", []string{"T34", "T121", "T144", "T160"}},
 	} {
 		t.Run(mount.name, func(t *testing.T) {
 			t.Parallel()
@@ -93,7 +97,7 @@ func TestConformanceOfSigners(t *testing.T) {
 		for _, delegated := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%v, delegated %v", key, delegated), func(t *testing.T) {
 				t.Parallel()
-				requireConformance(t, subject(t, ocsptest.Options{Key: key}, delegated, nil), "T35", "T121", "T144")
+				requireConformance(t, subject(t, ocsptest.Options{Key: key}, delegated, nil), "T35", "T121", "T144", "T160")
 			})
 		}
 	}
@@ -105,15 +109,15 @@ func TestConformanceOfConfigurations(t *testing.T) {
 		ignored       bool
 		notApplicable []string
 	}{
-		"strict":       {func(cfg *ocsp.Config) { cfg.Strict = true }, false, []string{"T35", "T121", "T144"}},
-		"nonce":        {func(cfg *ocsp.Config) { cfg.Nonce = ocsp.NonceIgnore }, true, []string{"T35", "T144"}},
-		"bare nonce":   {func(cfg *ocsp.Config) { cfg.Nonce = ocsp.NonceEchoBare }, false, []string{"T35", "T121", "T144"}},
-		"unauthorized": {func(cfg *ocsp.Config) { cfg.Unissued = ocsp.UnissuedUnauthorized }, false, []string{"T35", "T121", "T144", "T172"}},
+		"strict":       {func(cfg *ocsp.Config) { cfg.Strict = true }, false, []string{"T35", "T121", "T144", "T160"}},
+		"nonce":        {func(cfg *ocsp.Config) { cfg.Nonce = ocsp.NonceIgnore }, true, []string{"T35", "T144", "T160"}},
+		"bare nonce":   {func(cfg *ocsp.Config) { cfg.Nonce = ocsp.NonceEchoBare }, false, []string{"T35", "T121", "T144", "T160"}},
+		"unauthorized": {func(cfg *ocsp.Config) { cfg.Unissued = ocsp.UnissuedUnauthorized }, false, []string{"T35", "T121", "T144", "T160", "T172"}},
 		"revoked":      {func(cfg *ocsp.Config) { cfg.Unissued = ocsp.UnissuedRevoked }, false, []string{"T35", "T121", "T144", "T172"}},
-		"no cache":     {func(cfg *ocsp.Config) { cfg.Cache.Disabled = true }, false, []string{"T35", "T121", "T144", "T165", "T167", "T173", "T199"}},
-		"short":        {func(cfg *ocsp.Config) { cfg.Validity = time.Minute }, false, []string{"T35", "T121", "T144"}},
-		"long":         {func(cfg *ocsp.Config) { cfg.Validity = 240 * time.Hour; cfg.Backdate = time.Hour }, false, []string{"T35", "T121", "T144"}},
-		"by name":      {func(cfg *ocsp.Config) { cfg.Issuers[0].ResponderID = ocsp.ResponderIDByName }, false, []string{"T35", "T121", "T144"}},
+		"no cache":     {func(cfg *ocsp.Config) { cfg.Cache.Disabled = true }, false, []string{"T35", "T121", "T144", "T160", "T165", "T167", "T173", "T199"}},
+		"short":        {func(cfg *ocsp.Config) { cfg.Validity = time.Minute }, false, []string{"T35", "T121", "T144", "T160"}},
+		"long":         {func(cfg *ocsp.Config) { cfg.Validity = 240 * time.Hour; cfg.Backdate = time.Hour }, false, []string{"T35", "T121", "T144", "T160"}},
+		"by name":      {func(cfg *ocsp.Config) { cfg.Issuers[0].ResponderID = ocsp.ResponderIDByName }, false, []string{"T35", "T121", "T144", "T160"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -133,7 +137,7 @@ func TestConformanceOfASerialEndingInASlash(t *testing.T) {
 	responder, err := ocsp.New(ocsp.Config{Issuers: []ocsp.Issuer{ca.Issuer()}, Store: store})
 	require.NoError(t, err)
 	defer func() { assert.NoError(t, responder.Close()) }()
-	requireConformance(t, ocsptest.Target{Handler: responder.Handler(), Issuer: ca.Certificate, Good: good}, "T35", "T95", "T121", "T135", "T143", "T144")
+	requireConformance(t, ocsptest.Target{Handler: responder.Handler(), Issuer: ca.Certificate, Good: good}, "T35", "T95", "T121", "T135", "T143", "T144", "T160")
 }
 
 func TestConformanceNeedsATarget(t *testing.T) {
@@ -145,6 +149,15 @@ func TestConformanceNeedsATarget(t *testing.T) {
 		"absolute http or https":    func(t *ocsptest.Target) { t.Handler, t.URL = nil, "/ocsp" },
 		"no contact with http://12": func(t *ocsptest.Target) { t.Handler, t.URL = nil, "http://127.0.0.1:1/ocsp" },
 		"there is no responder":     func(t *ocsptest.Target) { t.Handler = http.NotFoundHandler() },
+		"neither a POST (HTTP status 405, 0 octets of \"\") nor a GET (HTTP status 404, ": func(t *ocsptest.Target) {
+			t.Handler = http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+				if req.Method == http.MethodPost {
+					w.WriteHeader(http.StatusMethodNotAllowed)
+					return
+				}
+				http.NotFound(w, req)
+			})
+		},
 		"give the credentials": func(t *ocsptest.Target) {
 			t.Handler = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) })
 		},
@@ -172,4 +185,50 @@ func TestConformanceEndsWithItsContext(t *testing.T) {
 	results, err := ocsptest.Conformance(ctx, target)
 	require.ErrorIs(t, err, context.Canceled)
 	assert.Empty(t, results)
+}
+
+// docs/CONFORMANCE.md names each case that the project's own tests have and the suite does not, and no other.
+func TestConformanceTellsWhatItLeavesOut(t *testing.T) {
+	suite := map[string]bool{}
+	for _, c := range ocsptest.ConformanceCases() {
+		suite[c.ID] = true
+	}
+	var missing []string
+	files, err := filepath.Glob("../*_test.go")
+	require.NoError(t, err)
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		require.NoError(t, err)
+		for _, match := range regexp.MustCompile(`(?m)^func Test(T\d+)`).FindAllSubmatch(text, -1) {
+			if id := string(match[1]); !suite[id] {
+				missing = append(missing, id)
+			}
+		}
+	}
+	page, err := os.ReadFile("../docs/CONFORMANCE.md")
+	require.NoError(t, err)
+	_, table, _ := strings.Cut(string(page), "are not in the suite:")
+	table, _, _ = strings.Cut(table, "The suite has a test")
+	var told []string
+	for _, match := range regexp.MustCompile(`(?m)^\| (T[^|]+) \|`).FindAllStringSubmatch(table, -1) {
+		for _, part := range strings.Split(match[1], ", ") {
+			var first, last int
+			if n, _ := fmt.Sscanf(part, "T%d to T%d", &first, &last); n == 1 {
+				last = first
+			}
+			for id := first; id <= last; id++ {
+				told = append(told, fmt.Sprintf("T%d", id))
+			}
+		}
+	}
+	slices.Sort(missing)
+	assert.ElementsMatch(t, slices.Compact(missing), told)
+}
+
+// What a result has nothing of is not printed.
+func TestCaseResultString(t *testing.T) {
+	c := ocsptest.Case{ID: "T1", Title: "title", Source: "source"}
+	assert.Equal(t, "T1   fail decided   title (source)\n     detail", ocsptest.CaseResult{Case: c, Detail: "detail"}.String())
+	assert.Equal(t, "T1   fail decided   title (source)\n     detail\n     sent: words\n           0102\n     got:  no answer",
+		ocsptest.CaseResult{Case: c, Detail: "detail", Request: "words", Sent: []byte{1, 2}, Response: "no answer"}.String())
 }
