@@ -157,7 +157,8 @@ var faults = map[fault]struct {
 	faultType:   {"POST without a Content-Type is refused", "a filter on types, or a strict responder", []cure{{Proxy: goMux, Setting: "package ocsp: Strict: false"}}},
 	faultGateway: {"the proxy gets no answer from what is behind it", "the responder is down, or hangs up on this form of request", []cure{
 		{Setting: "see the log of the proxy"}}},
-	faultRefused:  {"the request is refused", "a hop or the responder does not take it", []cure{{Setting: "see the log of the one that answered"}}},
+	faultRefused: {"the request is refused", "a hop or the responder does not take it", []cure{
+		{Setting: "see the log of the one that answered; if nothing passes, the path in the URL may be another"}}},
 	faultNoAnswer: {"the connection ends without an answer", "a hop drops the request", []cure{{Setting: "see the logs; firewalls drop what they do not like"}}},
 	faultGone:     {"nobody listens any more", "the server ended, or shuts this client out, since the check before these", []cure{{Setting: "see its log and what limits clients; openssl ocsp ends on requests that it cannot read"}}},
 	faultNotOCSP:  {"something else answers", "the request reaches another application, a login page or an error page with status 200", []cure{{Setting: "route the prefix and all that is below it to the responder"}}},

@@ -193,11 +193,14 @@ func load(file string, to **x509.Certificate) error {
 	if err != nil {
 		return err
 	}
-	if block, _ := pem.Decode(data); block != nil {
-		data = block.Bytes
+	der := data
+	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
+		if der = block.Bytes; block.Type == "CERTIFICATE" {
+			break
+		}
 	}
-	if *to, err = x509.ParseCertificate(data); err != nil {
-		return fmt.Errorf("%s: %w", file, err)
+	if *to, err = x509.ParseCertificate(der); err != nil {
+		return fmt.Errorf("%s has no certificate, in PEM or DER: %w", file, err)
 	}
 	return nil
 }
@@ -251,6 +254,16 @@ func writeText(w io.Writer, o *options, results []ocsptest.CaseResult) error {
 	c := count(results)
 	fmt.Fprintf(&b, "\n%s: %d cases: %d passed, %d failed (%d normative, %d decided), %d not applicable\n",
 		o.target.URL, len(results), c.Passed, c.Normative+c.Decided, c.Normative, c.Decided, c.NotApplicable)
+	var missing []string
+	if o.target.Revoked == nil {
+		missing = append(missing, "-revoked, a certificate that is revoked")
+	}
+	if o.target.Foreign == nil {
+		missing = append(missing, "-foreign, another CA that is served there")
+	}
+	if c.NotApplicable > 0 && len(missing) > 0 {
+		fmt.Fprintf(&b, "more could be judged with %s\n", strings.Join(missing, ", and with "))
+	}
 	_, err := io.WriteString(w, b.String())
 	return err
 }

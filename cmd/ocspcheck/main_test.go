@@ -79,6 +79,7 @@ func TestText(t *testing.T) {
 	assert.Contains(t, stdout, "T1   pass normative POST: an answer")
 	assert.Contains(t, stdout, "last sent: POST /ocsp")
 	assert.Contains(t, stdout, ", 0 failed (0 normative, 0 decided), ")
+	assert.Contains(t, stdout, "\nmore could be judged with -foreign, another CA that is served there\n")
 }
 
 func TestJSON(t *testing.T) {
@@ -111,7 +112,8 @@ func TestFailures(t *testing.T) {
 	assert.Equal(t, exitFailed, code)
 	assert.Contains(t, stdout, "T22  fail normative")
 	assert.Contains(t, stdout, "got:  HTTP status 418")
-	assert.Contains(t, stdout, "2 cases: 0 passed, 2 failed (1 normative, 1 decided), 0 not applicable")
+	assert.Contains(t, stdout, "2 cases: 0 passed, 2 failed (1 normative, 1 decided), 0 not applicable\n")
+	assert.NotContains(t, stdout, "more could be judged")
 	code, _, _ = s.run("-header", authorization, "-only", "T14")
 	assert.Equal(t, exitPassed, code, "what is only decided is no failure of the program")
 }
@@ -125,6 +127,7 @@ func TestUsage(t *testing.T) {
 		"one URL at the most":            {"http://a.test/", "http://b.test/"},
 		"no such file":                   {"-revoked", "missing.pem"},
 		"has not issued the certificate": {"-issuer", s.good},
+		"main.go has no certificate":     {"-revoked", "main.go"},
 		"is not hex":                     {"-unissued", "xyz"},
 		`there is no case "T0"`:          {"-only", "T0"},
 		"give a URL":                     {"-cert", s.revoked},
