@@ -134,6 +134,7 @@ func (r *Responder) storeShared(ctx context.Context, f flight, nextUpdate int64,
 	}
 	key := f.job.authority.sharedKey(f.want.encoding, f.job.parts[0].serial)
 	ttl := time.Unix(nextUpdate, 0).Sub(f.job.now)
+	der = bytes.Clone(der) // which may be served already, and a host's cache may encrypt in place
 	go func() {
 		defer r.life.done()
 		_, err := detach(ctx, &r.life, r.sharing, limit, func(ctx context.Context) (struct{}, error) {

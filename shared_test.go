@@ -130,6 +130,26 @@ func TestSharedCacheIsNotBelieved(t *testing.T) {
 	})
 }
 
+// scramblingCache changes what it is given, as one does that encrypts in place.
+type scramblingCache struct{ *ocsptest.Cache }
+
+func (c scramblingCache) Put(_ context.Context, _ string, value []byte, _ time.Duration) error {
+	for i := range value {
+		value[i] ^= 0xff
+	}
+	return nil
+}
+
+func TestSharedCacheChangesWhatItIsGiven(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := sharedRig(t, scramblingCache{ocsptest.NewCache()})
+		for range 3 {
+			require.Equal(t, xocsp.Good, r.status(r.leaf).Status)
+			r.settle()
+		}
+	})
+}
+
 func TestSharedCacheFails(t *testing.T) {
 	for _, fault := range []ocsptest.Fault{ocsptest.Fail, ocsptest.Panic, ocsptest.Hang, ocsptest.Wrong} {
 		synctest.Test(t, func(t *testing.T) {
