@@ -34,7 +34,8 @@ type shelf struct {
 const (
 	shelfPlaces   = 4
 	shelfPatience = 64
-	// maxRenderings bounds them. Of some 900 octets each, they are 15 MB at the most.
+	// maxRenderings bounds them. Of some 900 octets each, they are 15 MB; with a delegate's certificate, and both keys of
+	// RSA-4096, 40 MB.
 	maxRenderings = 16_384
 )
 
