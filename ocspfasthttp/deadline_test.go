@@ -204,8 +204,7 @@ func TestTLSListener(t *testing.T) {
 // mortalConn is a connection that a time-out ends, as it ends TLS's.
 type mortalConn struct {
 	net.Conn
-	once sync.Once
-	err  error
+	err error
 }
 
 func (c *mortalConn) Write(b []byte) (int, error) {
