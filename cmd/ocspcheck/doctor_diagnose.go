@@ -327,21 +327,21 @@ func (d *doctor) named(before string) string {
 	return before + strings.Join(names, "; ")
 }
 
-// cures returns the cures for a fault: those of the products that were seen, if there are, else all.
+// cures returns the cures for a fault: those of the products that were seen, if there are, else all. Where a Go server
+// was seen, Traefik is one that it may be: it does not name itself.
 func (d *doctor) cures(f fault) []cure {
-	all := slices.Clone(faults[f].cures)
-	var seen []cure
+	all := append([]cure{}, faults[f].cures...)
+	var likely []cure
+	known := false
 	for i := range all {
-		if _, ok := d.seen[all[i].Proxy]; ok {
-			all[i].Seen = true
-			seen = append(seen, all[i])
+		_, all[i].Seen = d.seen[all[i].Proxy]
+		known = known || all[i].Seen
+		if all[i].Seen || all[i].Proxy == traefik && d.seen[goMux] != "" {
+			likely = append(likely, all[i])
 		}
 	}
-	if len(seen) > 0 {
-		return seen
-	}
-	if all == nil {
-		return []cure{}
+	if known {
+		return likely
 	}
 	return all
 }

@@ -321,6 +321,62 @@ func TestDoctorRepaired(t *testing.T) {
 	assert.Contains(t, out.String(), "0 broken (0 normative, 0 decided), 1 repaired")
 }
 
+// Each product is recognized by what it says of itself, and then its cures are told, and nobody else's.
+func TestDoctorNamesProducts(t *testing.T) {
+	for name, test := range map[string]struct {
+		header, value string
+		cures         []string
+	}{
+		"nginx":     {"Server", "nginx/1.22.1", []string{nginx}},
+		"openresty": {"Server", "openresty", []string{nginx}},
+		"Apache":    {"Server", "Apache/2.4.62 (Debian)", []string{apache}},
+		"HAProxy":   {"Via", "1.1 haproxy", []string{haproxy}},
+		"Envoy":     {"Server", "envoy", []string{envoy}},
+		"a mesh":    {"X-Envoy-Upstream-Service-Time", "2", []string{envoy}},
+		"Traefik":   {"Server", "Traefik", []string{traefik}},
+		"Kong":      {"Via", "1.1 kong/3.9.1", []string{kong}},
+		"Kong, old": {"X-Kong-Proxy-Latency", "1", []string{kong}},
+		"a chain":   {"Via", "1.1 kong/3.9.1, 1.1 haproxy", []string{haproxy, kong}},
+		"silence":   {"X-Nothing", "", []string{nginx, apache, haproxy, envoy, traefik, kong, goMux}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScene(t)
+			s.wrap = func(h http.Handler) http.Handler {
+				return recorded(func(_ *http.Request, rec *httptest.ResponseRecorder) { rec.Header().Set(test.header, test.value) })(rewriting(merge)(fussy(h)))
+			}
+			_, d, stderr := s.doctor(t)
+			require.Empty(t, stderr)
+			i := slices.IndexFunc(d.Problems, func(p diagnosed) bool { return p.Fault == faultMerged })
+			require.GreaterOrEqual(t, i, 0)
+			var named []string
+			for _, c := range d.Problems[i].Cures {
+				named = append(named, c.Proxy)
+				assert.Equal(t, name != "silence", c.Seen)
+				assert.NotEmpty(t, c.Setting)
+			}
+			assert.Equal(t, test.cures, named)
+		})
+	}
+}
+
+// Traefik names itself nowhere, and its error pages are those of every Go server.
+func TestDoctorGoMayBeTraefik(t *testing.T) {
+	s := newScene(t)
+	s.wrap = func(h http.Handler) http.Handler {
+		return answering(func(req *http.Request) bool { return req.URL.RawQuery != "" }, http.NotFound)(rewriting(merge)(h))
+	}
+	_, d, _ := s.doctor(t)
+	i := slices.IndexFunc(d.Problems, func(p diagnosed) bool { return p.Fault == faultMerged })
+	require.GreaterOrEqual(t, i, 0)
+	var named []string
+	for _, c := range d.Problems[i].Cures {
+		named = append(named, c.Proxy)
+		assert.Equal(t, c.Proxy == goMux, c.Seen)
+	}
+	assert.Equal(t, []string{traefik, goMux}, named)
+	assert.Equal(t, []string{"Go (its error page)"}, d.Seen)
+}
+
 // A server that ends on the way is not taken for one that refuses.
 func TestDoctorGone(t *testing.T) {
 	s := newScene(t)
