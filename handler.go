@@ -17,6 +17,9 @@ const requestType = "application/ocsp-request"
 //
 // Every OCSP outcome, errors included, has status 200 and the type application/ocsp-response. Other codes are
 // HTTP's own: 204 for OPTIONS, 304, 400 for a body that breaks off, 404 when disabled, 405, 408, 413, 414 and 415.
+//
+// The values of the header fields are shared with other answers: middleware may replace them in the map, but must not
+// change the slices.
 func (r *Responder) Handler() http.Handler {
 	if r.cfg.Disabled {
 		return http.NotFoundHandler()
