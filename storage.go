@@ -6,7 +6,7 @@ import (
 )
 
 // Storage is where signed answers are kept in the process. Only what makes an answer unlike the next is kept, its
-// signature above all; the rest is written anew each time.
+// signature above all; the rest is written anew, but for answers that are asked for often.
 type Storage uint8
 
 const (
