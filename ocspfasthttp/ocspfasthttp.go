@@ -17,6 +17,7 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"time"
@@ -150,6 +151,7 @@ func refuse(ctx *fasthttp.RequestCtx, err error) {
 	var network net.Error
 	switch {
 	case errors.Is(err, fasthttp.ErrBodyTooLarge):
+		drain(ctx.Conn())
 		answer(ctx, http.StatusRequestEntityTooLarge)
 	case errors.As(err, &small):
 		answer(ctx, http.StatusRequestHeaderFieldsTooLarge)
@@ -159,6 +161,15 @@ func refuse(ctx *fasthttp.RequestCtx, err error) {
 		answer(ctx, http.StatusBadRequest)
 	}
 	ctx.SetConnectionClose()
+}
+
+// drain reads what a client goes on sending, for a while: closing under it would reset the connection, and the refusal
+// be lost.
+func drain(c net.Conn) {
+	const linger, most = 500 * time.Millisecond, 256 << 10
+	if c.SetReadDeadline(time.Now().Add(linger)) == nil {
+		_, _ = io.CopyN(io.Discard, c, most) // as much as comes
+	}
 }
 
 // answer sends one of HTTP's own errors, as net/http writes them.
