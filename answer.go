@@ -102,7 +102,7 @@ type reply struct {
 	parts     []part            // what it is about
 	reusable  bool              // HTTP caches may keep it
 	digest    [sha256.Size]byte // if so: of der
-	rendering *rendering        // whose der it is, nil for none
+	ready     *ready            // whose der it is, nil for none
 }
 
 // entry returns what the reply says about one certificate.

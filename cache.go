@@ -1,6 +1,7 @@
 package ocsp
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"hash/maphash"
@@ -72,10 +73,12 @@ const (
 // "Since" is counted in ticks of a counter that moves whenever a status changes or a fence is set. Fences are
 // striped over all serials, whoever issued them, so that one holds whatever becomes of the issuer meanwhile.
 // Two serials that share a stripe cost each other a second look at the store.
+//
+// A stripe also has places for replies that are ready to be sent, in front of the storage.
 type replyCache struct {
 	ticks   atomic.Uint64
 	seed    maphash.Seed
-	stripes [fenceStripes]stripe
+	stripes *[fenceStripes]stripe // by itself in memory, so that each is one line of a processor's cache
 
 	base    time.Time     // what head.checked counts from, by the responder's clock
 	ttl     time.Duration // CacheOptions.StatusTTL
@@ -87,6 +90,7 @@ type stripe struct {
 	mu     sync.Mutex    // held while an entry of the stripe changes
 	fenced atomic.Uint64 // the tick of the last Invalidate
 	gone   atomic.Uint64 // the tick at which an entry was last dropped otherwise, and with it what it knew
+	places
 }
 
 // raise sets a tick unless a later one is there.
@@ -96,9 +100,9 @@ func raise(to *atomic.Uint64, tick uint64) {
 }
 
 func newReplyCache(opts CacheOptions, now time.Time) *replyCache {
-	c := &replyCache{seed: maphash.MakeSeed(), base: now, ttl: opts.StatusTTL}
+	c := &replyCache{seed: maphash.MakeSeed(), stripes: new([fenceStripes]stripe), base: now, ttl: opts.StatusTTL}
 	if !opts.Disabled {
-		c.storage = newStorage(opts.Storage, opts.MaxEntries, func(key certKey) { raise(&c.stripe(key).gone, c.ticks.Add(1)) })
+		c.storage = newStorage(opts.Storage, opts.MaxEntries, c)
 	}
 	if opts.Changes != nil {
 		c.lease = newLease()
@@ -109,9 +113,39 @@ func newReplyCache(opts CacheOptions, now time.Time) *replyCache {
 // begin returns the tick to hand to record, add and valid. Take it before reading the store.
 func (c *replyCache) begin() uint64 { return c.ticks.Load() }
 
-// stripe returns the stripe of a certificate's serial.
-func (c *replyCache) stripe(key certKey) *stripe {
-	return &c.stripes[maphash.Bytes(c.seed, key.serial())&(fenceStripes-1)]
+// stripe returns the stripe of a certificate's serial, and what tells the serial from most others of the stripe.
+func (c *replyCache) stripe(key *certKey) (st *stripe, tag uint16) {
+	hash := maphash.Bytes(c.seed, key.serial())
+	return &c.stripes[hash%fenceStripes], uint16(hash >> 48)
+}
+
+// used implements room.
+func (c *replyCache) used(key certKey) (used bool) {
+	st, tag := c.stripe(&key)
+	for i, p := st.next(0, &key, tag); p != nil; i, p = st.next(i+1, &key, tag) {
+		used = p.used.Swap(false) || used
+	}
+	return used
+}
+
+// evicting implements room.
+func (c *replyCache) evicting(key certKey) {
+	st, _ := c.stripe(&key)
+	raise(&st.gone, c.ticks.Add(1))
+}
+
+// evicted implements room. The stripe is not locked, see settle.
+func (c *replyCache) evicted(key certKey) {
+	st, tag := c.stripe(&key)
+	st.clear(&key, tag)
+}
+
+// settle takes back what was made ready for a certificate that was evicted meanwhile: that happens without locking its
+// stripe.
+func (c *replyCache) settle(st *stripe, key *certKey, tag uint16) {
+	if _, ok := c.storage.head(*key); !ok {
+		st.clear(key, tag)
+	}
 }
 
 // head returns what is recorded about a certificate.
@@ -127,7 +161,7 @@ func (c *replyCache) valid(key certKey, begun uint64, status certStatus) bool {
 	if c.ticks.Load() == begun { // nothing at all has happened since
 		return true
 	}
-	st := c.stripe(key)
+	st, _ := c.stripe(&key)
 	if st.fenced.Load() > begun {
 		return false
 	}
@@ -139,17 +173,22 @@ func (c *replyCache) valid(key certKey, begun uint64, status certStatus) bool {
 
 // current returns what is known about a certificate and has not been invalidated since it was read.
 func (c *replyCache) current(key certKey) (head, bool) {
-	h, ok := c.head(key)
-	if !ok || c.stripe(key).fenced.Load() > h.begun {
+	st, tag := c.stripe(&key)
+	var h head
+	if _, p := st.next(0, &key, tag); p != nil {
+		h = p.head
+	} else if stored, ok := c.head(key); ok {
+		h = stored
+	} else {
 		return head{}, false
 	}
-	return h, true
+	return h, st.fenced.Load() <= h.begun
 }
 
 // record notes a status that was read from the store. It reports false if the read has been overtaken, and
 // then the caller must read again.
 func (c *replyCache) record(key certKey, begun uint64, f found, now time.Time) bool {
-	st := c.stripe(key)
+	st, tag := c.stripe(&key)
 	if h, ok := c.current(key); ok && c.ttl == 0 && h.found == f {
 		return st.fenced.Load() <= begun // nothing to note
 	}
@@ -168,16 +207,19 @@ func (c *replyCache) record(key certKey, begun uint64, f found, now time.Time) b
 		return false
 	case !ok:
 		next.since = c.ticks.Add(1)
+		st.clear(&key, tag)
 		c.storage.insert(key, next)
 	case old.found == f:
 		if begun > old.begun || next.checked > old.checked {
 			next.since, next.begun = old.since, max(begun, old.begun)
 			c.storage.update(key, next)
+			st.renew(&key, tag, next)
 		}
 	case old.since > begun:
 		return false
 	default:
 		next.since = c.ticks.Add(1)
+		st.clear(&key, tag)
 		c.storage.update(key, next)
 	}
 	return true
@@ -185,7 +227,7 @@ func (c *replyCache) record(key certKey, begun uint64, f found, now time.Time) b
 
 // forget drops a certificate that the store does not know any more. It reports false like record.
 func (c *replyCache) forget(key certKey, begun uint64) bool {
-	st := c.stripe(key)
+	st, tag := c.stripe(&key)
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	if st.fenced.Load() > begun {
@@ -195,30 +237,62 @@ func (c *replyCache) forget(key certKey, begun uint64) bool {
 		if h.since > begun {
 			return false
 		}
+		st.clear(&key, tag)
 		c.storage.remove(key)
 		raise(&st.gone, c.ticks.Add(1))
 	}
 	return true
 }
 
-// add keeps a reply that attests a status, if that still stands. There are no more for a certificate than its
-// authority has encodings.
-func (c *replyCache) add(key certKey, begun uint64, status certStatus, k kept) {
-	st := c.stripe(key)
+// add keeps a reply that attests a status, if that still stands, and returns it as it is sent. There are no more for a
+// certificate than its authority has encodings.
+func (c *replyCache) add(key certKey, begun uint64, status certStatus, k kept, der []byte) kept {
+	st, tag := c.stripe(&key)
 	st.mu.Lock()
 	defer st.mu.Unlock()
+	var h head
+	added := false
 	if c.storage != nil && st.fenced.Load() <= begun {
-		c.storage.add(key, status, k)
+		st.supersede(&key, tag, k.id)
+		if c.storage.add(key, status, k) {
+			h, added = c.storage.head(key)
+		}
+	}
+	k.ready = newReady(key, h, k, der)
+	if added && !st.crowded() {
+		st.put(k.ready, tag)
+		c.settle(st, &key, tag)
+	}
+	return k
+}
+
+// keep makes a reply of the storage ready, if there is a place for it and it is not overtaken. If so, der is copied.
+func (c *replyCache) keep(key certKey, k kept, der []byte) {
+	st, tag := c.stripe(&key)
+	if c.storage == nil || st.crowded() {
+		return
+	}
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	h, ok := c.storage.head(key)
+	if !ok {
+		return
+	}
+	if stored, ok := c.storage.reply(key, h.status, k.id, nil); ok && stored.digest == k.digest {
+		st.supersede(&key, tag, k.id)
+		st.put(newReady(key, h, k, bytes.Clone(der)), tag)
+		c.settle(st, &key, tag)
 	}
 }
 
 // invalidate drops a certificate and fences off whatever is being made of earlier reads.
 func (c *replyCache) invalidate(key certKey) {
-	st := c.stripe(key)
+	st, tag := c.stripe(&key)
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	c.fence(key)
 	if c.storage != nil {
+		st.clear(&key, tag)
 		c.storage.remove(key)
 	}
 }
@@ -228,7 +302,7 @@ func (c *replyCache) invalidate(key certKey) {
 // The first fence is for those who look from now on. One who looked before it may have its tick already, when that
 // counts as after it: hence the second, which is later than any such tick.
 func (c *replyCache) fence(key certKey) {
-	st := c.stripe(key)
+	st, _ := c.stripe(&key)
 	for range 2 {
 		raise(&st.fenced, c.ticks.Add(1))
 	}
@@ -246,6 +320,15 @@ func (c *replyCache) trusts(h head, now time.Time) bool {
 func (c *replyCache) reply(key certKey, status certStatus, id replyID, room []byte) (kept, bool) {
 	if c.storage == nil {
 		return kept{}, false
+	}
+	st, tag := c.stripe(&key)
+	for i, p := st.next(0, &key, tag); p != nil; i, p = st.next(i+1, &key, tag) {
+		if p.id == id && p.status == status {
+			if !p.used.Load() {
+				p.used.Store(true)
+			}
+			return p.kept(), true
+		}
 	}
 	return c.storage.reply(key, status, id, room)
 }

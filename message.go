@@ -137,8 +137,8 @@ func (r *Responder) response(req *HTTPRequest, p *reply, x *exchange) HTTPRespon
 	h := HTTPResponse{StatusCode: http.StatusOK, Body: p.der, signed: true, lent: p.lent}
 	switch {
 	case p.reusable:
-		values := p.headers(r.maxAge(p, x))
-		h.caching, h.length, h.control = &values.caching, values.length[:], values.control[:]
+		values := p.headers()
+		h.caching, h.length, h.control = &values.caching, values.length[:], r.controls.of(r.maxAge(p, x))
 		if notModified(req, p, h.caching[0][:]) {
 			h.StatusCode, h.Body, h.length = http.StatusNotModified, nil, nil
 		}

@@ -189,7 +189,7 @@ type Responder struct {
 	deleting  *slots // deletes, which the host waits for and clients must not crowd out
 
 	exchanges, storeCalls sync.Pool
-	renderings            renderings
+	controls              controls
 }
 
 // New checks the configuration and makes a Responder. An error names the field at fault and the cure. Close
@@ -209,9 +209,6 @@ func New(cfg Config) (*Responder, error) {
 	r.now = r.cfg.Now
 	r.limits = codec.ReadLimits{CertIDs: r.cfg.Limits.MaxCertIDs, Extensions: r.cfg.Limits.MaxExtensions, Strict: cfg.Strict}
 	r.cache = newReplyCache(r.cfg.Cache, r.now())
-	if !r.cfg.Cache.Disabled {
-		r.renderings = newRenderings(r.cfg.Cache.MaxEntries)
-	}
 	r.signing = newSlots(r.cfg.Signing.MaxConcurrent, r.cfg.Signing.MaxWaiting)
 	r.extra = newSlots(max(1, r.cfg.Signing.MaxConcurrent*3/4), r.cfg.Signing.MaxWaiting/2)
 	r.extra.within = r.signing

@@ -257,7 +257,7 @@ func (r *Responder) replyFor(ctx context.Context, match certIDMatch, id *codec.C
 	if job.cacheable() {
 		old, ok := r.cache.reply(key, read.status, want, x.signature)
 		if ok && old.fresh(x.now) {
-			return x.serve(OutcomeCached, r.write(&job, old, x), nil)
+			return x.serve(OutcomeCached, r.write(key, &job, old, x), nil)
 		}
 		f := flight{job: job, key: key, want: want, begun: read.begun}
 		f.job.parts = job.cloneParts() // the flight may outlive the request
@@ -266,7 +266,7 @@ func (r *Responder) replyFor(ctx context.Context, match certIDMatch, id *codec.C
 		}
 		var k kept
 		if k, outcome, err = r.shareSign(ctx, f, x); err == nil {
-			p = r.write(&job, k, x)
+			p = r.write(key, &job, k, x)
 		}
 	} else {
 		p, err = r.timedSign(ctx, &job, x)
@@ -305,7 +305,7 @@ func (r *Responder) stale(match certIDMatch, id *codec.CertID, key certKey, want
 		return nil
 	}
 	x.part = [1]part{{issuerID: known.issuerID, certID: id.Raw, serial: id.Serial, status: known.status}}
-	return r.write(&signJob{authority: match.authority, parts: x.part[:]}, k, x)
+	return r.write(key, &signJob{authority: match.authority, parts: x.part[:]}, k, x)
 }
 
 // retired reports whether a certificate expired longer ago than it is answered for.
@@ -326,16 +326,16 @@ func (r *Responder) refresh(ctx context.Context, f flight, job *signJob, old kep
 		k, outcome, err := r.shareSign(ctx, f, x)
 		switch {
 		case err == nil:
-			return x.serve(outcome, r.write(job, k, x), nil)
+			return x.serve(outcome, r.write(f.key, job, k, x), nil)
 		case !old.alive(x.now):
 			return x.fail(err)
 		}
 	}
 	if failure := f.job.authority.signer.failure.Load(); failure != nil {
-		return x.serve(OutcomeStale, r.write(job, old, x), *failure)
+		return x.serve(OutcomeStale, r.write(f.key, job, old, x), *failure)
 	}
 	x.renewing = true
-	return x.serve(OutcomeCached, r.write(job, old, x), nil)
+	return x.serve(OutcomeCached, r.write(f.key, job, old, x), nil)
 }
 
 // respondMany answers for several certificates with one signature. Such answers are not cached.

@@ -57,11 +57,11 @@ func (r *Responder) sharedFailed(ctx context.Context, err error) {
 	r.logs.warn(ctx, r.cfg.Logger, logShared, "ocsp: shared cache failed; answers are signed instead", err)
 }
 
-// fetchShared returns the flight's reply if the shared cache has it and it stands up.
-func (r *Responder) fetchShared(ctx context.Context, f flight) (kept, bool) {
+// fetchShared returns the flight's reply, and its octets, if the shared cache has it and it stands up.
+func (r *Responder) fetchShared(ctx context.Context, f flight) (k kept, der []byte, ok bool) {
 	limit := r.sharedLimit()
 	if limit == 0 {
-		return kept{}, false
+		return kept{}, nil, false
 	}
 	key := f.job.authority.sharedKey(f.want.encoding, f.job.parts[0].serial)
 	value, err := detach(ctx, &r.life, r.sharing, limit, func(ctx context.Context) ([]byte, error) {
@@ -71,13 +71,13 @@ func (r *Responder) fetchShared(ctx context.Context, f flight) (kept, bool) {
 		if !errors.Is(err, ErrCacheMiss) {
 			r.sharedFailed(ctx, err)
 		}
-		return kept{}, false
+		return kept{}, nil, false
 	}
-	k, err := r.checkShared(&f, value)
+	k, der, err = r.checkShared(&f, value)
 	if err != nil && !errors.Is(err, errSharedOld) {
 		r.logs.warn(ctx, r.cfg.Logger, logShared, "ocsp: shared cache holds a value that is not the answer; it is signed anew", err)
 	}
-	return k, err == nil
+	return k, der, err == nil
 }
 
 var (
@@ -86,44 +86,45 @@ var (
 	errSharedBytes = errors.New("it says something else, or in other words, than this responder would")
 )
 
-// checkShared verifies what the shared cache returned.
-func (r *Responder) checkShared(f *flight, der []byte) (kept, error) {
-	response, err := codec.ParseResponse(der)
+// checkShared verifies what the shared cache returned. The reply has memory of its own.
+func (r *Responder) checkShared(f *flight, value []byte) (k kept, der []byte, err error) {
+	response, err := codec.ParseResponse(value)
 	if err != nil {
-		return kept{}, err
+		return kept{}, nil, err
 	}
 	if len(response.Data.Singles) != 1 {
-		return kept{}, errSharedBytes
+		return kept{}, nil, errSharedBytes
 	}
 	s, now := f.job.authority.signer, f.job.now.Unix()
 	if err := s.verify(f.job.algorithm, response.TBS, response.Signature); err != nil {
-		return kept{}, err
+		return kept{}, nil, err
 	}
 	if !bytes.Equal(response.Data.Singles[0].CertID, f.job.parts[0].certID) {
-		return kept{}, errSharedBytes
+		return kept{}, nil, errSharedBytes
 	}
 	made := response.Data.ProducedAt
 	if made > now {
-		return kept{}, errSharedOld
+		return kept{}, nil, errSharedOld
 	}
 	times, err := r.window(s, made, notAfterAt(f.job.parts, made))
 	if err != nil || response.Data.Singles[0].NextUpdate > times.nextUpdate || response.Data.Singles[0].ThisUpdate > made {
-		return kept{}, errSharedOld
+		return kept{}, nil, errSharedOld
 	}
 	times.thisUpdate, times.nextUpdate = response.Data.Singles[0].ThisUpdate, response.Data.Singles[0].NextUpdate
 	times.refreshAt = refreshPoint(times.thisUpdate, times.nextUpdate, made)
 	if times.refreshAt <= ceilSecond(f.job.now) || times.nextUpdate <= now {
-		return kept{}, errSharedOld
+		return kept{}, nil, errSharedOld
 	}
 	data := r.responseData(&f.job, times, nil)
 	tbs := data.AppendTBS(nil)
 	if !bytes.Equal(tbs, response.TBS) {
-		return kept{}, errSharedOld // this signer has said so, and now the status is another
+		return kept{}, nil, errSharedOld // this signer has said so, and now the status is another
 	}
-	if !bytes.Equal(f.job.wrap(nil, tbs, response.Signature), der) {
-		return kept{}, errSharedBytes
+	der = f.job.wrap(nil, tbs, response.Signature)
+	if !bytes.Equal(der, value) {
+		return kept{}, nil, errSharedBytes
 	}
-	return kept{bytes.Clone(response.Signature), sha256.Sum256(der), f.want, times}, nil
+	return kept{signature: bytes.Clone(response.Signature), digest: sha256.Sum256(der), id: f.want, window: times}, der, nil
 }
 
 // storeShared offers a reply to the shared cache, without waiting for it.

@@ -195,9 +195,8 @@ func (r *Responder) fly(ctx context.Context, f flight, limit time.Duration) (l l
 	if k, ok := r.cache.reply(f.key, status, f.want, nil); ok && k.fresh(f.job.now) {
 		return landed{k, OutcomeCached}, nil
 	}
-	if k, ok := r.fetchShared(ctx, f); ok {
-		r.cache.add(f.key, f.begun, status, k)
-		return landed{k, OutcomeCached}, nil
+	if k, der, ok := r.fetchShared(ctx, f); ok {
+		return landed{r.cache.add(f.key, f.begun, status, k, der), OutcomeCached}, nil
 	}
 	k, tbs, err := r.sign(ctx, &f.job, limit)
 	if err != nil {
@@ -205,8 +204,7 @@ func (r *Responder) fly(ctx context.Context, f flight, limit time.Duration) (l l
 	}
 	der := f.job.wrap(nil, tbs, k.signature)
 	k.id, k.digest = f.want, sha256.Sum256(der)
-	r.cache.add(f.key, f.begun, status, k)
-	r.renderings.keep(&k.digest, der, false)
+	k = r.cache.add(f.key, f.begun, status, k, der)
 	r.storeShared(ctx, f, k.nextUpdate, der)
 	return landed{k, OutcomeSigned}, nil
 }
@@ -229,17 +227,17 @@ func (r *Responder) sign(ctx context.Context, job *signJob, limit time.Duration)
 	return k, tbs, err
 }
 
-// write makes the reply that a signature is of. What it says is a matter of the job and the window alone, so that it
-// is, octet for octet, what was signed.
-func (r *Responder) write(job *signJob, k kept, x *exchange) *reply {
-	if ready := r.renderings.find(&k.digest); ready != nil {
-		return x.hand(job, k, reply{der: ready.der, rendering: ready})
+// write makes the reply that is kept. What it says is a matter of the job and the window alone, so that it is, octet for
+// octet, what was signed.
+func (r *Responder) write(key certKey, job *signJob, k kept, x *exchange) *reply {
+	if k.ready != nil {
+		return x.hand(job, k, reply{der: k.ready.der, ready: k.ready})
 	}
 	var one [1]codec.Single
 	data := r.responseData(job, k.window, one[:0])
 	x.tbs = data.AppendTBS(x.tbs[:0])
 	p := x.write(job, k, x.tbs)
-	p.rendering = r.renderings.keep(&k.digest, p.der, p.lent)
+	r.cache.keep(key, k, p.der)
 	return p
 }
 

@@ -29,23 +29,32 @@ type storage interface {
 	// reply returns the reply with that identity, if the certificate's status is that one, and takes the
 	// certificate for used. The signature may be appended to room.
 	reply(key certKey, status certStatus, id replyID, room []byte) (kept, bool)
-	// insert adds a certificate that is not there. To make room it may drop another, and calls evicting before.
+	// insert adds a certificate that is not there. To make room it may drop another.
 	insert(key certKey, h head)
 	// update replaces what is known about a certificate, unless it is gone. Replies stay if their status does.
 	update(key certKey, h head)
 	// add adds a reply to a certificate with that status, unless a newer signer has been here. Replies that it
-	// makes useless go: those with the same identity, and those of other signers.
-	add(key certKey, status certStatus, k kept)
+	// makes useless go: those with the same identity, and those of other signers. It reports whether it added it.
+	add(key certKey, status certStatus, k kept) bool
 	// remove drops a certificate.
 	remove(key certKey)
 }
 
+// room is what a storage that drops a certificate to make room for another has to do with. It must not be called back.
+type room interface {
+	// used reports, and forgets, whether a certificate was used without the storage.
+	used(key certKey) bool
+	// evicting and evicted are called before and after a certificate is dropped.
+	evicting(key certKey)
+	evicted(key certKey)
+}
+
 // newStorage makes a storage for up to max certificates, at least one.
-func newStorage(kind Storage, max int, evicting func(certKey)) storage {
+func newStorage(kind Storage, max int, room room) storage {
 	if kind == StorageCompact {
-		return newCompactStorage(max, evicting)
+		return newCompactStorage(max, room)
 	}
-	return newGoCacheStorage(max, evicting)
+	return newGoCacheStorage(max, room)
 }
 
 // certKey names a certificate: by a number that one authority has in the process, and its serial.
@@ -85,6 +94,7 @@ type head struct {
 // does. It is in the default algorithm and without nonce.
 type kept struct {
 	signature []byte
+	ready     *ready            // if so, in place of the signature
 	digest    [sha256.Size]byte // of the whole response
 	id        replyID
 	window
@@ -103,7 +113,7 @@ type clock struct {
 	free             []int32
 }
 
-// take returns a slot. used reports and forgets whether the entry in a slot was used; evict empties the slot.
+// take returns a slot. used reports, and forgets, whether the entry in a slot was used; evict empties the slot.
 func (c *clock) take(used func(slot int) bool, evict func(slot int)) int {
 	switch n := len(c.free); {
 	case n > 0:

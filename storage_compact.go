@@ -10,7 +10,7 @@ import (
 // compactStorage is StorageCompact. Certificates, replies and signatures are in pools, of values without pointers,
 // and refer to each other by number.
 type compactStorage struct {
-	evicting func(certKey)
+	room room
 
 	mu      sync.RWMutex
 	slots   map[certKey]uint32 // -> items
@@ -57,8 +57,8 @@ type compactCell struct {
 // none is in place of a number. Pools count from 1.
 const none = 0
 
-func newCompactStorage(max int, evicting func(certKey)) *compactStorage {
-	return &compactStorage{evicting: evicting, slots: map[certKey]uint32{}, clock: clock{max: max}, numbers: map[string]uint32{}}
+func newCompactStorage(max int, room room) *compactStorage {
+	return &compactStorage{room: room, slots: map[certKey]uint32{}, clock: clock{max: max}, numbers: map[string]uint32{}}
 }
 
 // item returns a certificate, nil if it is not there.
@@ -103,7 +103,7 @@ func (s *compactStorage) reply(key certKey, status certStatus, id replyID, room 
 		if item.used.Load() == 0 {
 			item.used.Store(1)
 		}
-		return kept{s.signature(room, reply), reply.digest, id, reply.window}, true
+		return kept{signature: s.signature(room, reply), digest: reply.digest, id: id, window: reply.window}, true
 	}
 	return kept{}, false
 }
@@ -125,11 +125,16 @@ func (s *compactStorage) insert(key certKey, h head) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	slot := s.clock.take(
-		func(slot int) bool { return s.items.at(number(slot)).used.Swap(0) != 0 },
+		func(slot int) bool {
+			item := s.items.at(number(slot))
+			used := item.used.Swap(0) != 0
+			return s.room.used(item.key) || used
+		},
 		func(slot int) {
 			item := s.items.at(number(slot))
-			s.evicting(item.key)
+			s.room.evicting(item.key)
 			s.empty(item)
+			s.room.evicted(item.key)
 		})
 	n := number(slot)
 	if int(n) > s.items.count() {
@@ -171,16 +176,16 @@ func (s *compactStorage) update(key certKey, h head) {
 	s.set(item, h)
 }
 
-func (s *compactStorage) add(key certKey, status certStatus, k kept) {
+func (s *compactStorage) add(key certKey, status certStatus, k kept) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	item := s.item(&key)
 	if item == nil || item.certStatus() != status {
-		return
+		return false
 	}
 	for n := item.first; n != none; n = s.replies.at(n).next {
 		if s.replies.at(n).signer > k.id.signer {
-			return
+			return false
 		}
 	}
 	s.drop(item, func(r *compactReply) bool { return r.signer != k.id.signer || r.id() == k.id })
@@ -197,6 +202,7 @@ func (s *compactStorage) add(key certKey, status certStatus, k kept) {
 		rest = rest[copy(cell.part[:], rest):]
 		link = &cell.next
 	}
+	return true
 }
 
 // drop gives back a certificate's replies for which useless reports true.

@@ -10,24 +10,30 @@ import (
 // goCacheStorage is StorageGoCache. go-cache is a concurrent map here: what expires, and when, is the
 // replyCache's.
 type goCacheStorage struct {
-	items    *gocache.Cache // string(certKey) -> *goCacheItem
-	evicting func(certKey)
+	items *gocache.Cache // string(certKey) -> *goCacheItem
+	room  room
 
 	mu    sync.Mutex // held while items changes
 	clock clock
 	ring  []certKey // by slot
 }
 
-// goCacheItem is one certificate. All but used is replaced, never changed.
+// goCacheItem is one certificate. What is known about it is replaced with the item, never changed.
 type goCacheItem struct {
 	head
-	replies []kept
+	replies atomic.Pointer[goCacheReply]
 	slot    int32
 	used    atomic.Bool
 }
 
-func newGoCacheStorage(max int, evicting func(certKey)) *goCacheStorage {
-	return &goCacheStorage{items: gocache.New(gocache.NoExpiration, 0), evicting: evicting, clock: clock{max: max}}
+// goCacheReply is a reply and those behind it. It is never changed.
+type goCacheReply struct {
+	kept
+	next *goCacheReply
+}
+
+func newGoCacheStorage(max int, room room) *goCacheStorage {
+	return &goCacheStorage{items: gocache.New(gocache.NoExpiration, 0), room: room, clock: clock{max: max}}
 }
 
 func (s *goCacheStorage) item(key *certKey) *goCacheItem {
@@ -55,12 +61,12 @@ func (s *goCacheStorage) reply(key certKey, status certStatus, id replyID, _ []b
 	if item == nil || item.status != status {
 		return kept{}, false
 	}
-	for i := range item.replies {
-		if item.replies[i].id == id {
+	for reply := item.replies.Load(); reply != nil; reply = reply.next {
+		if reply.id == id {
 			if !item.used.Load() {
 				item.used.Store(true)
 			}
-			return item.replies[i], true
+			return reply.kept, true
 		}
 	}
 	return kept{}, false
@@ -70,10 +76,14 @@ func (s *goCacheStorage) insert(key certKey, h head) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	slot := s.clock.take(
-		func(slot int) bool { return s.item(&s.ring[slot]).used.Swap(false) },
+		func(slot int) bool {
+			used := s.item(&s.ring[slot]).used.Swap(false)
+			return s.room.used(s.ring[slot]) || used
+		},
 		func(slot int) {
-			s.evicting(s.ring[slot])
+			s.room.evicting(s.ring[slot])
 			s.items.Delete(string(s.ring[slot][:]))
+			s.room.evicted(s.ring[slot])
 		})
 	if slot == len(s.ring) {
 		s.ring = append(s.ring, key)
@@ -83,45 +93,38 @@ func (s *goCacheStorage) insert(key certKey, h head) {
 }
 
 func (s *goCacheStorage) update(key certKey, h head) {
-	s.replace(key, func(old *goCacheItem) *goCacheItem {
-		if old.status == h.status {
-			return &goCacheItem{head: h, replies: old.replies}
-		}
-		return &goCacheItem{head: h}
-	})
-}
-
-func (s *goCacheStorage) add(key certKey, status certStatus, k kept) {
-	s.replace(key, func(old *goCacheItem) *goCacheItem {
-		if old.status != status {
-			return nil
-		}
-		replies := make([]kept, 0, len(old.replies)+1)
-		for _, q := range old.replies {
-			switch {
-			case q.id.signer > k.id.signer:
-				return nil
-			case q.id.signer == k.id.signer && q.id != k.id:
-				replies = append(replies, q)
-			}
-		}
-		return &goCacheItem{head: old.head, replies: append(replies, k)}
-	})
-}
-
-// replace puts what next makes of a certificate's item in its place, if it is there and next is not nil.
-func (s *goCacheStorage) replace(key certKey, next func(old *goCacheItem) *goCacheItem) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	old := s.item(&key)
 	if old == nil {
 		return
 	}
-	if item := next(old); item != nil {
-		item.slot = old.slot
-		item.used.Store(old.used.Load())
-		s.set(&key, item)
+	item := &goCacheItem{head: h, slot: old.slot}
+	item.used.Store(old.used.Load())
+	if old.status == h.status {
+		item.replies.Store(old.replies.Load())
 	}
+	s.set(&key, item)
+}
+
+func (s *goCacheStorage) add(key certKey, status certStatus, k kept) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	item := s.item(&key)
+	if item == nil || item.status != status {
+		return false
+	}
+	first := &goCacheReply{kept: k}
+	for old := item.replies.Load(); old != nil; old = old.next {
+		switch {
+		case old.id.signer > k.id.signer:
+			return false
+		case old.id.signer == k.id.signer && old.id != k.id:
+			first.next = &goCacheReply{old.kept, first.next}
+		}
+	}
+	item.replies.Store(first)
+	return true
 }
 
 func (s *goCacheStorage) remove(key certKey) {

@@ -11,15 +11,37 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// testRoom notes what gives way. Those in use otherwise stay as long as they are.
+type testRoom struct {
+	inUse  map[certKey]bool
+	gone   []certKey
+	before certKey
+}
+
+func (r *testRoom) used(key certKey) bool {
+	used := r.inUse[key]
+	delete(r.inUse, key)
+	return used
+}
+
+func (r *testRoom) evicting(key certKey) { r.before = key }
+
+func (r *testRoom) evicted(key certKey) {
+	if key == r.before {
+		r.gone = append(r.gone, key)
+	}
+}
+
 // TestStoragesAgree does the same to both storages and requires that they know the same, drop the same for it, and
 // never hold more than they may.
 func TestStoragesAgree(t *testing.T) {
 	for _, max := range []int{1, 3, 50} {
 		random := rand.New(rand.NewPCG(1, uint64(max)))
-		var evicted [2][]certKey
+		var rooms [2]*testRoom
 		var both [2]storage
 		for i := range both {
-			both[i] = newStorage(Storage(i), max, func(key certKey) { evicted[i] = append(evicted[i], key) })
+			rooms[i] = &testRoom{inUse: map[certKey]bool{}}
+			both[i] = newStorage(Storage(i), max, rooms[i])
 		}
 		keys := make([]certKey, 2*max+1)
 		for i := range keys {
@@ -31,7 +53,7 @@ func TestStoragesAgree(t *testing.T) {
 		for range 2_000 {
 			key := keys[random.IntN(len(keys))]
 			before, known := both[0].head(key)
-			switch random.IntN(6) {
+			switch random.IntN(7) {
 			case 0, 1:
 				h := head{found: found{status(), []string{"a", "b"}[random.IntN(2)]}, since: random.Uint64(), begun: random.Uint64(), checked: time.Duration(random.Int())}
 				for _, s := range both {
@@ -48,15 +70,17 @@ func TestStoragesAgree(t *testing.T) {
 					window:    window{thisUpdate: random.Int64(), nextUpdate: random.Int64()},
 				}
 				binary.BigEndian.PutUint64(k.digest[:], random.Uint64())
-				for _, s := range both {
-					s.add(key, before.status, k)
-				}
+				require.Equal(t, both[0].add(key, before.status, k), both[1].add(key, before.status, k))
 			case 5:
 				for _, s := range both {
 					s.remove(key)
 				}
+			case 6:
+				for _, room := range rooms {
+					room.inUse[key] = true
+				}
 			}
-			require.Equal(t, evicted[0], evicted[1])
+			require.Equal(t, rooms[0], rooms[1])
 			held := 0
 			for _, key := range keys {
 				h, ok := both[0].head(key)
@@ -112,7 +136,7 @@ func BenchmarkStorage(b *testing.B) {
 		for signature, size := range map[string]int{"RSA-2048": 256, "P-256": 72} {
 			b.Run(name+"/"+signature, func(b *testing.B) {
 				before := memory()
-				s := newStorage(kind, entries, func(certKey) {})
+				s := newStorage(kind, entries, &testRoom{})
 				for i := range entries {
 					key := newCertKey(1, binary.BigEndian.AppendUint64(make([]byte, 8, 16), uint64(i)))
 					s.insert(key, head{found: found{certStatus{issued: true}, "ca"}})

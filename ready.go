@@ -1,0 +1,164 @@
+package ocsp
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"math/rand/v2"
+	"strconv"
+	"sync/atomic"
+)
+
+// ready is a reply as it is sent, and what is known about its certificate: all that it takes to answer with a cached
+// reply, in one place in memory. It is replaced, never changed, but for used.
+type ready struct {
+	key  certKey
+	used atomic.Bool // since the storage last asked
+	head
+	id     replyID
+	digest [sha256.Size]byte // of der
+	window
+	der []byte
+	headers
+}
+
+func newReady(key certKey, h head, k kept, der []byte) *ready {
+	return &ready{key: key, head: h, id: k.id, digest: k.digest, window: k.window, der: der, headers: newHeaders(&k, len(der))}
+}
+
+// at returns the same reply with what is newly known about its certificate.
+func (p *ready) at(h head) *ready {
+	next := &ready{key: p.key, head: h, id: p.id, digest: p.digest, window: p.window, der: p.der, headers: p.headers}
+	next.used.Store(p.used.Load())
+	return next
+}
+
+// kept is the reply as a storage would return it.
+func (p *ready) kept() kept { return kept{ready: p, digest: p.digest, id: p.id, window: p.window} }
+
+const (
+	placesOfStripe = 4
+	// placePatience is how many replies find no free place on their stripe until one takes another's. So those asked
+	// for most are there most of the time, and a million certificates, asked for at random, do not come and go
+	// without use.
+	placePatience = 64
+)
+
+// places hold the replies that are ready for the certificates of a stripe. All stripes together hold 16,384 at the most.
+// Of some 900 octets each, they are 15 MB; with a delegate's certificate, and both keys of RSA-4096, 40 MB.
+//
+// They are filled while the stripe is locked, and emptied before the storage changes what they repeat, so who looks
+// here first is told nothing that the storage might not have told at that moment.
+type places struct {
+	tags  atomic.Uint64 // 16 bits of each certificate's hash
+	ready [placesOfStripe]atomic.Pointer[ready]
+}
+
+// next returns what is ready for a certificate at a place or behind it, nil for nothing.
+func (s *places) next(place int, key *certKey, tag uint16) (int, *ready) {
+	for tags := s.tags.Load(); place < placesOfStripe; place++ {
+		if uint16(tags>>(16*place)) == tag {
+			if p := s.ready[place].Load(); p != nil && p.key == *key {
+				return place, p
+			}
+		}
+	}
+	return place, nil
+}
+
+// crowded reports whether no place is free for another reply, nor is to be made free for it.
+func (s *places) crowded() bool {
+	for place := range s.ready {
+		if s.ready[place].Load() == nil {
+			return false
+		}
+	}
+	return rand.Uint32N(placePatience) != 0
+}
+
+// put places a reply.
+func (s *places) put(p *ready, tag uint16) {
+	place := 0
+	for place < placesOfStripe && s.ready[place].Load() != nil {
+		place++
+	}
+	if place == placesOfStripe {
+		place = int(rand.Uint32N(placesOfStripe))
+	}
+	tags := s.tags.Load()
+	s.tags.Store(tags&^(0xffff<<(16*place)) | uint64(tag)<<(16*place))
+	s.ready[place].Store(p)
+}
+
+// supersede takes away what a new reply for a certificate makes useless.
+func (s *places) supersede(key *certKey, tag uint16, id replyID) {
+	for place, p := s.next(0, key, tag); p != nil; place, p = s.next(place+1, key, tag) {
+		if p.id == id || p.id.signer != id.signer {
+			s.ready[place].CompareAndSwap(p, nil)
+		}
+	}
+}
+
+// renew replaces what is known about a certificate, whose status is the same.
+func (s *places) renew(key *certKey, tag uint16, h head) {
+	for place, p := s.next(0, key, tag); p != nil; place, p = s.next(place+1, key, tag) {
+		s.ready[place].CompareAndSwap(p, p.at(h))
+	}
+}
+
+// clear takes away what is ready for a certificate, also what is renewed meanwhile.
+func (s *places) clear(key *certKey, tag uint16) {
+	for place, p := s.next(0, key, tag); p != nil; place, p = s.next(place, key, tag) {
+		s.ready[place].CompareAndSwap(p, nil)
+	}
+}
+
+// headers are the values of the header fields of a reply that HTTP caches may keep, but for Cache-Control.
+type headers struct {
+	caching [3][1]string // Etag, Expires, Last-Modified
+	length  [1]string
+}
+
+// headers returns the header values of a reply that HTTP caches may keep.
+func (p *reply) headers() *headers {
+	if p.ready != nil {
+		return &p.ready.headers
+	}
+	h := newHeaders(&kept{digest: p.digest, window: p.window}, len(p.der))
+	return &h
+}
+
+func newHeaders(k *kept, size int) headers {
+	var room [160]byte
+	var ends [3]int
+	b := append(hex.AppendEncode(append(room[:0], '"'), k.digest[:]), '"')
+	ends[0] = len(b)
+	b = appendHTTPTime(b, k.nextUpdate)
+	ends[1] = len(b)
+	b = appendHTTPTime(b, k.thisUpdate)
+	ends[2] = len(b)
+	b = strconv.AppendInt(b, int64(size), 10)
+	text := string(b)
+	return headers{
+		caching: [3][1]string{{text[:ends[0]]}, {text[ends[0]:ends[1]]}, {text[ends[1]:ends[2]]}},
+		length:  [1]string{text[ends[2]:]},
+	}
+}
+
+// controls are values of Cache-Control, which replies of the same age share.
+type controls [4096]atomic.Pointer[control]
+
+type control struct {
+	maxAge int64
+	value  [1]string
+}
+
+// of returns the value that lets HTTP caches keep a reply for maxAge seconds.
+func (c *controls) of(maxAge int64) []string {
+	place := &c[uint64(maxAge)%uint64(len(c))]
+	v := place.Load()
+	if v == nil || v.maxAge != maxAge {
+		v = &control{maxAge, [1]string{"max-age=" + strconv.FormatInt(maxAge, 10) + ", public, no-transform, must-revalidate"}}
+		place.Store(v)
+	}
+	return v.value[:]
+}

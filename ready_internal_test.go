@@ -1,0 +1,262 @@
+package ocsp
+
+import (
+	"encoding/binary"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// crowd returns certificates of a few stripes, so that they contend for places.
+func crowd(c *replyCache, n int) []certKey {
+	stripes := map[*stripe]bool{}
+	var keys []certKey
+	for i := uint32(0); len(keys) < n; i++ {
+		key := newCertKey(1, binary.BigEndian.AppendUint32(nil, i))
+		st, _ := c.stripe(&key)
+		if len(stripes) < 3 {
+			stripes[st] = true
+		}
+		if stripes[st] {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
+// step does something to the cache that the responder might do.
+func step(c *replyCache, key certKey, random *rand.Rand, now time.Time) {
+	status := certStatus{status: Status(random.IntN(2)), issued: true, notAfter: 9}
+	id := replyID{signer: uint64(1 + random.IntN(40)/39), encoding: random.IntN(3)}
+	der := binary.BigEndian.AppendUint64(nil, random.Uint64())
+	begun := c.begin() - uint64(random.IntN(2))
+	switch random.IntN(12) {
+	case 0, 1, 2, 3:
+		c.record(key, begun, found{status, "ca"}, now)
+	case 4, 5, 6:
+		if h, ok := c.current(key); ok {
+			k := kept{signature: der, id: id}
+			copy(k.digest[:], der)
+			c.add(key, begun, h.status, k, der)
+		}
+	case 7, 8, 9:
+		if h, ok := c.current(key); ok {
+			if k, ok := c.storage.reply(key, h.status, id, nil); ok { // which may be ready by now
+				c.keep(key, k, k.digest[:len(der)])
+			}
+		}
+	case 10:
+		c.forget(key, begun)
+	case 11:
+		if random.IntN(2) == 0 {
+			c.invalidate(key)
+		} else {
+			c.fence(key)
+		}
+	}
+}
+
+// requireRepeats requires that what is ready is what the storage would tell, and returns how much there is.
+func requireRepeats(t *testing.T, c *replyCache, keys []certKey) (count int) {
+	t.Helper()
+	stripes := map[*stripe]bool{}
+	for _, key := range keys {
+		st, tag := c.stripe(&key)
+		stripes[st] = true
+		ids := map[replyID]bool{}
+		for place, p := st.next(0, &key, tag); p != nil; place, p = st.next(place+1, &key, tag) {
+			count++
+			require.False(t, ids[p.id], "two are ready for one")
+			ids[p.id] = true
+			h, ok := c.storage.head(key)
+			require.True(t, ok, "a certificate that gave way is ready")
+			require.Equal(t, h, p.head)
+			k, ok := c.storage.reply(key, p.status, p.id, nil)
+			require.True(t, ok, "a reply that is gone is ready")
+			require.Equal(t, k.digest, p.digest)
+			require.Equal(t, k.digest[:len(p.der)], p.der)
+		}
+	}
+	placed := 0
+	for st := range stripes {
+		for place := range st.ready {
+			if st.ready[place].Load() != nil {
+				placed++
+			}
+		}
+	}
+	require.Equal(t, count, placed, "what is ready is not found")
+	return count
+}
+
+// What is ready repeats the storage, whatever happens, in both storages, with room for all and for few.
+func TestReadyRepeatsStorage(t *testing.T) {
+	for kind := range storages {
+		for _, entries := range []int{1, 5, 100} {
+			now := time.Unix(1e9, 0)
+			c := newReplyCache(CacheOptions{StatusTTL: time.Hour, MaxEntries: entries, Storage: kind}, now)
+			keys := crowd(c, 30)
+			random := rand.New(rand.NewPCG(7, uint64(entries)))
+			most := 0
+			for range 2_000 {
+				now = now.Add(time.Duration(random.IntN(2)))
+				step(c, keys[random.IntN(len(keys))], random, now)
+				most = max(most, requireRepeats(t, c, keys))
+			}
+			require.Positive(t, most, "nothing was ever ready")
+		}
+	}
+}
+
+// The same after steps that were taken at once.
+func TestReadyRepeatsStorageAtOnce(t *testing.T) {
+	for kind := range storages {
+		for round := range 20 {
+			now := time.Unix(1e9, 0)
+			c := newReplyCache(CacheOptions{StatusTTL: time.Hour, MaxEntries: 4, Storage: kind}, now)
+			keys := crowd(c, 8)
+			var all sync.WaitGroup
+			for worker := range 4 {
+				all.Go(func() {
+					random := rand.New(rand.NewPCG(uint64(round), uint64(worker)))
+					for i := range 200 {
+						step(c, keys[random.IntN(len(keys))], random, now.Add(time.Duration(i)))
+					}
+				})
+			}
+			all.Wait()
+			requireRepeats(t, c, keys)
+		}
+	}
+}
+
+// evictor is a storage that drops a certificate, as if to make room for another, just before it returns from a method.
+type evictor struct {
+	storage
+	c    *replyCache
+	when string // the method
+	key  certKey
+}
+
+func (e *evictor) maybe(method string) {
+	if e.when != method {
+		return
+	}
+	e.when = ""
+	e.c.evicting(e.key)
+	e.storage.remove(e.key)
+	e.c.evicted(e.key)
+}
+
+func (e *evictor) head(key certKey) (head, bool) {
+	defer e.maybe("head")
+	return e.storage.head(key)
+}
+
+func (e *evictor) reply(key certKey, status certStatus, id replyID, room []byte) (kept, bool) {
+	defer e.maybe("reply")
+	return e.storage.reply(key, status, id, room)
+}
+
+func (e *evictor) update(key certKey, h head) {
+	defer e.maybe("update")
+	e.storage.update(key, h)
+}
+
+// Nothing stays ready for a certificate that gives way while something is made ready for it.
+func TestReadyAndEvicted(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	good, revoked := certStatus{issued: true, status: Good}, certStatus{issued: true, status: Revoked}
+	begin := func() (*evictor, certKey) {
+		c := newReplyCache(CacheOptions{StatusTTL: time.Hour, MaxEntries: 4}, now)
+		key := newCertKey(1, []byte{5})
+		e := &evictor{storage: c.storage, c: c, key: key}
+		c.storage = e
+		require.True(t, c.record(key, c.begin(), found{good, "ca"}, now))
+		return e, key
+	}
+	ready := func(e *evictor) bool {
+		st, tag := e.c.stripe(&e.key)
+		_, p := st.next(0, &e.key, tag)
+		return p != nil
+	}
+	reply := kept{signature: []byte{1}, id: replyID{signer: 1}}
+
+	e, key := begin()
+	e.when = "head" // the one that add asks for what is ready
+	e.c.add(key, e.c.begin(), good, reply, []byte{1})
+	require.Empty(t, e.when)
+	require.False(t, ready(e), "add")
+
+	e, key = begin()
+	require.True(t, e.storage.add(key, good, reply))
+	e.when = "reply"
+	e.c.keep(key, reply, []byte{1})
+	require.Empty(t, e.when)
+	require.False(t, ready(e), "keep")
+
+	e, key = begin()
+	e.c.add(key, e.c.begin(), good, reply, []byte{1})
+	require.True(t, ready(e))
+	e.when = "update"
+	require.True(t, e.c.record(key, e.c.begin(), found{good, "ca"}, now.Add(1)))
+	require.Empty(t, e.when)
+	require.False(t, ready(e), "record")
+
+	// It has given way, and what is ready is still to be cleared, when it is read again.
+	e, key = begin()
+	e.c.add(key, e.c.begin(), good, reply, []byte{1})
+	e.c.evicting(key)
+	e.storage.remove(key)
+	require.True(t, e.c.record(key, e.c.begin(), found{revoked, "ca"}, now))
+	h, ok := e.c.current(key)
+	require.True(t, ok)
+	require.Equal(t, Revoked, h.status.status)
+}
+
+// looker is a storage at whose changes what is ready must be gone already: who looks there is ahead of whoever looks into
+// the storage.
+type looker struct {
+	storage
+	c     *replyCache
+	ready bool // at the last change
+}
+
+func (l *looker) look(key certKey) {
+	st, tag := l.c.stripe(&key)
+	_, p := st.next(0, &key, tag)
+	l.ready = p != nil
+}
+
+func (l *looker) update(key certKey, h head) { l.look(key); l.storage.update(key, h) }
+func (l *looker) remove(key certKey)         { l.look(key); l.storage.remove(key) }
+
+func (l *looker) add(key certKey, status certStatus, k kept) bool {
+	l.look(key)
+	return l.storage.add(key, status, k)
+}
+
+func TestReadyClearedFirst(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	good, revoked := certStatus{issued: true, status: Good}, certStatus{issued: true, status: Revoked}
+	key, reply := newCertKey(1, []byte{5}), kept{signature: []byte{1}, id: replyID{signer: 1}}
+	for name, change := range map[string]func(c *replyCache){
+		"another status": func(c *replyCache) { c.record(key, c.begin(), found{revoked, "ca"}, now) },
+		"forgotten":      func(c *replyCache) { c.forget(key, c.begin()) },
+		"invalidated":    func(c *replyCache) { c.invalidate(key) },
+		"another reply":  func(c *replyCache) { c.add(key, c.begin(), good, reply, []byte{2}) },
+	} {
+		c := newReplyCache(CacheOptions{StatusTTL: time.Hour}, now)
+		l := &looker{storage: newStorage(StorageGoCache, 4, c), c: c}
+		c.storage = l
+		require.True(t, c.record(key, c.begin(), found{good, "ca"}, now))
+		c.add(key, c.begin(), good, reply, []byte{1})
+		l.look(key)
+		require.True(t, l.ready)
+		change(c)
+		require.False(t, l.ready, name)
+	}
+}
