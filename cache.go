@@ -189,8 +189,10 @@ func (c *replyCache) current(key certKey) (head, bool) {
 // then the caller must read again.
 func (c *replyCache) record(key certKey, begun uint64, f found, now time.Time) bool {
 	st, tag := c.stripe(&key)
-	if h, ok := c.current(key); ok && c.ttl == 0 && h.found == f {
-		return st.fenced.Load() <= begun // nothing to note
+	if c.ttl == 0 {
+		if h, ok := c.current(key); ok && h.found == f {
+			return st.fenced.Load() <= begun // nothing to note
+		}
 	}
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -254,9 +256,7 @@ func (c *replyCache) add(key certKey, begun uint64, status certStatus, k kept, d
 	added := false
 	if c.storage != nil && st.fenced.Load() <= begun {
 		st.supersede(&key, tag, k.id)
-		if c.storage.add(key, status, k) {
-			h, added = c.storage.head(key)
-		}
+		h, added = c.storage.add(key, status, k)
 	}
 	k.ready = newReady(key, h, k, der)
 	if added && !st.crowded() {

@@ -36,13 +36,18 @@ func (f *flights[K, V]) join(key K) (s *shared[V], begun bool) {
 
 // land gives those who wait what the flight brought. Who comes later begins anew.
 func (f *flights[K, V]) land(key K, s *shared[V], value V, err error) {
+	f.drop(key, s)
+	s.value, s.err = value, err
+	close(s.landed)
+}
+
+// drop makes whoever comes later begin anew, if that flight is still under way.
+func (f *flights[K, V]) drop(key K, s *shared[V]) {
 	f.mu.Lock()
+	defer f.mu.Unlock()
 	if f.list[key] == s {
 		delete(f.list, key)
 	}
-	f.mu.Unlock()
-	s.value, s.err = value, err
-	close(s.landed)
 }
 
 // forget makes whoever comes later begin anew.

@@ -92,8 +92,11 @@ func newSlots(concurrent, waiting int) *slots {
 
 // acquire takes a slot, waiting for it if the queue is not full, until ctx ends or for limit.
 func (s *slots) acquire(ctx context.Context, limit time.Duration) error {
+	if s.within == nil {
+		return s.take(ctx, limit)
+	}
 	begun := time.Now()
-	if err := s.take(ctx, limit); err != nil || s.within == nil {
+	if err := s.take(ctx, limit); err != nil {
 		return err
 	}
 	if err := s.within.acquire(ctx, limit-time.Since(begun)); err != nil {
@@ -134,39 +137,39 @@ type result[T any] struct {
 // detach calls f in a goroutine of its own, within the slots' bound. The context that f gets ends after limit
 // but not with ctx, so that a client that leaves does not undo what others may use. detach itself returns
 // when f does, when ctx ends, or after limit, whichever comes first, also when f never returns.
-func detach[T any](ctx context.Context, life *lifecycle, s *slots, limit time.Duration, f func(context.Context) (T, error)) (T, error) {
+func detach[T any](ctx context.Context, r *Responder, s *slots, limit time.Duration, f func(context.Context) (T, error)) (T, error) {
 	var zero T
 	work, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 	if err := s.acquire(ctx, limit); err != nil {
 		cancel()
 		return zero, err
 	}
-	if !life.start() {
+	if !r.life.start() {
 		cancel()
 		s.release()
 		return zero, errClosed
 	}
 	ch := make(chan result[T], 1)
-	go func() {
-		defer life.done()
+	r.crew.do(func() {
+		defer r.life.done()
 		defer s.release()
 		defer cancel()
-		r := result[T]{err: errNoValue}
-		defer func() { ch <- r }()
-		r.value, r.err = protect(work, f)
-	}()
+		got := result[T]{err: errNoValue}
+		defer func() { ch <- got }()
+		got.value, got.err = protect(work, f)
+	})
 	var err error
 	select {
-	case r := <-ch:
-		return r.value, r.err
+	case got := <-ch:
+		return got.value, got.err
 	case <-ctx.Done():
 		err = ctx.Err()
 	case <-work.Done():
 		err = errTimeout
 	}
 	select { // a result that came at the same time is still a result
-	case r := <-ch:
-		return r.value, r.err
+	case got := <-ch:
+		return got.value, got.err
 	default:
 		return zero, err
 	}

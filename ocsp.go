@@ -175,6 +175,7 @@ type Responder struct {
 	hangsUntil  atomic.Int64 // until when the store is taken to hang, likewise; 0: the last read to end did so in time
 
 	life     lifecycle
+	crew     crew
 	unfollow context.CancelFunc           // ends following CacheOptions.Changes
 	reads    flights[certKey, statusRead] // when StatusTTL lets answers share them
 	signs    flights[flightKey, landed]
@@ -396,7 +397,7 @@ func (r *Responder) Invalidate(ctx context.Context, issuerID string, serials ...
 		errs = append(errs, fmt.Errorf("ocsp: invalidate: no issuer has the ID %q", issuerID))
 	}
 	tell := func(whom string, f func(ctx context.Context) error) {
-		_, err := detach(ctx, &r.life, r.deleting, r.cfg.Timeout, func(ctx context.Context) (struct{}, error) { return struct{}{}, f(ctx) })
+		_, err := detach(ctx, r, r.deleting, r.cfg.Timeout, func(ctx context.Context) (struct{}, error) { return struct{}{}, f(ctx) })
 		if err != nil {
 			errs = append(errs, fmt.Errorf("ocsp: invalidate: %s: %w", whom, err))
 		}
@@ -420,6 +421,7 @@ func (r *Responder) Close() error {
 		r.unfollow()
 	}
 	ended := r.life.close(r.cfg.Timeout)
+	r.crew.close()
 	r.deadlines.stop()
 	if !ended {
 		return errors.New("ocsp: close: the store, the signer, the shared cache or Changes still has not returned from a call")

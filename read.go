@@ -57,35 +57,59 @@ func (r *Responder) remaining(x *exchange) time.Duration {
 }
 
 // shareRead joins the read of the certificate's status that is under way, or starts one. Only a StatusTTL
-// above zero allows it: what a joined read finds may be as old as the read.
+// above zero allows it: what a joined read finds may be as old as the read. A read goes on when those who wait leave.
 func (r *Responder) shareRead(ctx context.Context, a *authority, key certKey, serial *big.Int, x *exchange) statusRead {
-	ctx, cancel := context.WithTimeout(ctx, r.remaining(x))
-	defer cancel()
-	tick, now := r.cache.begin(), x.now
+	limit, tick, now := r.deadlines.next(), r.cache.begin(), x.now
 	s, begun := r.reads.join(key)
 	if begun {
-		go func() {
-			read, err := protect(context.WithoutCancel(ctx), func(ctx context.Context) (statusRead, error) {
-				// A read that ended between the caller's look into the cache and this one's start found it already.
-				if known, ok := r.cache.current(key); ok && r.cache.trusts(known, r.now()) {
-					return statusRead{found: known.found, begun: tick, at: now}, nil
+		ctx := callContext{limit, ctx}
+		r.crew.do(func() {
+			read := statusRead{err: errNoValue}
+			defer func() {
+				if v := recover(); v != nil { // of the host's clock
+					read.err = &panicError{v, debug.Stack()}
 				}
-				return r.read(ctx, a, key, serial, tick, now), nil
-			})
-			r.reads.land(key, s, read, err)
-		}()
+				r.reads.land(key, s, read, nil)
+			}()
+			read = r.readOnce(ctx, a, key, serial, tick, now)
+		})
 	}
-	read, err := s.wait(ctx)
-	if err != nil {
-		return statusRead{begun: tick, err: err}
+	select {
+	case <-s.landed:
+		return s.value
+	case <-ctx.Done():
+	case <-limit.Done():
+		r.setStoreHangs(true)
+		r.reads.drop(key, s) // whoever comes later does not wait for this one
 	}
-	return read
+	return statusRead{begun: tick, err: errTimeout}
+}
+
+// readOnce reads the store, unless a read that ended between the caller's look into the cache and this one's start
+// did so already.
+func (r *Responder) readOnce(ctx context.Context, a *authority, key certKey, serial *big.Int, begun uint64, now time.Time) statusRead {
+	if known, ok := r.cache.current(key); ok && r.cache.trusts(known, r.now()) {
+		return statusRead{found: known.found, begun: begun, at: now}
+	}
+	if err := r.enterStore(ctx); err != nil {
+		return statusRead{begun: begun, err: err}
+	}
+	said, err := r.ask(ctx, a, serial)
+	return r.note(a, key, serial, said, err, begun, now)
 }
 
 // read asks the store, and notes in the cache what it says.
 func (r *Responder) read(ctx context.Context, a *authority, key certKey, serial *big.Int, begun uint64, now time.Time) statusRead {
-	read := statusRead{begun: begun, at: now}
-	read.found, read.err = r.call(ctx, a, serial)
+	said, err := r.call(ctx, a, serial)
+	return r.note(a, key, serial, said, err, begun, now)
+}
+
+// note puts into the cache what the store said in a read that began with that tick, at that time.
+func (r *Responder) note(a *authority, key certKey, serial *big.Int, said said, err error, begun uint64, now time.Time) statusRead {
+	read := statusRead{begun: begun, at: now, err: err}
+	if err == nil {
+		read.found, read.err = r.found(a, serial, said)
+	}
 	switch f := read.found; {
 	case read.err != nil:
 	case f.status.issued && !r.cache.record(key, begun, f, now),
@@ -93,6 +117,31 @@ func (r *Responder) read(ctx context.Context, a *authority, key certKey, serial 
 		read.err = errOvertaken
 	}
 	return read
+}
+
+// enterStore takes a place among those who call the store. ask gives it back.
+func (r *Responder) enterStore(ctx context.Context) error {
+	if err := r.storing.acquire(ctx, r.cfg.Timeout); err != nil {
+		return err
+	}
+	if !r.life.start() {
+		r.storing.release()
+		return errClosed
+	}
+	return nil
+}
+
+// ask calls the store.
+func (r *Responder) ask(ctx context.Context, a *authority, serial *big.Int) (said said, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = &panicError{v, debug.Stack()}
+		}
+		r.setStoreHangs(ctx.Err() != nil)
+		r.storing.release()
+		r.life.done()
+	}()
+	return r.find(ctx, a, serial)
 }
 
 // storeCall is a call of the store, in a goroutine of its own, so that a store that hangs holds up nobody for
@@ -104,7 +153,7 @@ type storeCall struct {
 	ctx    context.Context
 	a      *authority
 	serial *big.Int
-	found  found
+	said   said
 	err    error
 	done   chan struct{} // has room for the one signal
 }
@@ -116,32 +165,20 @@ func newStoreCall() *storeCall {
 }
 
 func (c *storeCall) run() {
-	defer func() {
-		if v := recover(); v != nil {
-			c.err = &panicError{v, debug.Stack()}
-		}
-		c.r.setStoreHangs(c.ctx.Err() != nil)
-		c.r.storing.release()
-		c.r.life.done()
-		c.done <- struct{}{}
-	}()
+	defer func() { c.done <- struct{}{} }()
 	c.err = errNoValue
-	c.found, c.err = c.r.find(c.ctx, c.a, c.serial)
+	c.said, c.err = c.r.ask(c.ctx, c.a, c.serial)
 }
 
 // call calls the store. It returns when the store does, when ctx ends, or after Config.Timeout.
-func (r *Responder) call(ctx context.Context, a *authority, serial *big.Int) (found, error) {
+func (r *Responder) call(ctx context.Context, a *authority, serial *big.Int) (said, error) {
 	limit := r.deadlines.next()
-	if err := r.storing.acquire(ctx, r.cfg.Timeout); err != nil {
-		return found{}, err
-	}
-	if !r.life.start() {
-		r.storing.release()
-		return found{}, errClosed
+	if err := r.enterStore(ctx); err != nil {
+		return said{}, err
 	}
 	c := r.storeCalls.Get().(*storeCall)
 	c.r, c.ctx, c.a, c.serial = r, callContext{limit, ctx}, a, serial
-	go c.start()
+	r.crew.do(c.start)
 	var err error
 	select {
 	case <-c.done:
@@ -156,16 +193,16 @@ func (r *Responder) call(ctx context.Context, a *authority, serial *big.Int) (fo
 	case <-c.done:
 		return r.finished(c)
 	default:
-		return found{}, err // the call is left to the goroutine that is still in it
+		return said{}, err // the call is left to the goroutine that is still in it
 	}
 }
 
 // finished takes the result out of a call that may be used again.
-func (r *Responder) finished(c *storeCall) (found, error) {
-	f, err := c.found, c.err
+func (r *Responder) finished(c *storeCall) (said, error) {
+	said, err := c.said, c.err
 	*c = storeCall{start: c.start, done: c.done}
 	r.storeCalls.Put(c)
-	return f, err
+	return said, err
 }
 
 // setStoreHangs notes how the last call of the store to end did so.
@@ -246,24 +283,37 @@ type found struct {
 	issuerID string
 }
 
+// said is what the store has about a certificate, and the ID of the issuer under which; without an ID it has nothing.
+type said struct {
+	record Record
+	id     string
+}
+
 // find asks the store for the certificate under each of the authority's IDs.
-func (r *Responder) find(ctx context.Context, a *authority, serial *big.Int) (found, error) {
+func (r *Responder) find(ctx context.Context, a *authority, serial *big.Int) (said, error) {
 	for _, id := range a.ids {
 		record, err := r.cfg.Store.FindBySerial(ctx, id, serial)
-		if errors.Is(err, ErrNotFound) {
-			continue
+		if err == nil {
+			return said{record, id}, nil
 		}
-		if err != nil {
-			return found{}, fmt.Errorf("ocsp: store: %w", err)
+		if !errors.Is(err, ErrNotFound) {
+			return said{}, fmt.Errorf("ocsp: store: %w", err)
 		}
-		status, err := record.certStatus()
-		if err == nil && r.cfg.Profile == ProfileCABF && status.reason == CertificateHold {
-			err = fmt.Errorf("%w: ProfileCABF forbids certificateHold (TLS BR 4.9.13)", errInvalidRecord)
-		}
-		if err != nil {
-			return found{}, fmt.Errorf("ocsp: store: issuer %q, serial %x: %w", id, serial, err)
-		}
-		return found{status, id}, nil
 	}
-	return found{unissued(r.cfg.Unissued), a.ids[0]}, nil
+	return said{}, nil
+}
+
+// found is what follows from what the store said.
+func (r *Responder) found(a *authority, serial *big.Int, said said) (found, error) {
+	if said.id == "" {
+		return found{unissued(r.cfg.Unissued), a.ids[0]}, nil
+	}
+	status, err := said.record.certStatus()
+	if err == nil && r.cfg.Profile == ProfileCABF && status.reason == CertificateHold {
+		err = fmt.Errorf("%w: ProfileCABF forbids certificateHold (TLS BR 4.9.13)", errInvalidRecord)
+	}
+	if err != nil {
+		return found{}, fmt.Errorf("ocsp: store: issuer %q, serial %x: %w", said.id, serial, err)
+	}
+	return found{status, said.id}, nil
 }

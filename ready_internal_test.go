@@ -161,6 +161,11 @@ func (e *evictor) reply(key certKey, status certStatus, id replyID, room []byte)
 	return e.storage.reply(key, status, id, room)
 }
 
+func (e *evictor) add(key certKey, status certStatus, k kept) (head, bool) {
+	defer e.maybe("add")
+	return e.storage.add(key, status, k)
+}
+
 func (e *evictor) update(key certKey, h head) {
 	defer e.maybe("update")
 	e.storage.update(key, h)
@@ -186,13 +191,14 @@ func TestReadyAndEvicted(t *testing.T) {
 	reply := kept{signature: []byte{1}, id: replyID{signer: 1}}
 
 	e, key := begin()
-	e.when = "head" // the one that add asks for what is ready
+	e.when = "add"
 	e.c.add(key, e.c.begin(), good, reply, []byte{1})
 	require.Empty(t, e.when)
 	require.False(t, ready(e), "add")
 
 	e, key = begin()
-	require.True(t, e.storage.add(key, good, reply))
+	_, ok := e.storage.add(key, good, reply)
+	require.True(t, ok)
 	e.when = "reply"
 	e.c.keep(key, reply, []byte{1})
 	require.Empty(t, e.when)
@@ -234,7 +240,7 @@ func (l *looker) look(key certKey) {
 func (l *looker) update(key certKey, h head) { l.look(key); l.storage.update(key, h) }
 func (l *looker) remove(key certKey)         { l.look(key); l.storage.remove(key) }
 
-func (l *looker) add(key certKey, status certStatus, k kept) bool {
+func (l *looker) add(key certKey, status certStatus, k kept) (head, bool) {
 	l.look(key)
 	return l.storage.add(key, status, k)
 }

@@ -260,7 +260,6 @@ func (r *Responder) replyFor(ctx context.Context, match certIDMatch, id *codec.C
 			return x.serve(OutcomeCached, r.write(key, &job, old, x), nil)
 		}
 		f := flight{job: job, key: key, want: want, begun: read.begun}
-		f.job.parts = job.cloneParts() // the flight may outlive the request
 		if ok && old.alive(x.now) {
 			return r.refresh(ctx, f, &job, old, x)
 		}

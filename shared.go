@@ -64,7 +64,7 @@ func (r *Responder) fetchShared(ctx context.Context, f flight) (k kept, der []by
 		return kept{}, nil, false
 	}
 	key := f.job.authority.sharedKey(f.want.encoding, f.job.parts[0].serial)
-	value, err := detach(ctx, &r.life, r.sharing, limit, func(ctx context.Context) ([]byte, error) {
+	value, err := detach(ctx, r, r.sharing, limit, func(ctx context.Context) ([]byte, error) {
 		return r.cfg.Cache.Shared.Get(ctx, key)
 	})
 	if err != nil {
@@ -138,7 +138,7 @@ func (r *Responder) storeShared(ctx context.Context, f flight, nextUpdate int64,
 	der = bytes.Clone(der) // which may be served already, and a host's cache may encrypt in place
 	go func() {
 		defer r.life.done()
-		_, err := detach(ctx, &r.life, r.sharing, limit, func(ctx context.Context) (struct{}, error) {
+		_, err := detach(ctx, r, r.sharing, limit, func(ctx context.Context) (struct{}, error) {
 			return struct{}{}, r.cfg.Cache.Shared.Put(ctx, key, der, ttl)
 		})
 		if err != nil {

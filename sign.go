@@ -138,18 +138,15 @@ func (r *Responder) shareSign(ctx context.Context, f flight, x *exchange) (kept,
 	}
 	defer func() { x.now = r.now() }()
 	s, begun := r.signs.join(f.flightKey())
-	if begun {
-		if f.prompt(r) {
-			l, err := r.fly(ctx, f, 0)
-			if !errors.Is(err, errBusy) {
-				r.land(f, s, l, err)
-				return l.kept, l.outcome, err
-			}
-		}
-		go func() {
-			l, err := r.fly(context.WithoutCancel(ctx), f, r.cfg.Signing.Timeout)
+	if begun && f.prompt(r) {
+		l, err := r.fly(ctx, f, 0)
+		if !errors.Is(err, errBusy) {
 			r.land(f, s, l, err)
-		}()
+			return l.kept, l.outcome, err
+		}
+	}
+	if begun {
+		r.launch(ctx, f, s)
 	}
 	waiting, cancel := context.WithTimeout(ctx, r.remaining(x))
 	defer cancel()
@@ -163,12 +160,22 @@ func (f *flight) prompt(r *Responder) bool {
 	return !f.job.authority.signer.opaque && r.cfg.Cache.Shared == nil
 }
 
+// launch makes a flight in another goroutine. It may outlive the request.
+func (r *Responder) launch(ctx context.Context, f flight, s *shared[landed]) {
+	f.job.parts = f.job.cloneParts()
+	r.crew.do(func() {
+		l, err := r.fly(context.WithoutCancel(ctx), f, r.cfg.Signing.Timeout)
+		r.land(f, s, l, err)
+	})
+}
+
 // land ends a flight.
 func (r *Responder) land(f flight, s *shared[landed], l landed, err error) {
 	if f.renews {
 		failure := &f.job.authority.signer.failure
 		if err != nil {
-			failure.Store(&err)
+			why := err
+			failure.Store(&why)
 		} else if failure.Load() != nil {
 			failure.Store(nil)
 		}
@@ -263,7 +270,7 @@ func (j *signJob) wrap(dst, tbs, signature []byte) []byte {
 // signature calls the key. Go's own keys do not hang, so they are called where they are needed.
 func (r *Responder) signature(ctx context.Context, s *signer, algorithm int, tbs []byte, slots *slots, limit time.Duration) (sig []byte, err error) {
 	if s.opaque {
-		return detach(ctx, &r.life, slots, limit, func(ctx context.Context) ([]byte, error) { return s.sign(ctx, algorithm, tbs) })
+		return detach(ctx, r, slots, limit, func(ctx context.Context) ([]byte, error) { return s.sign(ctx, algorithm, tbs) })
 	}
 	if err := slots.acquire(ctx, limit); err != nil {
 		return nil, err

@@ -34,8 +34,9 @@ type storage interface {
 	// update replaces what is known about a certificate, unless it is gone. Replies stay if their status does.
 	update(key certKey, h head)
 	// add adds a reply to a certificate with that status, unless a newer signer has been here. Replies that it
-	// makes useless go: those with the same identity, and those of other signers. It reports whether it added it.
-	add(key certKey, status certStatus, k kept) bool
+	// makes useless go: those with the same identity, and those of other signers. It returns what is known about
+	// the certificate, and whether it added the reply.
+	add(key certKey, status certStatus, k kept) (head, bool)
 	// remove drops a certificate.
 	remove(key certKey)
 }

@@ -77,7 +77,12 @@ func (s *compactStorage) head(key certKey) (head, bool) {
 	if item == nil {
 		return head{}, false
 	}
-	return head{found: found{item.certStatus(), s.ids[item.issuer]}, since: item.since, begun: item.begun, checked: item.checked}, true
+	return s.known(item), true
+}
+
+// known is what is known about a certificate, its replies apart.
+func (s *compactStorage) known(item *compactItem) head {
+	return head{found: found{item.certStatus(), s.ids[item.issuer]}, since: item.since, begun: item.begun, checked: item.checked}
 }
 
 func (c *compactItem) certStatus() certStatus {
@@ -176,16 +181,16 @@ func (s *compactStorage) update(key certKey, h head) {
 	s.set(item, h)
 }
 
-func (s *compactStorage) add(key certKey, status certStatus, k kept) bool {
+func (s *compactStorage) add(key certKey, status certStatus, k kept) (head, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	item := s.item(&key)
 	if item == nil || item.certStatus() != status {
-		return false
+		return head{}, false
 	}
 	for n := item.first; n != none; n = s.replies.at(n).next {
 		if s.replies.at(n).signer > k.id.signer {
-			return false
+			return head{}, false
 		}
 	}
 	s.drop(item, func(r *compactReply) bool { return r.signer != k.id.signer || r.id() == k.id })
@@ -202,7 +207,7 @@ func (s *compactStorage) add(key certKey, status certStatus, k kept) bool {
 		rest = rest[copy(cell.part[:], rest):]
 		link = &cell.next
 	}
-	return true
+	return s.known(item), true
 }
 
 // drop gives back a certificate's replies for which useless reports true.

@@ -107,24 +107,24 @@ func (s *goCacheStorage) update(key certKey, h head) {
 	s.set(&key, item)
 }
 
-func (s *goCacheStorage) add(key certKey, status certStatus, k kept) bool {
+func (s *goCacheStorage) add(key certKey, status certStatus, k kept) (head, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	item := s.item(&key)
 	if item == nil || item.status != status {
-		return false
+		return head{}, false
 	}
 	first := &goCacheReply{kept: k}
 	for old := item.replies.Load(); old != nil; old = old.next {
 		switch {
 		case old.id.signer > k.id.signer:
-			return false
+			return head{}, false
 		case old.id.signer == k.id.signer && old.id != k.id:
 			first.next = &goCacheReply{old.kept, first.next}
 		}
 	}
 	item.replies.Store(first)
-	return true
+	return item.head, true
 }
 
 func (s *goCacheStorage) remove(key certKey) {

@@ -70,7 +70,10 @@ func TestStoragesAgree(t *testing.T) {
 					window:    window{thisUpdate: random.Int64(), nextUpdate: random.Int64()},
 				}
 				binary.BigEndian.PutUint64(k.digest[:], random.Uint64())
-				require.Equal(t, both[0].add(key, before.status, k), both[1].add(key, before.status, k))
+				h, ok := both[0].add(key, before.status, k)
+				other, also := both[1].add(key, before.status, k)
+				require.Equal(t, ok, also)
+				require.Equal(t, h, other)
 			case 5:
 				for _, s := range both {
 					s.remove(key)
