@@ -80,6 +80,7 @@ type replyCache struct {
 	seed    maphash.Seed
 	stripes *[fenceStripes]stripe // by itself in memory, so that each is one line of a processor's cache
 
+	now     func() time.Time
 	base    time.Time     // what head.checked counts from, by the responder's clock
 	ttl     time.Duration // CacheOptions.StatusTTL
 	lease   *lease        // without which ttl is nothing; nil: it is not needed
@@ -99,8 +100,8 @@ func raise(to *atomic.Uint64, tick uint64) {
 	}
 }
 
-func newReplyCache(opts CacheOptions, now time.Time) *replyCache {
-	c := &replyCache{seed: maphash.MakeSeed(), stripes: new([fenceStripes]stripe), base: now, ttl: opts.StatusTTL}
+func newReplyCache(opts CacheOptions, now func() time.Time) *replyCache {
+	c := &replyCache{seed: maphash.MakeSeed(), stripes: new([fenceStripes]stripe), now: now, base: now(), ttl: opts.StatusTTL}
 	if !opts.Disabled {
 		c.storage = newStorage(opts.Storage, opts.MaxEntries, c)
 	}
@@ -114,37 +115,53 @@ func newReplyCache(opts CacheOptions, now time.Time) *replyCache {
 func (c *replyCache) begin() uint64 { return c.ticks.Load() }
 
 // stripe returns the stripe of a certificate's serial, and what tells the serial from most others of the stripe.
-func (c *replyCache) stripe(key *certKey) (st *stripe, tag uint16) {
+func (c *replyCache) stripe(key *certKey) (st *stripe, tag uint8) {
 	hash := maphash.Bytes(c.seed, key.serial())
-	return &c.stripes[hash%fenceStripes], uint16(hash >> 48)
+	return &c.stripes[hash%fenceStripes], uint8(hash >> 56)
 }
 
-// used implements room.
+// used implements owner.
 func (c *replyCache) used(key certKey) (used bool) {
 	st, tag := c.stripe(&key)
-	for i, p := st.next(0, &key, tag); p != nil; i, p = st.next(i+1, &key, tag) {
+	for place, p := st.next(0, &key, tag); p != nil; place, p = st.next(place+1, &key, tag) {
 		used = p.used.Swap(false) || used
 	}
 	return used
 }
 
-// evicting implements room.
+// evicting implements owner.
 func (c *replyCache) evicting(key certKey) {
 	st, _ := c.stripe(&key)
+	st.places.evicting.Add(1)
 	raise(&st.gone, c.ticks.Add(1))
 }
 
-// evicted implements room. The stripe is not locked, see settle.
+// evicted implements owner.
 func (c *replyCache) evicted(key certKey) {
 	st, tag := c.stripe(&key)
 	st.clear(&key, tag)
+	st.places.evicting.Add(-1)
 }
 
-// settle takes back what was made ready for a certificate that was evicted meanwhile: that happens without locking its
-// stripe.
-func (c *replyCache) settle(st *stripe, key *certKey, tag uint16) {
-	if _, ok := c.storage.head(*key); !ok {
-		st.clear(key, tag)
+// newer implements owner.
+func (c *replyCache) newer(old, next *window) bool {
+	return old.producedAt > next.producedAt && old.alive(c.now())
+}
+
+// place makes a reply ready. The stripe is locked, which does not keep the certificate from being evicted meanwhile.
+func (c *replyCache) place(st *stripe, p *ready, tag uint8) {
+	if taken := st.put(p, tag); taken != nil && taken.used.Load() {
+		c.storage.use(taken.key)
+	}
+	if _, ok := c.storage.head(p.key); !ok {
+		st.clear(&p.key, tag)
+	}
+}
+
+// unplace takes away what is ready for a certificate. The stripe is locked.
+func (c *replyCache) unplace(st *stripe, key *certKey, tag uint8) {
+	if st.clear(key, tag) {
+		c.storage.use(*key)
 	}
 }
 
@@ -175,7 +192,7 @@ func (c *replyCache) valid(key certKey, begun uint64, status certStatus) bool {
 func (c *replyCache) current(key certKey) (head, bool) {
 	st, tag := c.stripe(&key)
 	var h head
-	if _, p := st.next(0, &key, tag); p != nil {
+	if p := st.look(&key, tag); p != nil {
 		h = p.head
 	} else if stored, ok := c.head(key); ok {
 		h = stored
@@ -221,7 +238,7 @@ func (c *replyCache) record(key certKey, begun uint64, f found, now time.Time) b
 		return false
 	default:
 		next.since = c.ticks.Add(1)
-		st.clear(&key, tag)
+		c.unplace(st, &key, tag)
 		c.storage.update(key, next)
 	}
 	return true
@@ -246,22 +263,25 @@ func (c *replyCache) forget(key certKey, begun uint64) bool {
 	return true
 }
 
-// add keeps a reply that attests a status, if that still stands, and returns it as it is sent. There are no more for a
-// certificate than its authority has encodings.
+// add keeps a reply that attests a status, if that still stands and no newer one is there, and returns it as it is sent.
+// There are no more for a certificate than its authority has encodings.
 func (c *replyCache) add(key certKey, begun uint64, status certStatus, k kept, der []byte) kept {
 	st, tag := c.stripe(&key)
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	var h head
-	added := false
+	added, used := false, false
 	if c.storage != nil && st.fenced.Load() <= begun {
-		st.supersede(&key, tag, k.id)
+		used = st.supersede(&key, tag, k.id)
 		h, added = c.storage.add(key, status, k)
 	}
 	k.ready = newReady(key, h, k, der)
-	if added && !st.crowded() {
-		st.put(k.ready, tag)
-		c.settle(st, &key, tag)
+	switch {
+	case added && !st.crowded():
+		k.ready.used.Store(used)
+		c.place(st, k.ready, tag)
+	case used:
+		c.storage.use(key)
 	}
 	return k
 }
@@ -279,9 +299,9 @@ func (c *replyCache) keep(key certKey, k kept, der []byte) {
 		return
 	}
 	if stored, ok := c.storage.reply(key, h.status, k.id, nil); ok && stored.digest == k.digest {
-		st.supersede(&key, tag, k.id)
-		st.put(newReady(key, h, k, bytes.Clone(der)), tag)
-		c.settle(st, &key, tag)
+		p := newReady(key, h, k, bytes.Clone(der))
+		p.used.Store(st.supersede(&key, tag, k.id))
+		c.place(st, p, tag)
 	}
 }
 
@@ -322,13 +342,11 @@ func (c *replyCache) reply(key certKey, status certStatus, id replyID, room []by
 		return kept{}, false
 	}
 	st, tag := c.stripe(&key)
-	for i, p := st.next(0, &key, tag); p != nil; i, p = st.next(i+1, &key, tag) {
-		if p.id == id && p.status == status {
-			if !p.used.Load() {
-				p.used.Store(true)
-			}
-			return p.kept(), true
+	if p := st.find(&key, tag, id); p != nil && p.status == status {
+		if !p.used.Load() {
+			p.used.Store(true)
 		}
+		return p.kept(), true
 	}
 	return c.storage.reply(key, status, id, room)
 }

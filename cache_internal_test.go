@@ -27,11 +27,16 @@ func (s *oneEntry) remove(certKey) { s.known.Store(nil) }
 // TestFenceRace looks into the cache while a certificate is invalidated: what was found is not valid once that is done,
 // however close the two came. It takes its chances, since the moment in question is some nanoseconds long.
 func TestFenceRace(t *testing.T) {
-	c := newReplyCache(CacheOptions{Disabled: true, StatusTTL: time.Hour}, time.Now())
+	t.Run("in the storage", func(t *testing.T) { fenceRace(t, false) })
+	t.Run("ready", func(t *testing.T) { fenceRace(t, true) })
+}
+
+func fenceRace(t *testing.T, isReady bool) {
+	c := newReplyCache(CacheOptions{Disabled: true, StatusTTL: time.Hour}, time.Now)
 	s, key := &oneEntry{}, newCertKey(1, []byte{1})
 	c.storage = s
 	var begun, ended, looked atomic.Int64 // rounds
-	const rounds = 20_000
+	const rounds = 10_000
 	go func() {
 		for n := int64(1); n <= rounds; n++ {
 			for begun.Load() < n {
@@ -47,7 +52,13 @@ func TestFenceRace(t *testing.T) {
 	wrong := 0
 	for n := int64(1); n <= rounds; n++ {
 		first := c.begin()
-		s.known.Store(&head{found: found{status: certStatus{issued: true}}, begun: first})
+		known := head{found: found{status: certStatus{issued: true}}, begun: first}
+		if isReady {
+			st, tag := c.stripe(&key)
+			st.put(&ready{key: key, head: known}, tag)
+		} else {
+			s.known.Store(&known)
+		}
 		begun.Store(n)
 		var tick uint64
 		var last head

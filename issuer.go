@@ -135,7 +135,8 @@ type certIDMatch struct {
 }
 
 // newRegistry groups issuers into authorities. An authority about which nothing changed since the old registry
-// but its signer or IDs that joined keeps its number, so that what is cached about its certificates stays.
+// but its signer, for a newer one, or IDs that joined keeps its number, so that what is cached about its certificates
+// stays.
 func newRegistry(issuers []*issuer, old *registry, nextNumber func() uint64) (*registry, error) {
 	reg := &registry{
 		issuers:  issuers,
@@ -176,7 +177,7 @@ func newRegistry(issuers []*issuer, old *registry, nextNumber func() uint64) (*r
 	for name, a := range reg.byName {
 		lost := func(id string) bool { return reg.byID[id] != a }
 		before := old.byName[name]
-		if before != nil && before.compromised == a.compromised && slices.Equal(before.encodings, a.encodings) && !slices.ContainsFunc(before.ids, lost) {
+		if before != nil && before.signer.seq <= a.signer.seq && before.compromised == a.compromised && slices.Equal(before.encodings, a.encodings) && !slices.ContainsFunc(before.ids, lost) {
 			a.number = before.number
 		} else {
 			a.number = nextNumber()

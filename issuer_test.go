@@ -178,3 +178,22 @@ func TestInvalidateWhileIssuersChange(t *testing.T) {
 		}
 	}
 }
+
+// Of two issuers with one name and key, the one that can sign longest does. When that becomes the one that has been there
+// longer, its answers are cached like any other.
+func TestOlderSignerTakesOver(t *testing.T) {
+	r := newRig(t, nil)
+	set := func(id string, days int) {
+		issuer := r.ca.Issuer()
+		issuer.ID = id
+		issuer.ResponderCertificate, issuer.Signer = r.ca.Delegate(ocsptest.Options{NotAfter: r.clock.Now().AddDate(0, 0, days)})
+		require.NoError(t, r.responder.SetIssuer(issuer))
+	}
+	set(r.ca.ID, 30)
+	set("two", 45)
+	r.status(r.leaf)
+	set("two", 15)
+	first := r.query(r.leaf).DER
+	r.clock.Advance(time.Minute)
+	require.Equal(t, first, r.query(r.leaf).DER, "it was signed anew")
+}

@@ -209,7 +209,7 @@ func New(cfg Config) (*Responder, error) {
 	r.cfg.setDefaults()
 	r.now = r.cfg.Now
 	r.limits = codec.ReadLimits{CertIDs: r.cfg.Limits.MaxCertIDs, Extensions: r.cfg.Limits.MaxExtensions, Strict: cfg.Strict}
-	r.cache = newReplyCache(r.cfg.Cache, r.now())
+	r.cache = newReplyCache(r.cfg.Cache, r.now)
 	r.signing = newSlots(r.cfg.Signing.MaxConcurrent, r.cfg.Signing.MaxWaiting)
 	r.extra = newSlots(max(1, r.cfg.Signing.MaxConcurrent*3/4), r.cfg.Signing.MaxWaiting/2)
 	r.extra.within = r.signing

@@ -47,16 +47,39 @@ const (
 // Of some 900 octets each, they are 15 MB; with a delegate's certificate, and both keys of RSA-4096, 40 MB.
 //
 // They are filled while the stripe is locked, and emptied before the storage changes what they repeat, so who looks
-// here first is told nothing that the storage might not have told at that moment.
+// here first is told nothing that the storage might not have told at that moment. Only an eviction takes an entry from the
+// storage without locking its stripe. While one is under way, nobody looks here.
 type places struct {
-	tags  atomic.Uint64 // 16 bits of each certificate's hash
-	ready [placesOfStripe]atomic.Pointer[ready]
+	tags     atomic.Uint32 // eight bits of each certificate's hash
+	evicting atomic.Int32  // evictions under way
+	ready    [placesOfStripe]atomic.Pointer[ready]
+}
+
+// look returns what is ready for a certificate, nil for nothing.
+func (s *places) look(key *certKey, tag uint8) *ready {
+	if s.evicting.Load() != 0 {
+		return nil
+	}
+	_, p := s.next(0, key, tag)
+	return p
+}
+
+// find returns the reply with that identity that is ready for a certificate, nil for none.
+func (s *places) find(key *certKey, tag uint8, id replyID) *ready {
+	if s.evicting.Load() != 0 {
+		return nil
+	}
+	place, p := s.next(0, key, tag)
+	for p != nil && p.id != id {
+		place, p = s.next(place+1, key, tag)
+	}
+	return p
 }
 
 // next returns what is ready for a certificate at a place or behind it, nil for nothing.
-func (s *places) next(place int, key *certKey, tag uint16) (int, *ready) {
+func (s *places) next(place int, key *certKey, tag uint8) (int, *ready) {
 	for tags := s.tags.Load(); place < placesOfStripe; place++ {
-		if uint16(tags>>(16*place)) == tag {
+		if uint8(tags>>(8*place)) == tag {
 			if p := s.ready[place].Load(); p != nil && p.key == *key {
 				return place, p
 			}
@@ -75,8 +98,8 @@ func (s *places) crowded() bool {
 	return rand.Uint32N(placePatience) != 0
 }
 
-// put places a reply.
-func (s *places) put(p *ready, tag uint16) {
+// put places a reply. If it has to take another's place, it returns that.
+func (s *places) put(p *ready, tag uint8) (taken *ready) {
 	place := 0
 	for place < placesOfStripe && s.ready[place].Load() != nil {
 		place++
@@ -85,31 +108,36 @@ func (s *places) put(p *ready, tag uint16) {
 		place = int(rand.Uint32N(placesOfStripe))
 	}
 	tags := s.tags.Load()
-	s.tags.Store(tags&^(0xffff<<(16*place)) | uint64(tag)<<(16*place))
-	s.ready[place].Store(p)
+	s.tags.Store(tags&^(0xff<<(8*place)) | uint32(tag)<<(8*place))
+	return s.ready[place].Swap(p)
 }
 
-// supersede takes away what a new reply for a certificate makes useless.
-func (s *places) supersede(key *certKey, tag uint16, id replyID) {
+// supersede takes away what a new reply for a certificate makes useless, and reports whether any of that was used.
+func (s *places) supersede(key *certKey, tag uint8, id replyID) (used bool) {
 	for place, p := s.next(0, key, tag); p != nil; place, p = s.next(place+1, key, tag) {
-		if p.id == id || p.id.signer != id.signer {
+		if p.id == id || p.id.signer < id.signer {
+			used = p.used.Load() || used
 			s.ready[place].CompareAndSwap(p, nil)
 		}
 	}
+	return used
 }
 
 // renew replaces what is known about a certificate, whose status is the same.
-func (s *places) renew(key *certKey, tag uint16, h head) {
+func (s *places) renew(key *certKey, tag uint8, h head) {
 	for place, p := s.next(0, key, tag); p != nil; place, p = s.next(place+1, key, tag) {
 		s.ready[place].CompareAndSwap(p, p.at(h))
 	}
 }
 
-// clear takes away what is ready for a certificate, also what is renewed meanwhile.
-func (s *places) clear(key *certKey, tag uint16) {
+// clear takes away what is ready for a certificate, also what is renewed meanwhile, and reports whether any of that was
+// used.
+func (s *places) clear(key *certKey, tag uint8) (used bool) {
 	for place, p := s.next(0, key, tag); p != nil; place, p = s.next(place, key, tag) {
+		used = p.used.Load() || used
 		s.ready[place].CompareAndSwap(p, nil)
 	}
+	return used
 }
 
 // headers are the values of the header fields of a reply that HTTP caches may keep, but for Cache-Control.

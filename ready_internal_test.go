@@ -10,6 +10,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// standing is a clock that stands.
+func standing() time.Time { return time.Unix(1e9, 0) }
+
 // crowd returns certificates of a few stripes, so that they contend for places.
 func crowd(c *replyCache, n int) []certKey {
 	stripes := map[*stripe]bool{}
@@ -96,8 +99,8 @@ func requireRepeats(t *testing.T, c *replyCache, keys []certKey) (count int) {
 func TestReadyRepeatsStorage(t *testing.T) {
 	for kind := range storages {
 		for _, entries := range []int{1, 5, 100} {
-			now := time.Unix(1e9, 0)
-			c := newReplyCache(CacheOptions{StatusTTL: time.Hour, MaxEntries: entries, Storage: kind}, now)
+			now := standing()
+			c := newReplyCache(CacheOptions{StatusTTL: time.Hour, MaxEntries: entries, Storage: kind}, standing)
 			keys := crowd(c, 30)
 			random := rand.New(rand.NewPCG(7, uint64(entries)))
 			most := 0
@@ -115,8 +118,8 @@ func TestReadyRepeatsStorage(t *testing.T) {
 func TestReadyRepeatsStorageAtOnce(t *testing.T) {
 	for kind := range storages {
 		for round := range 20 {
-			now := time.Unix(1e9, 0)
-			c := newReplyCache(CacheOptions{StatusTTL: time.Hour, MaxEntries: 4, Storage: kind}, now)
+			now := standing()
+			c := newReplyCache(CacheOptions{StatusTTL: time.Hour, MaxEntries: 4, Storage: kind}, standing)
 			keys := crowd(c, 8)
 			var all sync.WaitGroup
 			for worker := range 4 {
@@ -173,10 +176,10 @@ func (e *evictor) update(key certKey, h head) {
 
 // Nothing stays ready for a certificate that gives way while something is made ready for it.
 func TestReadyAndEvicted(t *testing.T) {
-	now := time.Unix(1e9, 0)
-	good, revoked := certStatus{issued: true, status: Good}, certStatus{issued: true, status: Revoked}
+	now := standing()
+	good := certStatus{issued: true, status: Good}
 	begin := func() (*evictor, certKey) {
-		c := newReplyCache(CacheOptions{StatusTTL: time.Hour, MaxEntries: 4}, now)
+		c := newReplyCache(CacheOptions{StatusTTL: time.Hour, MaxEntries: 4}, standing)
 		key := newCertKey(1, []byte{5})
 		e := &evictor{storage: c.storage, c: c, key: key}
 		c.storage = e
@@ -211,16 +214,183 @@ func TestReadyAndEvicted(t *testing.T) {
 	require.True(t, e.c.record(key, e.c.begin(), found{good, "ca"}, now.Add(1)))
 	require.Empty(t, e.when)
 	require.False(t, ready(e), "record")
+}
 
-	// It has given way, and what is ready is still to be cleared, when it is read again.
-	e, key = begin()
-	e.c.add(key, e.c.begin(), good, reply, []byte{1})
-	e.c.evicting(key)
-	e.storage.remove(key)
-	require.True(t, e.c.record(key, e.c.begin(), found{revoked, "ca"}, now))
-	h, ok := e.c.current(key)
+// TestReadyWhileEvicted looks while a certificate gives way, when the storage has it no more, and what is ready is still
+// there: nobody must believe that.
+func TestReadyWhileEvicted(t *testing.T) {
+	good, held := certStatus{issued: true, status: Good}, certStatus{issued: true, status: Revoked, reason: CertificateHold}
+	key, id := newCertKey(1, []byte{5}), replyID{signer: 1}
+	for name, ttl := range map[string]time.Duration{"store read": 0, "status trusted": time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			begin := func(status certStatus) *replyCache {
+				c := newReplyCache(CacheOptions{StatusTTL: ttl, MaxEntries: 1}, standing)
+				require.True(t, c.record(key, c.begin(), found{status, "ca"}, standing()))
+				c.add(key, c.begin(), status, kept{signature: []byte{1}, id: id}, []byte{1})
+				c.evicting(key)
+				c.storage.remove(key)
+				return c
+			}
+
+			c := begin(good)
+			_, ok := c.current(key)
+			require.False(t, ok)
+			_, ok = c.reply(key, good, id, nil)
+			require.False(t, ok)
+			require.True(t, c.forget(key, c.begin())) // the store says that there is no such certificate, and then it fails
+			_, ok = c.current(key)
+			require.False(t, ok)
+
+			c = begin(held)
+			slow := c.begin() // a read that is to find good
+			c.ticks.Add(1)    // anything else
+			require.True(t, c.record(key, c.begin(), found{held, "ca"}, standing()))
+			require.False(t, c.record(key, slow, found{good, "ca"}, standing()), "it is overtaken")
+			h, ok := c.current(key)
+			require.True(t, ok)
+			require.Equal(t, held, h.status)
+			c.evicted(key)
+		})
+	}
+}
+
+// A reply that lands late takes the place of none that is newer, nor of one of a newer signer; but it does if the clock was
+// set back meanwhile.
+func TestReadyInOrder(t *testing.T) {
+	good := certStatus{issued: true, status: Good}
+	key := newCertKey(1, []byte{5})
+	for kind := range storages {
+		at := standing()
+		c := newReplyCache(CacheOptions{StatusTTL: time.Hour, MaxEntries: 4, Storage: kind}, func() time.Time { return at })
+		require.True(t, c.record(key, c.begin(), found{good, "ca"}, at))
+		add := func(id replyID, second int64) {
+			begins := standing().Unix() + second
+			k := kept{signature: []byte{byte(second)}, id: id, digest: [32]byte{byte(second)}, window: window{producedAt: begins, thisUpdate: begins, nextUpdate: begins + 3600}}
+			c.add(key, c.begin(), good, k, []byte{byte(second)})
+		}
+		requireReply := func(id replyID, second int64) {
+			t.Helper()
+			for range 2 {
+				k, ok := c.reply(key, good, id, nil)
+				require.True(t, ok)
+				require.Equal(t, byte(second), k.digest[0])
+				c.keep(key, k, []byte{byte(second)}) // as who is served does
+			}
+		}
+		one, other := replyID{signer: 1}, replyID{signer: 1, encoding: 1}
+		add(one, 5)
+		add(other, 5)
+		requireReply(one, 5)
+		at = at.Add(10 * time.Second)
+		add(one, 10)
+		requireReply(one, 10)
+		add(one, 7) // begun before
+		requireReply(one, 10)
+		requireReply(other, 5)
+
+		at = standing().Add(2 * time.Second)
+		add(one, 2)
+		requireReply(one, 2)
+
+		newer := replyID{signer: 2}
+		add(newer, 2)
+		requireReply(newer, 2)
+		_, ok := c.reply(key, good, one, nil)
+		require.False(t, ok)
+		add(one, 3)
+		_, ok = c.reply(key, good, one, nil)
+		require.False(t, ok)
+		st, tag := c.stripe(&key)
+		require.NotNil(t, st.find(&key, tag, newer), "and what is ready stays")
+	}
+}
+
+// An octet string that is ready replaces none that is newer.
+func TestReadyKeepOvertaken(t *testing.T) {
+	good := certStatus{issued: true, status: Good}
+	key, id := newCertKey(1, []byte{5}), replyID{signer: 1}
+	for kind := range storages {
+		c := newReplyCache(CacheOptions{StatusTTL: time.Hour, MaxEntries: 4, Storage: kind}, standing)
+		require.True(t, c.record(key, c.begin(), found{good, "ca"}, standing()))
+		c.add(key, c.begin(), good, kept{signature: []byte{1}, id: id, digest: [32]byte{1}}, []byte{1})
+		old, ok := c.storage.reply(key, good, id, nil)
+		require.True(t, ok)
+		c.add(key, c.begin(), good, kept{signature: []byte{2}, id: id, digest: [32]byte{2}}, []byte{2})
+		c.keep(key, old, []byte{1})
+		k, ok := c.reply(key, good, id, nil)
+		require.True(t, ok)
+		require.Equal(t, [32]byte{2}, k.digest)
+	}
+}
+
+// What is ready is for the status that was asked for.
+func TestReadyStatus(t *testing.T) {
+	good, revoked := certStatus{issued: true, status: Good}, certStatus{issued: true, status: Revoked}
+	key, id := newCertKey(1, []byte{5}), replyID{signer: 1}
+	c := newReplyCache(CacheOptions{StatusTTL: time.Hour, MaxEntries: 10}, standing)
+	require.True(t, c.record(key, c.begin(), found{good, "ca"}, standing()))
+	c.add(key, c.begin(), good, kept{signature: []byte{1}, id: id}, []byte{1})
+	_, ok := c.reply(key, good, id, nil)
 	require.True(t, ok)
-	require.Equal(t, Revoked, h.status.status)
+	_, ok = c.reply(key, revoked, id, nil)
+	require.False(t, ok)
+}
+
+// Once all places of a stripe are taken, one changes hands now and then; who had it and was used stays so.
+func TestReadyPatience(t *testing.T) {
+	good := certStatus{issued: true, status: Good}
+	id := replyID{signer: 1}
+	c := newReplyCache(CacheOptions{StatusTTL: time.Hour, MaxEntries: 10}, standing)
+	st, _ := c.stripe(new(newCertKey(1, []byte{0})))
+	var keys []certKey
+	for i := uint32(0); len(keys) < placesOfStripe+1; i++ {
+		key := newCertKey(1, binary.BigEndian.AppendUint32(nil, i))
+		if of, _ := c.stripe(&key); of == st {
+			keys = append(keys, key)
+		}
+	}
+	isReady := func(key certKey) bool {
+		_, tag := c.stripe(&key)
+		return st.look(&key, tag) != nil
+	}
+	for _, key := range keys {
+		require.True(t, c.record(key, c.begin(), found{good, "ca"}, standing()))
+		if len(keys) > 0 && key != keys[placesOfStripe] {
+			c.add(key, c.begin(), good, kept{signature: []byte{1}, id: id}, []byte{1})
+			require.True(t, isReady(key), "a place was free")
+			_, ok := c.reply(key, good, id, nil)
+			require.True(t, ok)
+		}
+	}
+	last := keys[placesOfStripe]
+	_, ok := c.storage.add(last, good, kept{signature: []byte{1}, id: id})
+	require.True(t, ok)
+	k, _ := c.storage.reply(last, good, id, nil)
+	tries, takeovers := 0, 0
+	for ; takeovers < 20; tries++ {
+		c.keep(last, k, []byte{1})
+		if !isReady(last) {
+			continue
+		}
+		takeovers++
+		for _, key := range keys[:placesOfStripe] {
+			if isReady(key) {
+				continue
+			}
+			require.True(t, c.storage.(*goCacheStorage).item(&key).used.Load(), "it was used while it was ready")
+			c.invalidate(last)
+			require.True(t, c.record(last, c.begin(), found{good, "ca"}, standing()))
+			_, ok := c.storage.add(last, good, kept{signature: []byte{1}, id: id})
+			require.True(t, ok)
+			stored, _ := c.storage.reply(key, good, id, nil)
+			c.keep(key, stored, []byte{1})
+			require.True(t, isReady(key))
+			_, ok = c.reply(key, good, id, nil)
+			require.True(t, ok)
+		}
+	}
+	require.Greater(t, tries, 20*placePatience/4)
+	require.Less(t, tries, 20*placePatience*4)
 }
 
 // looker is a storage at whose changes what is ready must be gone already: who looks there is ahead of whoever looks into
@@ -246,7 +416,7 @@ func (l *looker) add(key certKey, status certStatus, k kept) (head, bool) {
 }
 
 func TestReadyClearedFirst(t *testing.T) {
-	now := time.Unix(1e9, 0)
+	now := standing()
 	good, revoked := certStatus{issued: true, status: Good}, certStatus{issued: true, status: Revoked}
 	key, reply := newCertKey(1, []byte{5}), kept{signature: []byte{1}, id: replyID{signer: 1}}
 	for name, change := range map[string]func(c *replyCache){
@@ -255,7 +425,7 @@ func TestReadyClearedFirst(t *testing.T) {
 		"invalidated":    func(c *replyCache) { c.invalidate(key) },
 		"another reply":  func(c *replyCache) { c.add(key, c.begin(), good, reply, []byte{2}) },
 	} {
-		c := newReplyCache(CacheOptions{StatusTTL: time.Hour}, now)
+		c := newReplyCache(CacheOptions{StatusTTL: time.Hour}, standing)
 		l := &looker{storage: newStorage(StorageGoCache, 4, c), c: c}
 		c.storage = l
 		require.True(t, c.record(key, c.begin(), found{good, "ca"}, now))

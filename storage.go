@@ -33,7 +33,9 @@ type storage interface {
 	insert(key certKey, h head)
 	// update replaces what is known about a certificate, unless it is gone. Replies stay if their status does.
 	update(key certKey, h head)
-	// add adds a reply to a certificate with that status, unless a newer signer has been here. Replies that it
+	// use takes a certificate for used.
+	use(key certKey)
+	// add adds a reply to a certificate with that status, unless a newer one or a newer signer has been here. Replies that it
 	// makes useless go: those with the same identity, and those of other signers. It returns what is known about
 	// the certificate, and whether it added the reply.
 	add(key certKey, status certStatus, k kept) (head, bool)
@@ -41,21 +43,23 @@ type storage interface {
 	remove(key certKey)
 }
 
-// room is what a storage that drops a certificate to make room for another has to do with. It must not be called back.
-type room interface {
+// owner is who keeps things in a storage, and is asked when some have to go. It is asked while the storage is locked.
+type owner interface {
 	// used reports, and forgets, whether a certificate was used without the storage.
 	used(key certKey) bool
 	// evicting and evicted are called before and after a certificate is dropped.
 	evicting(key certKey)
 	evicted(key certKey)
+	// newer reports whether a reply is to stay in place of the next one with its identity.
+	newer(old, next *window) bool
 }
 
 // newStorage makes a storage for up to max certificates, at least one.
-func newStorage(kind Storage, max int, room room) storage {
+func newStorage(kind Storage, max int, owner owner) storage {
 	if kind == StorageCompact {
-		return newCompactStorage(max, room)
+		return newCompactStorage(max, owner)
 	}
-	return newGoCacheStorage(max, room)
+	return newGoCacheStorage(max, owner)
 }
 
 // certKey names a certificate: by a number that one authority has in the process, and its serial.
@@ -95,7 +99,7 @@ type head struct {
 // does. It is in the default algorithm and without nonce.
 type kept struct {
 	signature []byte
-	ready     *ready            // if so, in place of the signature
+	ready     *ready            // as it is sent, if it is ready; a storage knows nothing of that
 	digest    [sha256.Size]byte // of the whole response
 	id        replyID
 	window

@@ -10,7 +10,7 @@ import (
 // compactStorage is StorageCompact. Certificates, replies and signatures are in pools, of values without pointers,
 // and refer to each other by number.
 type compactStorage struct {
-	room room
+	owner owner
 
 	mu      sync.RWMutex
 	slots   map[certKey]uint32 // -> items
@@ -57,8 +57,8 @@ type compactCell struct {
 // none is in place of a number. Pools count from 1.
 const none = 0
 
-func newCompactStorage(max int, room room) *compactStorage {
-	return &compactStorage{room: room, slots: map[certKey]uint32{}, clock: clock{max: max}, numbers: map[string]uint32{}}
+func newCompactStorage(max int, owner owner) *compactStorage {
+	return &compactStorage{owner: owner, slots: map[certKey]uint32{}, clock: clock{max: max}, numbers: map[string]uint32{}}
 }
 
 // item returns a certificate, nil if it is not there.
@@ -105,9 +105,7 @@ func (s *compactStorage) reply(key certKey, status certStatus, id replyID, room 
 			n = reply.next
 			continue
 		}
-		if item.used.Load() == 0 {
-			item.used.Store(1)
-		}
+		item.use()
 		return kept{signature: s.signature(room, reply), digest: reply.digest, id: id, window: reply.window}, true
 	}
 	return kept{}, false
@@ -126,6 +124,20 @@ func (s *compactStorage) signature(dst []byte, reply *compactReply) []byte {
 	return dst
 }
 
+func (s *compactStorage) use(key certKey) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if item := s.item(&key); item != nil {
+		item.use()
+	}
+}
+
+func (c *compactItem) use() {
+	if c.used.Load() == 0 {
+		c.used.Store(1)
+	}
+}
+
 func (s *compactStorage) insert(key certKey, h head) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -133,13 +145,13 @@ func (s *compactStorage) insert(key certKey, h head) {
 		func(slot int) bool {
 			item := s.items.at(number(slot))
 			used := item.used.Swap(0) != 0
-			return s.room.used(item.key) || used
+			return s.owner.used(item.key) || used
 		},
 		func(slot int) {
 			item := s.items.at(number(slot))
-			s.room.evicting(item.key)
+			s.owner.evicting(item.key)
 			s.empty(item)
-			s.room.evicted(item.key)
+			s.owner.evicted(item.key)
 		})
 	n := number(slot)
 	if int(n) > s.items.count() {
@@ -189,7 +201,8 @@ func (s *compactStorage) add(key certKey, status certStatus, k kept) (head, bool
 		return head{}, false
 	}
 	for n := item.first; n != none; n = s.replies.at(n).next {
-		if s.replies.at(n).signer > k.id.signer {
+		old := s.replies.at(n)
+		if old.signer > k.id.signer || old.id() == k.id && s.owner.newer(&old.window, &k.window) {
 			return head{}, false
 		}
 	}

@@ -11,7 +11,7 @@ import (
 // replyCache's.
 type goCacheStorage struct {
 	items *gocache.Cache // string(certKey) -> *goCacheItem
-	room  room
+	owner owner
 
 	mu    sync.Mutex // held while items changes
 	clock clock
@@ -32,8 +32,8 @@ type goCacheReply struct {
 	next *goCacheReply
 }
 
-func newGoCacheStorage(max int, room room) *goCacheStorage {
-	return &goCacheStorage{items: gocache.New(gocache.NoExpiration, 0), room: room, clock: clock{max: max}}
+func newGoCacheStorage(max int, owner owner) *goCacheStorage {
+	return &goCacheStorage{items: gocache.New(gocache.NoExpiration, 0), owner: owner, clock: clock{max: max}}
 }
 
 func (s *goCacheStorage) item(key *certKey) *goCacheItem {
@@ -63,13 +63,23 @@ func (s *goCacheStorage) reply(key certKey, status certStatus, id replyID, _ []b
 	}
 	for reply := item.replies.Load(); reply != nil; reply = reply.next {
 		if reply.id == id {
-			if !item.used.Load() {
-				item.used.Store(true)
-			}
+			item.use()
 			return reply.kept, true
 		}
 	}
 	return kept{}, false
+}
+
+func (s *goCacheStorage) use(key certKey) {
+	if item := s.item(&key); item != nil {
+		item.use()
+	}
+}
+
+func (i *goCacheItem) use() {
+	if !i.used.Load() {
+		i.used.Store(true)
+	}
 }
 
 func (s *goCacheStorage) insert(key certKey, h head) {
@@ -78,12 +88,12 @@ func (s *goCacheStorage) insert(key certKey, h head) {
 	slot := s.clock.take(
 		func(slot int) bool {
 			used := s.item(&s.ring[slot]).used.Swap(false)
-			return s.room.used(s.ring[slot]) || used
+			return s.owner.used(s.ring[slot]) || used
 		},
 		func(slot int) {
-			s.room.evicting(s.ring[slot])
+			s.owner.evicting(s.ring[slot])
 			s.items.Delete(string(s.ring[slot][:]))
-			s.room.evicted(s.ring[slot])
+			s.owner.evicted(s.ring[slot])
 		})
 	if slot == len(s.ring) {
 		s.ring = append(s.ring, key)
@@ -117,7 +127,7 @@ func (s *goCacheStorage) add(key certKey, status certStatus, k kept) (head, bool
 	first := &goCacheReply{kept: k}
 	for old := item.replies.Load(); old != nil; old = old.next {
 		switch {
-		case old.id.signer > k.id.signer:
+		case old.id.signer > k.id.signer, old.id == k.id && s.owner.newer(&old.window, &k.window):
 			return head{}, false
 		case old.id.signer == k.id.signer && old.id != k.id:
 			first.next = &goCacheReply{old.kept, first.next}

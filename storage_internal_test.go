@@ -11,37 +11,39 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// testRoom notes what gives way. Those in use otherwise stay as long as they are.
-type testRoom struct {
+// testOwner notes what gives way. Those in use otherwise stay as long as they are.
+type testOwner struct {
 	inUse  map[certKey]bool
 	gone   []certKey
 	before certKey
 }
 
-func (r *testRoom) used(key certKey) bool {
-	used := r.inUse[key]
-	delete(r.inUse, key)
+func (o *testOwner) used(key certKey) bool {
+	used := o.inUse[key]
+	delete(o.inUse, key)
 	return used
 }
 
-func (r *testRoom) evicting(key certKey) { r.before = key }
+func (o *testOwner) evicting(key certKey) { o.before = key }
 
-func (r *testRoom) evicted(key certKey) {
-	if key == r.before {
-		r.gone = append(r.gone, key)
+func (o *testOwner) evicted(key certKey) {
+	if key == o.before {
+		o.gone = append(o.gone, key)
 	}
 }
+
+func (o *testOwner) newer(old, next *window) bool { return old.producedAt > next.producedAt }
 
 // TestStoragesAgree does the same to both storages and requires that they know the same, drop the same for it, and
 // never hold more than they may.
 func TestStoragesAgree(t *testing.T) {
 	for _, max := range []int{1, 3, 50} {
 		random := rand.New(rand.NewPCG(1, uint64(max)))
-		var rooms [2]*testRoom
+		var owners [2]*testOwner
 		var both [2]storage
 		for i := range both {
-			rooms[i] = &testRoom{inUse: map[certKey]bool{}}
-			both[i] = newStorage(Storage(i), max, rooms[i])
+			owners[i] = &testOwner{inUse: map[certKey]bool{}}
+			both[i] = newStorage(Storage(i), max, owners[i])
 		}
 		keys := make([]certKey, 2*max+1)
 		for i := range keys {
@@ -53,7 +55,7 @@ func TestStoragesAgree(t *testing.T) {
 		for range 2_000 {
 			key := keys[random.IntN(len(keys))]
 			before, known := both[0].head(key)
-			switch random.IntN(7) {
+			switch random.IntN(8) {
 			case 0, 1:
 				h := head{found: found{status(), []string{"a", "b"}[random.IntN(2)]}, since: random.Uint64(), begun: random.Uint64(), checked: time.Duration(random.Int())}
 				for _, s := range both {
@@ -67,7 +69,7 @@ func TestStoragesAgree(t *testing.T) {
 				k := kept{
 					signature: bytes.Repeat([]byte{byte(random.Int())}, 1+random.IntN(600)),
 					id:        replyID{signer: uint64(random.IntN(40) / 39), encoding: random.IntN(4)},
-					window:    window{thisUpdate: random.Int64(), nextUpdate: random.Int64()},
+					window:    window{producedAt: random.Int64N(9), thisUpdate: random.Int64(), nextUpdate: random.Int64()},
 				}
 				binary.BigEndian.PutUint64(k.digest[:], random.Uint64())
 				h, ok := both[0].add(key, before.status, k)
@@ -79,11 +81,15 @@ func TestStoragesAgree(t *testing.T) {
 					s.remove(key)
 				}
 			case 6:
-				for _, room := range rooms {
-					room.inUse[key] = true
+				for _, s := range both {
+					s.use(key)
+				}
+			case 7:
+				for _, owner := range owners {
+					owner.inUse[key] = true
 				}
 			}
-			require.Equal(t, rooms[0], rooms[1])
+			require.Equal(t, owners[0], owners[1])
 			held := 0
 			for _, key := range keys {
 				h, ok := both[0].head(key)
@@ -139,7 +145,7 @@ func BenchmarkStorage(b *testing.B) {
 		for signature, size := range map[string]int{"RSA-2048": 256, "P-256": 72} {
 			b.Run(name+"/"+signature, func(b *testing.B) {
 				before := memory()
-				s := newStorage(kind, entries, &testRoom{})
+				s := newStorage(kind, entries, &testOwner{})
 				for i := range entries {
 					key := newCertKey(1, binary.BigEndian.AppendUint64(make([]byte, 8, 16), uint64(i)))
 					s.insert(key, head{found: found{certStatus{issued: true}, "ca"}})

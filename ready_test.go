@@ -19,7 +19,7 @@ import (
 	"github.com/kmsocsp/ocsp"
 )
 
-// often is more often than it takes for an answer to be kept as it is sent.
+// often is how often an answer is asked for, by GET and by POST: signed, ready, and from the storage.
 const often = 5
 
 // requireOften asks often, by GET and POST, and requires the same answer and header fields that fit it each time.
@@ -89,8 +89,8 @@ func TestOften(t *testing.T) {
 	}
 }
 
-// TestOftenAtOnce asks for more certificates than are kept as they are sent, from several goroutines, while they are
-// revoked: no answer is about another certificate, none is older than the store.
+// TestOftenAtOnce asks from several goroutines for certificates that are revoked meanwhile, with answers ready and not: no
+// answer is about another certificate, none is older than the store.
 func TestOftenAtOnce(t *testing.T) {
 	const certificates = 40
 	r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Cache.StatusTTL = time.Hour })
@@ -109,6 +109,9 @@ func TestOftenAtOnce(t *testing.T) {
 						return
 					}
 				}
+				if worker == 1 {
+					ocsp.ClearReady(r.responder)
+				}
 				if worker == 0 && round%often == 0 {
 					for _, cert := range certs[round : round+often] {
 						r.revoke(cert, ocsp.KeyCompromise)
@@ -120,6 +123,49 @@ func TestOftenAtOnce(t *testing.T) {
 		})
 	}
 	all.Wait()
+}
+
+// TestOftenFromStorage takes away what is ready: it is made anew from what the storage has, the same, without a signature,
+// and with memory of its own.
+func TestOftenFromStorage(t *testing.T) {
+	r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Cache.StatusTTL = time.Hour })
+	certs := make([]*x509.Certificate, 20)
+	octets := make([][]byte, len(certs))
+	for i := range certs {
+		certs[i] = r.issue()
+		_, octets[i] = r.requireOften(certs[i], xocsp.Good)
+	}
+	signed := r.signer.Calls()
+	for _, prepare := range []func(*ocsp.Responder){ocsp.ClearReady, ocsp.CrowdReady} {
+		prepare(r.responder)
+		for range 3 {
+			for i, cert := range certs {
+				_, der := r.requireOften(cert, xocsp.Good)
+				require.Equal(t, octets[i], der)
+			}
+		}
+	}
+	require.Equal(t, signed, r.signer.Calls())
+}
+
+// A certificate that was used stays when another gives way, also if what it was used with is gone.
+func TestOftenIsUsed(t *testing.T) {
+	for name, change := range map[string]func(*rig){
+		"answer renewed": func(r *rig) { r.clock.Advance(40 * time.Minute) },
+		"status changed": func(r *rig) { r.revoke(r.leaf, ocsp.KeyCompromise) },
+		"another signer": func(r *rig) { require.NoError(r, r.responder.SetIssuer(r.ca.Issuer())) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Validity, cfg.Cache.MaxEntries = time.Hour, 2 })
+			r.status(r.leaf)
+			r.status(r.issue())
+			r.status(r.leaf) // uses it
+			change(r)
+			first := r.query(r.leaf).DER
+			r.status(r.issue()) // for which the other gives way
+			require.Equal(t, first, r.query(r.leaf).DER)
+		})
+	}
 }
 
 // What a caller of Respond gets stays as it is, whatever is asked later.
