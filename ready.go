@@ -27,9 +27,7 @@ func newReady(key certKey, h head, k kept, der []byte) *ready {
 
 // at returns the same reply with what is newly known about its certificate.
 func (p *ready) at(h head) *ready {
-	next := &ready{key: p.key, head: h, id: p.id, digest: p.digest, window: p.window, der: p.der, headers: p.headers}
-	next.used.Store(p.used.Load())
-	return next
+	return &ready{key: p.key, head: h, id: p.id, digest: p.digest, window: p.window, der: p.der, headers: p.headers}
 }
 
 // kept is the reply as a storage would return it.

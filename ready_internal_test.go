@@ -285,6 +285,9 @@ func TestReadyInOrder(t *testing.T) {
 		add(one, 10)
 		requireReply(one, 10)
 		add(one, 7) // begun before
+		if s, ok := c.storage.(*goCacheStorage); ok {
+			require.True(t, s.item(&key).used.Load(), "it was used while it was ready")
+		}
 		requireReply(one, 10)
 		requireReply(other, 5)
 
