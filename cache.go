@@ -144,7 +144,7 @@ func (c *replyCache) evicted(key certKey) {
 }
 
 // newer implements owner.
-func (c *replyCache) newer(old, next *window) bool {
+func (c *replyCache) newer(old, next window) bool {
 	return old.producedAt > next.producedAt && old.alive(c.now())
 }
 
@@ -174,27 +174,27 @@ func (c *replyCache) head(key certKey) (head, bool) {
 }
 
 // valid reports whether what was read since the tick may still be answered.
-func (c *replyCache) valid(key certKey, begun uint64, status certStatus) bool {
+func (c *replyCache) valid(key *certKey, begun uint64, status *certStatus) bool {
 	if c.ticks.Load() == begun { // nothing at all has happened since
 		return true
 	}
-	st, _ := c.stripe(&key)
+	st, _ := c.stripe(key)
 	if st.fenced.Load() > begun {
 		return false
 	}
-	if h, ok := c.head(key); ok {
-		return h.status == status || h.since <= begun
+	if h, ok := c.head(*key); ok {
+		return h.status == *status || h.since <= begun
 	}
 	return !status.issued || c.storage == nil || st.gone.Load() <= begun
 }
 
 // current returns what is known about a certificate and has not been invalidated since it was read.
-func (c *replyCache) current(key certKey) (head, bool) {
-	st, tag := c.stripe(&key)
+func (c *replyCache) current(key *certKey) (head, bool) {
+	st, tag := c.stripe(key)
 	var h head
-	if p := st.look(&key, tag); p != nil {
+	if p := st.look(key, tag); p != nil {
 		h = p.head
-	} else if stored, ok := c.head(key); ok {
+	} else if stored, ok := c.head(*key); ok {
 		h = stored
 	} else {
 		return head{}, false
@@ -207,7 +207,7 @@ func (c *replyCache) current(key certKey) (head, bool) {
 func (c *replyCache) record(key certKey, begun uint64, f found, now time.Time) bool {
 	st, tag := c.stripe(&key)
 	if c.ttl == 0 {
-		if h, ok := c.current(key); ok && h.found == f {
+		if h, ok := c.current(&key); ok && h.found == f {
 			return st.fenced.Load() <= begun // nothing to note
 		}
 	}
@@ -330,23 +330,23 @@ func (c *replyCache) fence(key certKey) {
 
 // trusts reports whether a status need not be read again: it was read less than ttl ago, and no change since
 // can have gone unheard.
-func (c *replyCache) trusts(h head, now time.Time) bool {
+func (c *replyCache) trusts(h *head, now time.Time) bool {
 	age := now.Sub(c.base) - h.checked
 	return age >= 0 && age < c.ttl && c.lease.holds(h.begun)
 }
 
 // reply returns the reply to serve: the one with that identity that attests the certificate's status. Its signature
 // may be in room.
-func (c *replyCache) reply(key certKey, status certStatus, id replyID, room []byte) (kept, bool) {
+func (c *replyCache) reply(key *certKey, status certStatus, id replyID, room []byte) (kept, bool) {
 	if c.storage == nil {
 		return kept{}, false
 	}
-	st, tag := c.stripe(&key)
-	if p := st.find(&key, tag, id); p != nil && p.status == status {
+	st, tag := c.stripe(key)
+	if p := st.find(key, tag, id); p != nil && p.status == status {
 		if !p.used.Load() {
 			p.used.Store(true)
 		}
 		return p.kept(), true
 	}
-	return c.storage.reply(key, status, id, room)
+	return c.storage.reply(*key, status, id, room)
 }

@@ -67,7 +67,7 @@ func fenceRace(t *testing.T, isReady bool) {
 				runtime.Gosched()
 			}
 			now := c.begin()
-			h, ok := c.current(key)
+			h, ok := c.current(&key)
 			if !ok {
 				break
 			}
@@ -78,7 +78,7 @@ func fenceRace(t *testing.T, isReady bool) {
 		for ended.Load() < n {
 			runtime.Gosched()
 		}
-		if last.status.issued && c.valid(key, tick, last.status) {
+		if last.status.issued && c.valid(&key, tick, &last.status) {
 			wrong++
 		}
 		looked.Store(n)

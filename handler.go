@@ -50,7 +50,8 @@ func (r *Responder) serveHTTP(w http.ResponseWriter, req *http.Request) {
 	}
 	x := r.acquire(req.Method)
 	defer r.release(x)
-	m := HTTPRequest{Method: req.Method, Path: req.URL.Path, RawPath: req.URL.RawPath}
+	var m HTTPRequest
+	m.Method, m.Path, m.RawPath = req.Method, req.URL.Path, req.URL.RawPath
 	if req.Method == http.MethodPost {
 		m.ContentType, m.ContentEncoding = field(req, "Content-Type"), field(req, "Content-Encoding")
 		if code := r.readBody(w, req, &m, x); code != 0 {

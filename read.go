@@ -25,13 +25,14 @@ type statusRead struct {
 	err   error
 }
 
-// status returns what the store says about a certificate, or said less than StatusTTL ago. If it waits, it reads the
+// status sets read to what the store says about a certificate, or said less than StatusTTL ago. If it waits, it reads the
 // clock anew.
-func (r *Responder) status(ctx context.Context, a *authority, key certKey, serial []byte, x *exchange) statusRead {
+func (r *Responder) status(ctx context.Context, a *authority, key *certKey, serial []byte, x *exchange, read *statusRead) {
 	begun := r.cache.begin()
 	known, ok := r.cache.current(key)
-	if ok && r.cache.trusts(known, x.now) {
-		return statusRead{found: known.found, begun: begun, at: x.now}
+	if ok && r.cache.trusts(&known, x.now) {
+		read.found, read.begun, read.at = known.found, begun, x.now
+		return
 	}
 	if x.observed {
 		defer func(start time.Time) { x.storeTime += time.Since(start) }(time.Now())
@@ -41,14 +42,12 @@ func (r *Responder) status(ctx context.Context, a *authority, key certKey, seria
 		ctx, cancel = context.WithTimeout(ctx, hangPatience)
 		defer cancel()
 	}
-	var read statusRead
 	if r.cfg.Cache.StatusTTL > 0 && r.cache.lease.holds(begun) {
-		read = r.shareRead(ctx, a, key, codec.SerialInt(serial), x)
+		*read = r.shareRead(ctx, a, *key, codec.SerialInt(serial), x)
 	} else {
-		read = r.read(ctx, a, key, codec.SerialInt(serial), begun, x.now)
+		*read = r.read(ctx, a, *key, codec.SerialInt(serial), begun, x.now)
 	}
 	x.now = r.now()
-	return read
 }
 
 // remaining returns how much of Config.Timeout is left to this exchange.
@@ -88,7 +87,7 @@ func (r *Responder) shareRead(ctx context.Context, a *authority, key certKey, se
 // readOnce reads the store, unless a read that ended between the caller's look into the cache and this one's start
 // did so already.
 func (r *Responder) readOnce(ctx context.Context, a *authority, key certKey, serial *big.Int, begun uint64, now time.Time) statusRead {
-	if known, ok := r.cache.current(key); ok && r.cache.trusts(known, r.now()) {
+	if known, ok := r.cache.current(&key); ok && r.cache.trusts(&known, r.now()) {
 		return statusRead{found: known.found, begun: begun, at: now}
 	}
 	if err := r.enterStore(ctx); err != nil {

@@ -40,13 +40,13 @@ func step(c *replyCache, key certKey, random *rand.Rand, now time.Time) {
 	case 0, 1, 2, 3:
 		c.record(key, begun, found{status, "ca"}, now)
 	case 4, 5, 6:
-		if h, ok := c.current(key); ok {
+		if h, ok := c.current(&key); ok {
 			k := kept{signature: der, id: id}
 			copy(k.digest[:], der)
 			c.add(key, begun, h.status, k, der)
 		}
 	case 7, 8, 9:
-		if h, ok := c.current(key); ok {
+		if h, ok := c.current(&key); ok {
 			if k, ok := c.storage.reply(key, h.status, id, nil); ok { // which may be ready by now
 				c.keep(key, k, k.digest[:len(der)])
 			}
@@ -233,12 +233,12 @@ func TestReadyWhileEvicted(t *testing.T) {
 			}
 
 			c := begin(good)
-			_, ok := c.current(key)
+			_, ok := c.current(&key)
 			require.False(t, ok)
-			_, ok = c.reply(key, good, id, nil)
+			_, ok = c.reply(&key, good, id, nil)
 			require.False(t, ok)
 			require.True(t, c.forget(key, c.begin())) // the store says that there is no such certificate, and then it fails
-			_, ok = c.current(key)
+			_, ok = c.current(&key)
 			require.False(t, ok)
 
 			c = begin(held)
@@ -246,7 +246,7 @@ func TestReadyWhileEvicted(t *testing.T) {
 			c.ticks.Add(1)    // anything else
 			require.True(t, c.record(key, c.begin(), found{held, "ca"}, standing()))
 			require.False(t, c.record(key, slow, found{good, "ca"}, standing()), "it is overtaken")
-			h, ok := c.current(key)
+			h, ok := c.current(&key)
 			require.True(t, ok)
 			require.Equal(t, held, h.status)
 			c.evicted(key)
@@ -271,7 +271,7 @@ func TestReadyInOrder(t *testing.T) {
 		requireReply := func(id replyID, second int64) {
 			t.Helper()
 			for range 2 {
-				k, ok := c.reply(key, good, id, nil)
+				k, ok := c.reply(&key, good, id, nil)
 				require.True(t, ok)
 				require.Equal(t, byte(second), k.digest[0])
 				c.keep(key, k, []byte{byte(second)}) // as who is served does
@@ -298,10 +298,10 @@ func TestReadyInOrder(t *testing.T) {
 		newer := replyID{signer: 2}
 		add(newer, 2)
 		requireReply(newer, 2)
-		_, ok := c.reply(key, good, one, nil)
+		_, ok := c.reply(&key, good, one, nil)
 		require.False(t, ok)
 		add(one, 3)
-		_, ok = c.reply(key, good, one, nil)
+		_, ok = c.reply(&key, good, one, nil)
 		require.False(t, ok)
 		st, tag := c.stripe(&key)
 		require.NotNil(t, st.find(&key, tag, newer), "and what is ready stays")
@@ -320,7 +320,7 @@ func TestReadyKeepOvertaken(t *testing.T) {
 		require.True(t, ok)
 		c.add(key, c.begin(), good, kept{signature: []byte{2}, id: id, digest: [32]byte{2}}, []byte{2})
 		c.keep(key, old, []byte{1})
-		k, ok := c.reply(key, good, id, nil)
+		k, ok := c.reply(&key, good, id, nil)
 		require.True(t, ok)
 		require.Equal(t, [32]byte{2}, k.digest)
 	}
@@ -333,9 +333,9 @@ func TestReadyStatus(t *testing.T) {
 	c := newReplyCache(CacheOptions{StatusTTL: time.Hour, MaxEntries: 10}, standing)
 	require.True(t, c.record(key, c.begin(), found{good, "ca"}, standing()))
 	c.add(key, c.begin(), good, kept{signature: []byte{1}, id: id}, []byte{1})
-	_, ok := c.reply(key, good, id, nil)
+	_, ok := c.reply(&key, good, id, nil)
 	require.True(t, ok)
-	_, ok = c.reply(key, revoked, id, nil)
+	_, ok = c.reply(&key, revoked, id, nil)
 	require.False(t, ok)
 }
 
@@ -361,7 +361,7 @@ func TestReadyPatience(t *testing.T) {
 		if len(keys) > 0 && key != keys[placesOfStripe] {
 			c.add(key, c.begin(), good, kept{signature: []byte{1}, id: id}, []byte{1})
 			require.True(t, isReady(key), "a place was free")
-			_, ok := c.reply(key, good, id, nil)
+			_, ok := c.reply(&key, good, id, nil)
 			require.True(t, ok)
 		}
 	}
@@ -388,7 +388,7 @@ func TestReadyPatience(t *testing.T) {
 			stored, _ := c.storage.reply(key, good, id, nil)
 			c.keep(key, stored, []byte{1})
 			require.True(t, isReady(key))
-			_, ok = c.reply(key, good, id, nil)
+			_, ok = c.reply(&key, good, id, nil)
 			require.True(t, ok)
 		}
 	}

@@ -38,10 +38,19 @@ var (
 // exchange is what one request needs while it is being answered. It is pooled, so nothing that outlives the
 // request may point into it.
 type exchange struct {
+	exchangeState
+
 	req  codec.Request
 	buf  []byte // the request's DER
 	body bodyRead
 
+	// Room for what a reply is made of.
+	der, tbs  []byte
+	signature []byte
+}
+
+// exchangeState is what nothing is left of for the next request.
+type exchangeState struct {
 	method   string
 	repaired bool      // slashes were put back into the request
 	own      bool      // the request is the host's own: policies for clients do not apply
@@ -52,11 +61,9 @@ type exchange struct {
 	err      error
 	entry    Entry // about the first CertID
 
-	// The reply, if it is signed, and room for what it is made of.
-	reply     reply
-	part      [1]part
-	der, tbs  []byte
-	signature []byte
+	// The reply, if it is signed.
+	reply reply
+	part  [1]part
 
 	start               time.Time     // by the wall clock
 	storeTime, signTime time.Duration // when observed
@@ -106,7 +113,7 @@ func (r *Responder) acquire(method string) *exchange {
 // release puts an exchange back without what it refers to.
 func (r *Responder) release(x *exchange) {
 	x.req.Reset()
-	*x = exchange{req: x.req, buf: x.buf[:0], body: bodyRead{shard: x.body.shard}, der: x.der, tbs: x.tbs, signature: x.signature}
+	x.buf, x.exchangeState = x.buf[:0], exchangeState{}
 	r.exchanges.Put(x)
 }
 
@@ -205,67 +212,77 @@ func (r *Responder) nonce(req *codec.Request) []byte {
 
 // respondOne answers for a single certificate.
 func (r *Responder) respondOne(ctx context.Context, match certIDMatch, id *codec.CertID, x *exchange) *reply {
-	key, caller := newCertKey(match.number, id.Serial), ctx
-	want := replyID{match.signer.seq, match.encoding}
-	nonce := r.nonce(&x.req)
+	key := newCertKey(match.number, id.Serial)
 	if x.observed {
 		x.entry = Entry{IssuerID: match.ids[0], Serial: codec.SerialInt(id.Serial)}
 	}
-	for attempt := range maxAttempts {
-		if attempt == 1 {
-			var cancel context.CancelFunc
-			ctx, cancel = context.WithTimeout(ctx, r.remaining(x))
-			defer cancel()
-		}
-		read := r.status(ctx, match.authority, key, id.Serial, x)
-		if read.err != nil {
-			if errors.Is(read.err, errOvertaken) {
-				continue
-			}
-			// A caller that leaves, or whose own time is up, says nothing about the store.
-			if caller.Err() == nil && !isBroken(read.err) && !r.cfg.Cache.FailClosed {
-				if p := r.stale(match, id, key, want, read.begun, x); p != nil {
-					return x.serve(OutcomeStale, p, read.err)
-				}
-			}
-			return x.fail(read.err)
-		}
-		if !read.status.issued && x.repaired {
-			return x.refuse(OutcomeMalformed, errRepaired)
-		}
-		if !read.status.issued && r.cfg.Unissued == UnissuedUnauthorized {
-			return x.refuse(OutcomeUnauthorized, errUnissued)
-		}
-		if r.retired(read.status, x.now) {
-			return x.refuse(OutcomeUnauthorized, errRetired)
-		}
-		p := r.replyFor(ctx, match, id, key, want, nonce, read, x)
-		if p.outcome != 0 || r.cache.valid(key, read.begun, read.status) {
+	if p := r.tryOne(ctx, ctx, match, id, &key, x); p != nil {
+		return p
+	}
+	within, cancel := context.WithTimeout(ctx, r.remaining(x))
+	defer cancel()
+	for range maxAttempts - 1 {
+		if p := r.tryOne(within, ctx, match, id, &key, x); p != nil {
 			return p
 		}
 	}
 	return x.fail(errOvertaken)
 }
 
+// tryOne makes one attempt at a reply for a single certificate; nil asks for another. caller is whose leaving says nothing
+// about the store.
+func (r *Responder) tryOne(ctx, caller context.Context, match certIDMatch, id *codec.CertID, key *certKey, x *exchange) *reply {
+	want := replyID{match.signer.seq, match.encoding}
+	var read statusRead
+	r.status(ctx, match.authority, key, id.Serial, x, &read)
+	if read.err != nil {
+		if errors.Is(read.err, errOvertaken) {
+			return nil
+		}
+		// A caller that leaves, or whose own time is up, says nothing about the store.
+		if caller.Err() == nil && !isBroken(read.err) && !r.cfg.Cache.FailClosed {
+			if p := r.stale(match, id, *key, want, read.begun, x); p != nil {
+				return x.serve(OutcomeStale, p, read.err)
+			}
+		}
+		return x.fail(read.err)
+	}
+	if !read.status.issued && x.repaired {
+		return x.refuse(OutcomeMalformed, errRepaired)
+	}
+	if !read.status.issued && r.cfg.Unissued == UnissuedUnauthorized {
+		return x.refuse(OutcomeUnauthorized, errUnissued)
+	}
+	if r.retired(&read.status, x.now) {
+		return x.refuse(OutcomeUnauthorized, errRetired)
+	}
+	p := r.replyFor(ctx, match, id, key, want, &read, x)
+	if p.outcome != 0 || r.cache.valid(key, read.begun, &read.status) {
+		return p
+	}
+	return nil
+}
+
 // replyFor finds or makes the reply that says what was read.
-func (r *Responder) replyFor(ctx context.Context, match certIDMatch, id *codec.CertID, key certKey, want replyID, nonce []byte, read statusRead, x *exchange) *reply {
-	x.part = [1]part{{issuerID: read.issuerID, certID: id.Raw, serial: id.Serial, status: read.status}}
-	job := signJob{authority: match.authority, algorithm: match.signer.choose(x.req.Preferred), now: read.at, parts: x.part[:], nonce: nonce}
+func (r *Responder) replyFor(ctx context.Context, match certIDMatch, id *codec.CertID, key *certKey, want replyID, read *statusRead, x *exchange) *reply {
+	x.part[0].set(id, &read.found)
+	var job signJob
+	job.authority, job.algorithm, job.now, job.parts, job.nonce = match.authority, match.signer.choose(x.req.Preferred), read.at, x.part[:], r.nonce(&x.req)
 	var p *reply
 	var err error
 	outcome := OutcomeSigned
 	if job.cacheable() {
 		old, ok := r.cache.reply(key, read.status, want, x.signature)
 		if ok && old.fresh(x.now) {
-			return x.serve(OutcomeCached, r.write(key, &job, old, x), nil)
+			return x.serve(OutcomeCached, r.write(*key, &job, &old, x), nil)
 		}
-		f := flight{job: job, key: key, want: want, begun: read.begun}
+		f := flight{job: job, key: *key, want: want, begun: read.begun}
 		if ok && old.alive(x.now) {
-			return r.refresh(ctx, f, &job, old, x)
+			return r.refresh(ctx, f, &job, &old, x)
 		}
 		var k kept
 		if k, outcome, err = r.shareSign(ctx, f, x); err == nil {
-			p = r.write(key, &job, k, x)
+			p = r.write(*key, &job, &k, x)
 		}
 	} else {
 		p, err = r.timedSign(ctx, &job, x)
@@ -273,7 +290,7 @@ func (r *Responder) replyFor(ctx context.Context, match certIDMatch, id *codec.C
 	if err == nil {
 		return x.serve(outcome, p, nil)
 	}
-	if p := r.stale(match, id, key, want, read.begun, x); p != nil && p.parts[0].status == read.status {
+	if p := r.stale(match, id, *key, want, read.begun, x); p != nil && p.parts[0].status == read.status {
 		return x.serve(OutcomeStale, p, err) // without the nonce, with the default algorithm
 	}
 	return r.unsigned(err, read.status, x)
@@ -294,21 +311,21 @@ func (r *Responder) stale(match certIDMatch, id *codec.CertID, key certKey, want
 	if x.req.NonceForm != codec.NonceAbsent && r.cfg.Nonce == NonceRequire {
 		return nil
 	}
-	known, ok := r.cache.current(key)
+	known, ok := r.cache.current(&key)
 	if !ok {
 		return nil
 	}
-	k, ok := r.cache.reply(key, known.status, want, x.signature)
+	k, ok := r.cache.reply(&key, known.status, want, x.signature)
 	x.now = r.now()
-	if !ok || !k.alive(x.now) || !r.cache.valid(key, begun, known.status) {
+	if !ok || !k.alive(x.now) || !r.cache.valid(&key, begun, &known.status) {
 		return nil
 	}
-	x.part = [1]part{{issuerID: known.issuerID, certID: id.Raw, serial: id.Serial, status: known.status}}
-	return r.write(key, &signJob{authority: match.authority, parts: x.part[:]}, k, x)
+	x.part[0].set(id, &known.found)
+	return r.write(key, &signJob{authority: match.authority, parts: x.part[:]}, &k, x)
 }
 
 // retired reports whether a certificate expired longer ago than it is answered for.
-func (r *Responder) retired(s certStatus, now time.Time) bool {
+func (r *Responder) retired(s *certStatus, now time.Time) bool {
 	if r.cfg.Retention == 0 || r.cfg.Retention == RetainForever || s.notAfter == codec.NoTime {
 		return false
 	}
@@ -317,7 +334,7 @@ func (r *Responder) retired(s certStatus, now time.Time) bool {
 
 // refresh lets one request renew a reply past its refresh point while others, and this one too if the signer
 // takes its time, are served the old one.
-func (r *Responder) refresh(ctx context.Context, f flight, job *signJob, old kept, x *exchange) *reply {
+func (r *Responder) refresh(ctx context.Context, f flight, job *signJob, old *kept, x *exchange) *reply {
 	if r.renewing.begin(renewal{f.key, f.want}) {
 		f.renews, f.replaces = true, old.thisUpdate
 		ctx, cancel := context.WithTimeout(ctx, refreshPatience)
@@ -325,7 +342,7 @@ func (r *Responder) refresh(ctx context.Context, f flight, job *signJob, old kep
 		k, outcome, err := r.shareSign(ctx, f, x)
 		switch {
 		case err == nil:
-			return x.serve(outcome, r.write(f.key, job, k, x), nil)
+			return x.serve(outcome, r.write(f.key, job, &k, x), nil)
 		case !old.alive(x.now):
 			return x.fail(err)
 		}
@@ -386,7 +403,8 @@ func (r *Responder) tryMany(ctx context.Context, signing *authority, matches []c
 			key := newCertKey(signing.number, id.Serial)
 			n := slices.IndexFunc(all, func(s seen) bool { return s.key == key })
 			if n < 0 {
-				n, all = len(all), append(all, seen{key, r.status(ctx, signing, key, id.Serial, x)})
+				n, all = len(all), append(all, seen{key: key})
+				r.status(ctx, signing, &key, id.Serial, x, &all[n].read)
 			}
 			read := all[n].read
 			switch {
@@ -398,7 +416,7 @@ func (r *Responder) tryMany(ctx context.Context, signing *authority, matches []c
 				return x.refuse(OutcomeMalformed, errRepaired), nil
 			case !read.status.issued && r.cfg.Unissued == UnissuedUnauthorized:
 				return x.refuse(OutcomeUnauthorized, errUnissued), nil
-			case r.retired(read.status, x.now):
+			case r.retired(&read.status, x.now):
 				return x.refuse(OutcomeUnauthorized, errRetired), nil
 			}
 			p.status, p.issuerID = read.status, read.issuerID
@@ -414,7 +432,7 @@ func (r *Responder) tryMany(ctx context.Context, signing *authority, matches []c
 		return r.unsigned(err, certStatus{issued: issued}, x), nil
 	}
 	for _, s := range all {
-		if !r.cache.valid(s.key, s.read.begun, s.read.status) {
+		if !r.cache.valid(&s.key, s.read.begun, &s.read.status) {
 			return nil, errOvertaken
 		}
 	}

@@ -21,6 +21,11 @@ type part struct {
 	foreign  bool // of an issuer that is not configured
 }
 
+// set makes the part say what was found about a certificate of a configured issuer.
+func (p *part) set(id *codec.CertID, f *found) {
+	p.issuerID, p.certID, p.serial, p.status, p.foreign = f.issuerID, id.Raw, id.Serial, f.status, false
+}
+
 // signJob is a reply to be made.
 type signJob struct {
 	authority *authority
@@ -112,12 +117,13 @@ func (r *Responder) timedSign(ctx context.Context, job *signJob, x *exchange) (*
 	if x.observed {
 		defer func(start time.Time) { x.signTime += time.Since(start) }(time.Now())
 	}
-	k, tbs, err := r.sign(ctx, job, r.remaining(x))
+	k, tbs, err := r.sign(ctx, job, r.remaining(x), x.tbs[:0])
 	x.now = r.now()
 	if err != nil {
 		return nil, err
 	}
-	p := x.write(job, k, tbs)
+	x.tbs = tbs
+	p := x.write(job, &k, tbs)
 	if p.reusable {
 		p.digest = sha256.Sum256(p.der)
 	}
@@ -139,7 +145,7 @@ func (r *Responder) shareSign(ctx context.Context, f flight, x *exchange) (kept,
 	defer func() { x.now = r.now() }()
 	s, begun := r.signs.join(f.flightKey())
 	if begun && f.prompt(r) {
-		l, err := r.fly(ctx, f, 0)
+		l, err := r.fly(ctx, f, 0, x.tbs[:0])
 		if !errors.Is(err, errBusy) {
 			r.land(f, s, l, err)
 			return l.kept, l.outcome, err
@@ -164,7 +170,7 @@ func (f *flight) prompt(r *Responder) bool {
 func (r *Responder) launch(ctx context.Context, f flight, s *shared[landed]) {
 	f.job.parts = f.job.cloneParts()
 	r.crew.do(func() {
-		l, err := r.fly(context.WithoutCancel(ctx), f, r.cfg.Signing.Timeout)
+		l, err := r.fly(context.WithoutCancel(ctx), f, r.cfg.Signing.Timeout, nil)
 		r.land(f, s, l, err)
 	})
 }
@@ -186,8 +192,8 @@ func (r *Responder) land(f flight, s *shared[landed], l landed, err error) {
 	r.signs.land(f.flightKey(), s, l, err)
 }
 
-// fly makes or fetches the reply of a flight. It waits for its turn to sign for limit at the most.
-func (r *Responder) fly(ctx context.Context, f flight, limit time.Duration) (l landed, err error) {
+// fly makes or fetches the reply of a flight. It waits for its turn to sign for limit at the most, and may use room.
+func (r *Responder) fly(ctx context.Context, f flight, limit time.Duration, room []byte) (l landed, err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			err = &panicError{v, debug.Stack()}
@@ -199,13 +205,13 @@ func (r *Responder) fly(ctx context.Context, f flight, limit time.Duration) (l l
 	defer r.life.done()
 	// A flight that landed between the caller's look into the cache and this one's start made it already.
 	status := f.job.parts[0].status
-	if k, ok := r.cache.reply(f.key, status, f.want, nil); ok && k.fresh(f.job.now) {
+	if k, ok := r.cache.reply(&f.key, status, f.want, nil); ok && k.fresh(f.job.now) {
 		return landed{k, OutcomeCached}, nil
 	}
 	if k, der, ok := r.fetchShared(ctx, f); ok {
 		return landed{r.cache.add(f.key, f.begun, status, k, der), OutcomeCached}, nil
 	}
-	k, tbs, err := r.sign(ctx, &f.job, limit)
+	k, tbs, err := r.sign(ctx, &f.job, limit, room)
 	if err != nil {
 		return landed{}, err
 	}
@@ -217,15 +223,18 @@ func (r *Responder) fly(ctx context.Context, f flight, limit time.Duration) (l l
 }
 
 // sign makes a signature within the budget for them and, if that is shorter, within limit. It returns what was
-// signed, too.
-func (r *Responder) sign(ctx context.Context, job *signJob, limit time.Duration) (k kept, tbs []byte, err error) {
+// signed, too, which it may append to room.
+func (r *Responder) sign(ctx context.Context, job *signJob, limit time.Duration, room []byte) (k kept, tbs []byte, err error) {
 	s := job.authority.signer
+	if s.opaque || cap(room) == 0 { // a key that hangs keeps it
+		room = make([]byte, 0, 256*len(job.parts)+128)
+	}
 	if k.window, err = r.window(s, job.now.Unix(), notAfterAt(job.parts, job.now.Unix())); err != nil {
 		return kept{}, nil, err
 	}
 	var one [1]codec.Single
 	data := r.responseData(job, k.window, one[:0])
-	tbs = data.AppendTBS(make([]byte, 0, 256*len(job.parts)+128))
+	tbs = data.AppendTBS(room)
 	slots := r.signing
 	if !job.cacheable() {
 		slots = r.extra
@@ -236,29 +245,32 @@ func (r *Responder) sign(ctx context.Context, job *signJob, limit time.Duration)
 
 // write makes the reply that is kept. What it says is a matter of the job and the window alone, so that it is, octet for
 // octet, what was signed.
-func (r *Responder) write(key certKey, job *signJob, k kept, x *exchange) *reply {
+func (r *Responder) write(key certKey, job *signJob, k *kept, x *exchange) *reply {
 	if k.ready != nil {
-		return x.hand(job, k, reply{der: k.ready.der, ready: k.ready})
+		return x.hand(job, k, k.ready.der)
 	}
 	var one [1]codec.Single
 	data := r.responseData(job, k.window, one[:0])
 	x.tbs = data.AppendTBS(x.tbs[:0])
 	p := x.write(job, k, x.tbs)
-	r.cache.keep(key, k, p.der)
+	r.cache.keep(key, *k, p.der)
 	return p
 }
 
 // write makes the reply of its signed part and the signature.
-func (x *exchange) write(job *signJob, k kept, tbs []byte) *reply {
+func (x *exchange) write(job *signJob, k *kept, tbs []byte) *reply {
 	x.der = job.wrap(x.der[:0], tbs, k.signature)
-	return x.hand(job, k, reply{der: x.der, lent: true})
+	p := x.hand(job, k, x.der)
+	p.lent = true
+	return p
 }
 
-// hand completes a reply that has its octets.
-func (x *exchange) hand(job *signJob, k kept, p reply) *reply {
-	p.window, p.authority, p.parts, p.digest, p.reusable = k.window, job.authority, job.parts, k.digest, job.reusable()
-	x.reply = p
-	return &x.reply
+// hand makes the reply that has those octets.
+func (x *exchange) hand(job *signJob, k *kept, der []byte) *reply {
+	p := &x.reply
+	p.der, p.lent, p.outcome, p.window = der, false, 0, k.window
+	p.authority, p.parts, p.reusable, p.digest, p.ready = job.authority, job.parts, job.reusable(), k.digest, k.ready
+	return p
 }
 
 // wrap appends the response with that signature.

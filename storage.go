@@ -2,6 +2,7 @@ package ocsp
 
 import (
 	"crypto/sha256"
+	"encoding/binary"
 	"time"
 )
 
@@ -51,7 +52,7 @@ type owner interface {
 	evicting(key certKey)
 	evicted(key certKey)
 	// newer reports whether a reply is to stay in place of the next one with its identity.
-	newer(old, next *window) bool
+	newer(old, next window) bool
 }
 
 // newStorage makes a storage for up to max certificates, at least one.
@@ -71,15 +72,13 @@ const (
 )
 
 func newCertKey(authority uint64, serial []byte) (key certKey) {
-	for i := range 5 {
-		key[i] = byte(authority >> (8 * i))
-	}
-	key[5] = byte(len(serial))
+	size := uint64(len(serial))
 	if len(serial) > maxKeySerial {
-		key[5] = hashedSerial
+		size = hashedSerial
 		sum := sha256.Sum256(serial)
 		serial = sum[:]
 	}
+	binary.LittleEndian.PutUint64(key[:], authority&(1<<40-1)|size<<40)
 	copy(key[6:], serial)
 	return key
 }

@@ -85,15 +85,19 @@ const (
 	NonceBare
 )
 
-// Reset empties a request and lets go of the bytes it points into, but keeps its slices for the next one.
+// Reset empties a request and lets go of the bytes it points into, but keeps its slices for the next one. It does so field
+// by field: a whole Request would be made first, and copied at once, which processors are slow at.
 func (req *Request) Reset() {
 	for i := range req.Entries {
 		e := &req.Entries[i]
 		clear(e.Extensions)
-		*e = RequestEntry{Extensions: e.Extensions[:0]}
+		e.CertID, e.Extensions, e.ExtensionsGiven = CertID{}, e.Extensions[:0], false
 	}
 	clear(req.Extensions)
-	*req = Request{Entries: req.Entries[:0], Extensions: req.Extensions[:0], Preferred: req.Preferred[:0]}
+	req.VersionGiven, req.RequestorName, req.Entries = false, nil, req.Entries[:0]
+	req.Extensions, req.ExtensionsGiven = req.Extensions[:0], false
+	req.TBS, req.Signature = nil, nil
+	req.Nonce, req.NonceForm, req.Preferred = nil, NonceAbsent, req.Preferred[:0]
 }
 
 func malformed(what string) error { return fmt.Errorf("%w: %s", ErrMalformed, what) }
