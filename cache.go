@@ -234,7 +234,7 @@ func (c *replyCache) record(key certKey, begun uint64, f found, now time.Time) b
 			c.storage.update(key, next)
 			st.renew(&key, tag, next)
 		}
-	case old.since > begun:
+	case old.since > begun, old.begun > begun:
 		return false
 	default:
 		next.since = c.ticks.Add(1)
@@ -253,7 +253,7 @@ func (c *replyCache) forget(key certKey, begun uint64) bool {
 		return false
 	}
 	if h, ok := c.head(key); ok {
-		if h.since > begun {
+		if h.since > begun || h.begun > begun {
 			return false
 		}
 		st.clear(&key, tag)

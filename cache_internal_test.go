@@ -85,3 +85,19 @@ func fenceRace(t *testing.T, isReady bool) {
 	}
 	require.Zero(t, wrong)
 }
+
+// What a read found is not noted once one that began after it has found something else, also if that was known already.
+func TestRecordInOrder(t *testing.T) {
+	good, held := certStatus{issued: true, status: Good}, certStatus{issued: true, status: Revoked, reason: CertificateHold}
+	key, at := newCertKey(1, []byte{1}), standing()
+	c := newReplyCache(CacheOptions{StatusTTL: time.Hour, MaxEntries: 4}, standing)
+	require.True(t, c.record(key, c.begin(), found{held, "ca"}, at))
+	slow := c.begin() // it is released, and held again
+	c.ticks.Add(1)    // anything else
+	require.True(t, c.record(key, c.begin(), found{held, "ca"}, at.Add(time.Second)))
+	require.False(t, c.record(key, slow, found{good, "ca"}, at))
+	require.False(t, c.forget(key, slow))
+	h, ok := c.current(&key)
+	require.True(t, ok)
+	require.Equal(t, held, h.status)
+}

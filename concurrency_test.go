@@ -516,3 +516,27 @@ func TestPreferencesDoNotChurnTheCache(t *testing.T) {
 	}
 	require.Equal(t, plain, r.query(r.leaf).DER)
 }
+
+// A signer that is not one of Go's own may still read what it was given to sign, such as for an audit, when it has long
+// returned.
+func TestOpaqueSignerKeepsItsMessage(t *testing.T) {
+	var given, copies [][]byte
+	r := newRig(t, func(r *rig, cfg *ocsp.Config) {
+		r.ca = ocsptest.NewCA(ocsptest.Options{Key: ocsptest.Ed25519}) // whose signer gets the message itself
+		r.leaf = r.issue()
+		cfg.Issuers = []ocsp.Issuer{r.ca.Issuer()}
+		cfg.Issuers[0].Signer = ocsp.SignerFunc(r.ca.Key.Public(), func(_ context.Context, message []byte, opts crypto.SignerOpts) ([]byte, error) {
+			given, copies = append(given, message), append(copies, bytes.Clone(message))
+			return r.ca.Key.Sign(nil, message, opts)
+		})
+	})
+	r.status(r.leaf)
+	for i := range 20 {
+		ocsp.CrowdReady(r.responder)
+		r.status(r.leaf) // from the storage
+		r.responder.Respond(t.Context(), ocsptest.Client{Nonce: bytes.Repeat([]byte{byte(i)}, 32)}.Request(r.ca.Certificate, r.leaf))
+		r.responder.Respond(t.Context(), r.request(r.issue()))
+	}
+	require.Len(t, given, 41)
+	require.Equal(t, copies, given)
+}

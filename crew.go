@@ -7,8 +7,9 @@ import (
 )
 
 // crew runs functions in goroutines that are used again: in a new one, the stack would have to grow for each call of a
-// store or a signer, which costs more than going there and back. Where there is little to do, none waits for work, so
-// that a Responder that nobody closes leaves nothing behind. The zero crew is ready. Functions must not panic.
+// store or a signer, which costs more than going there and back. The first crewBusy calls leave none that waits for work,
+// so that nothing is left behind by a Responder that did little and that nobody closes. The zero crew is ready. Functions
+// must not panic.
 type crew struct {
 	mu      sync.Mutex
 	idle    []chan func() // one for each goroutine without work; the last has just become so

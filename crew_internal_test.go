@@ -57,6 +57,16 @@ func TestCrew(t *testing.T) {
 			c.call(func() {})
 			require.Equal(t, crewIdle, c.waiting(), "one of those that wait does it")
 		}
+		time.Sleep(crewPatience + time.Millisecond) // a look at all of them
+		busy := make(chan struct{})
+		for range crewBusy {
+			c.do(func() { <-busy })
+		}
+		time.Sleep(crewPatience) // and one at none
+		require.Zero(t, c.waiting())
+		close(busy)
+		synctest.Wait()
+		require.Equal(t, crewIdle, c.waiting())
 		c.call(runtime.Goexit)
 		require.Equal(t, crewIdle-1, c.waiting(), "one that ends its goroutine takes nothing with it")
 

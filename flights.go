@@ -14,6 +14,7 @@ type flights[K comparable, V any] struct {
 
 // shared is what a flight brings.
 type shared[V any] struct {
+	over   bool
 	landed chan struct{} // closed when the rest is set
 	value  V
 	err    error
@@ -34,17 +35,15 @@ func (f *flights[K, V]) join(key K) (s *shared[V], begun bool) {
 	return s, true
 }
 
-// land gives those who wait what the flight brought. Who comes later begins anew.
+// land gives those who wait what the flight brought, unless it has landed before. Who comes later begins anew.
 func (f *flights[K, V]) land(key K, s *shared[V], value V, err error) {
-	f.drop(key, s)
-	s.value, s.err = value, err
-	close(s.landed)
-}
-
-// drop makes whoever comes later begin anew, if that flight is still under way.
-func (f *flights[K, V]) drop(key K, s *shared[V]) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if s.over {
+		return
+	}
+	s.over, s.value, s.err = true, value, err
+	close(s.landed)
 	if f.list[key] == s {
 		delete(f.list, key)
 	}
@@ -63,6 +62,11 @@ func (s *shared[V]) wait(ctx context.Context) (V, error) {
 	case <-s.landed:
 		return s.value, s.err
 	case <-ctx.Done():
+	}
+	select { // what came at the same time has come all the same
+	case <-s.landed:
+		return s.value, s.err
+	default:
 		var zero V
 		return zero, errTimeout
 	}

@@ -56,45 +56,55 @@ func (r *Responder) remaining(x *exchange) time.Duration {
 }
 
 // shareRead joins the read of the certificate's status that is under way, or starts one. Only a StatusTTL
-// above zero allows it: what a joined read finds may be as old as the read. A read goes on when those who wait leave.
+// above zero allows it: what a joined read finds may be as old as the read.
 func (r *Responder) shareRead(ctx context.Context, a *authority, key certKey, serial *big.Int, x *exchange) statusRead {
-	limit, tick, now := r.deadlines.next(), r.cache.begin(), x.now
+	tick := r.cache.begin()
 	s, begun := r.reads.join(key)
 	if begun {
-		ctx := callContext{limit, ctx}
-		r.crew.do(func() {
-			read := statusRead{err: errNoValue}
-			defer func() {
-				if v := recover(); v != nil { // of the host's clock
-					read.err = &panicError{v, debug.Stack()}
-				}
-				r.reads.land(key, s, read, nil)
-			}()
-			read = r.readOnce(ctx, a, key, serial, tick, now)
-		})
+		r.startRead(ctx, a, key, serial, tick, x.now, s)
 	}
-	select {
-	case <-s.landed:
-		return s.value
-	case <-ctx.Done():
-	case <-limit.Done():
-		r.setStoreHangs(true)
-		r.reads.drop(key, s) // whoever comes later does not wait for this one
+	read, err := s.wait(ctx)
+	if err != nil {
+		return statusRead{begun: tick, err: err}
 	}
-	return statusRead{begun: tick, err: errTimeout}
+	return read
 }
 
-// readOnce reads the store, unless a read that ended between the caller's look into the cache and this one's start
-// did so already.
-func (r *Responder) readOnce(ctx context.Context, a *authority, key certKey, serial *big.Int, begun uint64, now time.Time) statusRead {
-	if known, ok := r.cache.current(&key); ok && r.cache.trusts(&known, r.now()) {
-		return statusRead{found: known.found, begun: begun, at: now}
+// startRead starts a read that is shared. It goes on when those who wait leave, but for nobody longer than Config.Timeout:
+// then it is over, also if the store is still in it.
+func (r *Responder) startRead(ctx context.Context, a *authority, key certKey, serial *big.Int, begun uint64, now time.Time, s *shared[statusRead]) {
+	read := statusRead{begun: begun}
+	if !r.life.start() {
+		r.reads.land(key, s, read, errClosed)
+		return
 	}
-	if err := r.enterStore(ctx); err != nil {
-		return statusRead{begun: begun, err: err}
-	}
-	said, err := r.ask(ctx, a, serial)
-	return r.note(a, key, serial, said, err, begun, now)
+	limit := r.deadlines.next()
+	call := callContext{limit, ctx}
+	intime := context.AfterFunc(limit, func() {
+		r.setStoreHangs(true)
+		r.reads.land(key, s, statusRead{}, errTimeout)
+	})
+	r.crew.do(func() {
+		defer r.life.done()
+		defer func() {
+			if v := recover(); v != nil { // of the host's clock
+				read.err = &panicError{v, debug.Stack()}
+			}
+			intime()
+			r.reads.land(key, s, read, nil)
+		}()
+		// A read that ended between the caller's look into the cache and this one's start found it already.
+		if known, ok := r.cache.current(&key); ok && r.cache.trusts(&known, r.now()) {
+			read = statusRead{found: known.found, begun: begun, at: now}
+			return
+		}
+		if read.err = r.enterStore(call); read.err != nil {
+			return
+		}
+		read.err = errNoValue
+		said, err := r.ask(call, a, serial)
+		read = r.note(a, key, serial, said, err, begun, now)
+	})
 }
 
 // read asks the store, and notes in the cache what it says.

@@ -233,6 +233,7 @@ func (r *Responder) respondOne(ctx context.Context, match certIDMatch, id *codec
 // about the store.
 func (r *Responder) tryOne(ctx, caller context.Context, match certIDMatch, id *codec.CertID, key *certKey, x *exchange) *reply {
 	want := replyID{match.signer.seq, match.encoding}
+	x.renewing = false
 	var read statusRead
 	r.status(ctx, match.authority, key, id.Serial, x, &read)
 	if read.err != nil {

@@ -122,7 +122,9 @@ func (r *Responder) timedSign(ctx context.Context, job *signJob, x *exchange) (*
 	if err != nil {
 		return nil, err
 	}
-	x.tbs = tbs
+	if !job.authority.signer.opaque { // which may still have it in use
+		x.tbs = tbs
+	}
 	p := x.write(job, &k, tbs)
 	if p.reusable {
 		p.digest = sha256.Sum256(p.der)
@@ -160,8 +162,8 @@ func (r *Responder) shareSign(ctx context.Context, f flight, x *exchange) (kept,
 	return l.kept, l.outcome, err
 }
 
-// prompt reports whether a flight waits for nothing but a signature of one of Go's own keys. Then a goroutine of its own,
-// whose stack would have to grow first, costs more than all else but the signature.
+// prompt reports whether a flight waits for nothing but a signature of one of Go's own keys. Then to hand it to another
+// goroutine, and to leave it what outlives the request, costs more than all else but the signature.
 func (f *flight) prompt(r *Responder) bool {
 	return !f.job.authority.signer.opaque && r.cfg.Cache.Shared == nil
 }

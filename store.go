@@ -19,9 +19,10 @@ var ErrNotFound = errors.New("ocsp: certificate not found")
 // subordinate CAs and of delegated responders are certificates like any other and must be found too.
 //
 // Up to 1024 calls may be under way, so a database's pool should be bounded; calls wait in it like any others.
-// It must be safe for concurrent use, should honour ctx, and must not keep serial. An error other than
-// ErrNotFound is answered with tryLater, a panic or a Record that makes no sense with internalError; neither
-// ever becomes a status.
+// It must be safe for concurrent use, should honour ctx, and must not keep serial. The goroutine in which it is
+// called serves other calls too: whoever locks its thread must unlock it. An error other than ErrNotFound is
+// answered with tryLater, a panic or a Record that makes no sense with internalError; neither ever becomes a
+// status.
 type CertStore interface {
 	FindBySerial(ctx context.Context, issuerID string, serial *big.Int) (Record, error)
 }
