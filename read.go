@@ -103,6 +103,9 @@ func (r *Responder) startRead(ctx context.Context, a *authority, key certKey, se
 		}
 		read.err = errNoValue
 		said, err := r.ask(call, a, serial)
+		if call.Err() != nil { // others have read it anew, and found perhaps what is known already
+			err = errTimeout
+		}
 		read = r.note(a, key, serial, said, err, begun, now)
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"math/big"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -21,7 +22,8 @@ type dying struct {
 	rig     *rig
 	calls   atomic.Int32
 	dead    atomic.Bool
-	release chan struct{}
+	release <-chan struct{}
+	revive  func() // releases it
 }
 
 func (d *dying) FindBySerial(ctx context.Context, id string, serial *big.Int) (ocsp.Record, error) {
@@ -55,11 +57,26 @@ func TestSharedReadThatHangs(t *testing.T) {
 			time.Sleep(time.Hour)
 			late := r.ask(r.request(r.leaf))
 			synctest.Wait()
-			close(d.release)
-			d.release = make(chan struct{})
+			d.revive()
 			r.requireAnswer(<-late, xocsp.Revoked)
 			synctest.Wait()
 			r.requireAnswer(r.post(r.request(r.leaf)), xocsp.Revoked)
+		},
+		"what it found is not noted later": func(r *rig, d *dying, impatient func() ocsp.Answer) {
+			held := r.clock.Now()
+			r.revoke(r.leaf, ocsp.CertificateHold)
+			require.Equal(r, xocsp.Revoked, r.status(r.leaf).Status)
+			r.clock.Advance(2 * time.Second)
+			r.store.Add(r.ca.ID, r.leaf) // released
+			d.dead.Store(true)
+			impatient() // has read good
+			r.store.Revoke(r.ca.ID, r.leaf.SerialNumber, ocsp.CertificateHold, held)
+			d.dead.Store(false)
+			time.Sleep(6 * time.Second)
+			require.Equal(r, xocsp.Revoked, r.status(r.leaf).Status, "as is known already")
+			d.revive()
+			synctest.Wait()
+			require.Equal(r, xocsp.Revoked, r.status(r.leaf).Status)
 		},
 		"who finds out whether the store still hangs asks it": func(r *rig, d *dying, impatient func() ocsp.Answer) {
 			r.status(r.leaf)
@@ -111,8 +128,7 @@ func TestSharedReadThatHangs(t *testing.T) {
 			synctest.Wait()
 			patient := r.ask(r.request(r.leaf))
 			time.Sleep(6 * time.Second)
-			close(d.release)
-			d.release = make(chan struct{})
+			d.revive()
 			d.dead.Store(false)
 			r.requireAnswer(<-patient, xocsp.Good)
 			require.EqualValues(r, 1, d.calls.Load())
@@ -121,7 +137,8 @@ func TestSharedReadThatHangs(t *testing.T) {
 	for name, do := range cases {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				d := &dying{release: make(chan struct{})}
+				release := make(chan struct{})
+				d := &dying{release: release, revive: sync.OnceFunc(func() { close(release) })}
 				r := newRig(t, func(r *rig, cfg *ocsp.Config) {
 					d.rig = r
 					cfg.Cache.StatusTTL, cfg.Timeout, cfg.Store = time.Second, 10*time.Second, d
@@ -131,7 +148,7 @@ func TestSharedReadThatHangs(t *testing.T) {
 					defer cancel()
 					return r.responder.Respond(ctx, r.request(r.leaf))
 				})
-				close(d.release)
+				d.revive()
 			})
 		})
 	}
