@@ -197,7 +197,9 @@ type Responder struct {
 // the Responder when it is no longer needed.
 func New(cfg Config) (*Responder, error) {
 	r := &Responder{cfg: cfg, now: cfg.Now, ownClock: cfg.Now != nil}
-	r.exchanges.New = func() any { return &exchange{signature: make([]byte, 0, 512), body: bodyRead{shard: r.bodies.seat()}} }
+	r.exchanges.New = func() any {
+		return &exchange{signature: make([]byte, 0, 512), tbs: make([]byte, 0, 512), body: bodyRead{shard: r.bodies.seat()}}
+	}
 	r.storeCalls.New = func() any { return newStoreCall() }
 	r.registry.Store(&registry{})
 	if cfg.Disabled {
