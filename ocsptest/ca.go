@@ -166,7 +166,7 @@ func make509(opts Options, name string, parent *CA, adjust func(*x509.Certificat
 		template.Subject.CommonName = opts.Name
 	}
 	if template.SerialNumber == nil {
-		template.SerialNumber = new(big.Int).SetBytes(must(randomSerial()))
+		template.SerialNumber = randomSerial()
 	}
 	if !opts.NotBefore.IsZero() {
 		template.NotBefore = opts.NotBefore
@@ -188,10 +188,10 @@ func make509(opts Options, name string, parent *CA, adjust func(*x509.Certificat
 	return must(x509.ParseCertificate(der)), key
 }
 
-// randomSerial returns 16 octets that are neither zero nor negative as a serial.
-func randomSerial() ([]byte, error) {
+// randomSerial returns a serial number of 16 octets that is neither zero nor negative.
+func randomSerial() *big.Int {
 	b := make([]byte, 16)
-	_, err := rand.Read(b)
+	_, _ = rand.Read(b) // which never fails
 	b[0] = b[0]&0x7f | 0x40
-	return b, err
+	return new(big.Int).SetBytes(b)
 }

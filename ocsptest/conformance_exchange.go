@@ -60,11 +60,10 @@ func newChecker(ctx context.Context, t Target) (*checker, error) {
 	}
 	c := &checker{target: t, unissued: t.Unissued, findings: map[string]*standing{}}
 	if c.unissued == nil {
-		serial, err := randomSerial()
-		if err != nil {
-			return nil, err
-		}
-		c.unissued = new(big.Int).SetBytes(serial)
+		c.unissued, _ = undoubled(func() (*big.Int, []byte) {
+			serial := randomSerial()
+			return serial, ask(c.id(serial)).der()
+		})
 	}
 	if err := c.connect(); err != nil {
 		return nil, err

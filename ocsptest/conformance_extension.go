@@ -302,8 +302,10 @@ func caseNonceTwice(p *probe) error {
 
 func caseNonceByGet(p *probe) error {
 	const long = time.Minute
-	nonce := randomNonce(32)
-	der := p.with(derNonce(nonce))
+	nonce, der := undoubled(func() ([]byte, []byte) {
+		nonce := randomNonce(32)
+		return nonce, p.with(derNonce(nonce))
+	})
 	ex := p.get("a nonce of 32 octets", escaped(der), der)
 	if err := p.echo(ex, nonce, nonceEchoed); err != nil {
 		return err
