@@ -292,6 +292,8 @@ func TestT155InvalidRecords(t *testing.T) {
 		"reason 200":           {State: ocsp.Deactivated, Reason: 200, RevokedAt: now},
 		"active and revoked":   {State: ocsp.Active, RevokedAt: now},
 		"active with a reason": {State: ocsp.Active, Reason: ocsp.KeyCompromise},
+		"compromised, on hold": {State: ocsp.Compromised, Reason: ocsp.CertificateHold, RevokedAt: now},
+		"destroyed, on hold":   {State: ocsp.Destroyed, Reason: ocsp.CertificateHold, RevokedAt: now},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, nil)

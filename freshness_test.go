@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"io"
 	"math/big"
@@ -237,6 +238,31 @@ func TestStoreFails(t *testing.T) {
 			r.clock.Advance(24 * time.Hour) // past nextUpdate nothing stands in
 			r.requireError(c.fresh, r.post(r.request(r.leaf)))
 			r.store.SetFault(ocsptest.Healthy)
+			require.Equal(t, xocsp.Good, r.status(r.leaf).Status)
+		})
+	}
+}
+
+// What the store says but nobody can read may be a revocation, so nothing from before stands in for it, then or later.
+func TestUnreadableRecordIsNoAnswer(t *testing.T) {
+	for name, unreadable := range map[string]func() (ocsp.Record, error){
+		"a Record without RevokedAt": func() (ocsp.Record, error) { return ocsp.Record{State: ocsp.Compromised}, nil },
+		"ErrInvalidRecord": func() (ocsp.Record, error) {
+			return ocsp.Record{}, fmt.Errorf("kms: reason key_compromise: %w", ocsp.ErrInvalidRecord)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			says := func() (ocsp.Record, error) { return ocsp.Record{State: ocsp.Active}, nil }
+			r := newRig(t, func(_ *rig, cfg *ocsp.Config) {
+				cfg.Store = ocsp.StoreFunc(func(context.Context, string, *big.Int) (ocsp.Record, error) { return says() })
+			})
+			healthy := says
+			require.Equal(t, xocsp.Good, r.status(r.leaf).Status)
+			says = unreadable
+			r.requireError(xocsp.InternalError, r.post(r.request(r.leaf)))
+			says = func() (ocsp.Record, error) { return ocsp.Record{}, errors.New("the store is down") }
+			r.requireError(xocsp.TryLater, r.post(r.request(r.leaf)))
+			says = healthy
 			require.Equal(t, xocsp.Good, r.status(r.leaf).Status)
 		})
 	}

@@ -123,6 +123,8 @@ func (r *Responder) note(a *authority, key certKey, serial *big.Int, said said, 
 		read.found, read.err = r.found(a, serial, said)
 	}
 	switch f := read.found; {
+	case errors.Is(read.err, ErrInvalidRecord):
+		r.cache.forget(key, begun) // whatever it is to say, it is not sure to be what was known
 	case read.err != nil:
 	case f.status.issued && !r.cache.record(key, begun, f, now),
 		!f.status.issued && !r.cache.forget(key, begun):
@@ -322,7 +324,7 @@ func (r *Responder) found(a *authority, serial *big.Int, said said) (found, erro
 	}
 	status, err := said.record.certStatus()
 	if err == nil && r.cfg.Profile == ProfileCABF && status.reason == CertificateHold {
-		err = fmt.Errorf("%w: ProfileCABF forbids certificateHold (TLS BR 4.9.13)", errInvalidRecord)
+		err = fmt.Errorf("%w: ProfileCABF forbids certificateHold (TLS BR 4.9.13)", ErrInvalidRecord)
 	}
 	if err != nil {
 		return found{}, fmt.Errorf("ocsp: store: issuer %q, serial %x: %w", said.id, serial, err)

@@ -191,7 +191,7 @@ func (x *exchange) fail(err error) *reply {
 // isBroken reports whether an error is a fault to mend rather than one that may pass.
 func isBroken(err error) bool {
 	var p *panicError
-	return errors.As(err, &p) || errors.Is(err, errInvalidRecord)
+	return errors.As(err, &p) || errors.Is(err, ErrInvalidRecord)
 }
 
 // serve ends an exchange with a signed reply; err is why it is not a fresher one.

@@ -1,7 +1,6 @@
 package ocsp
 
 import (
-	"errors"
 	"fmt"
 	"time"
 
@@ -178,9 +177,6 @@ func ReasonFromKMIP(code uint32) (Reason, error) {
 	return 0, fmt.Errorf("ocsp: %d is not a KMIP revocation reason", code)
 }
 
-// errInvalidRecord is wrapped by the error of a Record that cannot be answered from.
-var errInvalidRecord = errors.New("invalid record")
-
 // certStatus is what an answer attests about one certificate. Two that are equal attest the same. Times are
 // seconds since 1970, codec.NoTime when absent.
 type certStatus struct {
@@ -205,14 +201,14 @@ func unissued(policy UnissuedPolicy) certStatus {
 // certStatus applies the state and reason tables.
 func (r Record) certStatus() (certStatus, error) {
 	if !r.State.valid() {
-		return certStatus{}, fmt.Errorf("%w: State %d is not a KMIP state", errInvalidRecord, uint8(r.State))
+		return certStatus{}, fmt.Errorf("%w: State %d is not a KMIP state", ErrInvalidRecord, uint8(r.State))
 	}
 	if r.Reason != 0 && !r.Reason.valid() {
-		return certStatus{}, fmt.Errorf("%w: Reason %d is not a revocation reason", errInvalidRecord, uint8(r.Reason))
+		return certStatus{}, fmt.Errorf("%w: Reason %d is not a revocation reason", ErrInvalidRecord, uint8(r.Reason))
 	}
 	for _, t := range [...]time.Time{r.RevokedAt, r.CompromisedAt, r.NotAfter} {
 		if y := t.UTC().Year(); y < 1 || y > 9999 {
-			return certStatus{}, fmt.Errorf("%w: the year %d of RevokedAt, CompromisedAt or NotAfter has not four digits", errInvalidRecord, y)
+			return certStatus{}, fmt.Errorf("%w: the year %d of RevokedAt, CompromisedAt or NotAfter has not four digits", ErrInvalidRecord, y)
 		}
 	}
 	s := certStatus{
@@ -229,11 +225,13 @@ func (r Record) certStatus() (certStatus, error) {
 	}
 	switch {
 	case r.Reason == RemoveFromCRL:
-		return certStatus{}, fmt.Errorf("%w: State %v cannot be removed from the CRL", errInvalidRecord, r.State)
+		return certStatus{}, fmt.Errorf("%w: State %v cannot be removed from the CRL", ErrInvalidRecord, r.State)
 	case s.status == Good && (r.Reason != 0 || !r.RevokedAt.IsZero() || !r.CompromisedAt.IsZero()):
-		return certStatus{}, fmt.Errorf("%w: State %v with Reason, RevokedAt or CompromisedAt set", errInvalidRecord, r.State)
+		return certStatus{}, fmt.Errorf("%w: State %v with Reason, RevokedAt or CompromisedAt set", ErrInvalidRecord, r.State)
+	case r.Reason == CertificateHold && r.State != Deactivated:
+		return certStatus{}, fmt.Errorf("%w: State %v cannot be on hold", ErrInvalidRecord, r.State)
 	case s.status == Revoked && r.RevokedAt.IsZero():
-		return certStatus{}, fmt.Errorf("%w: State %v without RevokedAt", errInvalidRecord, r.State)
+		return certStatus{}, fmt.Errorf("%w: State %v without RevokedAt", ErrInvalidRecord, r.State)
 	}
 	if s.status == Revoked && s.reason == 0 {
 		s.reason = states[r.State].reason

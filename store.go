@@ -11,6 +11,11 @@ import (
 // Only a store that is sure may return it: every other failure is another error.
 var ErrNotFound = errors.New("ocsp: certificate not found")
 
+// ErrInvalidRecord is what a CertStore returns, wrapped, when it has the certificate but not in a form that makes a
+// Record, such as a state or a reason that it cannot read. That is answered like a Record that makes no sense: with
+// internalError until the store is mended, and not from the cache, since the status may be another by now.
+var ErrInvalidRecord = errors.New("invalid record")
+
 // CertStore is the KMS's record of its certificates, and the only source of truth about them.
 //
 // FindBySerial reports the present state of the certificate that the issuer with that ID issued under that
@@ -20,9 +25,11 @@ var ErrNotFound = errors.New("ocsp: certificate not found")
 //
 // Up to 1024 calls may be under way, so a database's pool should be bounded; calls wait in it like any others.
 // It must be safe for concurrent use, should honour ctx, and must not keep serial. The goroutine in which it is
-// called serves other calls too: whoever locks its thread must unlock it. An error other than ErrNotFound is
-// answered with tryLater, a panic or a Record that makes no sense with internalError; neither ever becomes a
-// status.
+// called serves other calls too: whoever locks its thread must unlock it.
+//
+// What cannot be read never becomes a status. A panic, a Record that makes no sense and ErrInvalidRecord are answered with
+// internalError. Any other error but ErrNotFound says that the store fails now: while it does, a cached answer stands in
+// until its nextUpdate, unless CacheOptions.FailClosed is set, and otherwise the answer is tryLater.
 type CertStore interface {
 	FindBySerial(ctx context.Context, issuerID string, serial *big.Int) (Record, error)
 }
@@ -43,7 +50,7 @@ type Record struct {
 
 	// Reason is why the certificate was revoked. Zero is the reason that State implies: keyCompromise for
 	// Compromised and DestroyedCompromised, cessationOfOperation for Deactivated and Destroyed. A hold is
-	// Deactivated with CertificateHold, and its release is Active again.
+	// Deactivated with CertificateHold, no other state can be on hold, and its release is Active again.
 	Reason Reason
 
 	// RevokedAt is when the certificate was revoked. It is required when State implies revoked and must be
