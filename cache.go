@@ -61,18 +61,19 @@ type CacheOptions struct {
 const (
 	defaultMaxEntries = 100_000
 	fenceStripes      = 4096 // a power of two
+	doubted           = 0    // as head.begun: it is to be read again. Ticks are later
 )
 
 // replyCache keeps what is known about certificates: the status last read and the replies that attest it.
 //
 // Three rules keep an answer from outliving a revocation. A status read is recorded only if nothing newer was
-// recorded and the certificate was not invalidated since the read began; what is recorded is trusted, or
-// stands in for a failing store, only under the same condition. Replies are kept only beside the status they
-// attest. And whoever is about to answer asks valid once more.
+// recorded and the certificate was not invalidated since the read began; who invalidates a certificate first drops what is
+// recorded, or marks it as in doubt, and then it is neither trusted nor stands in for a failing store. Replies are kept
+// only beside the status they attest. And whoever is about to answer asks valid once more.
 //
 // "Since" is counted in ticks of a counter that moves whenever a status changes or a fence is set. Fences are
 // striped over all serials, whoever issued them, so that one holds whatever becomes of the issuer meanwhile.
-// Two serials that share a stripe cost each other a second look at the store.
+// Two serials that share a stripe cost each other a second look at the store, if they are asked about at that moment.
 //
 // A stripe also has places for replies that are ready to be sent, in front of the storage.
 type replyCache struct {
@@ -89,7 +90,7 @@ type replyCache struct {
 
 type stripe struct {
 	mu     sync.Mutex    // held while an entry of the stripe changes
-	fenced atomic.Uint64 // the tick of the last Invalidate
+	fenced atomic.Uint64 // the tick of the last fence
 	gone   atomic.Uint64 // the tick at which an entry was last dropped otherwise, and with it what it knew
 	places
 }
@@ -102,6 +103,7 @@ func raise(to *atomic.Uint64, tick uint64) {
 
 func newReplyCache(opts CacheOptions, now func() time.Time) *replyCache {
 	c := &replyCache{seed: maphash.MakeSeed(), stripes: new([fenceStripes]stripe), now: now, base: now(), ttl: opts.StatusTTL}
+	c.ticks.Store(doubted + 1)
 	if !opts.Disabled {
 		c.storage = newStorage(opts.Storage, opts.MaxEntries, c)
 	}
@@ -188,18 +190,16 @@ func (c *replyCache) valid(key *certKey, begun uint64, status *certStatus) bool 
 	return !status.issued || c.storage == nil || st.gone.Load() <= begun
 }
 
-// current returns what is known about a certificate and has not been invalidated since it was read.
+// current returns what is known about a certificate and is not in doubt.
 func (c *replyCache) current(key *certKey) (head, bool) {
 	st, tag := c.stripe(key)
-	var h head
+	h, ok := head{}, false
 	if p := st.look(key, tag); p != nil {
-		h = p.head
-	} else if stored, ok := c.head(*key); ok {
-		h = stored
+		h, ok = p.head, true
 	} else {
-		return head{}, false
+		h, ok = c.head(*key)
 	}
-	return h, st.fenced.Load() <= h.begun
+	return h, ok && h.begun != doubted
 }
 
 // record notes a status that was read from the store. It reports false if the read has been overtaken, and
@@ -310,23 +310,29 @@ func (c *replyCache) invalidate(key certKey) {
 	st, tag := c.stripe(&key)
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	c.fence(key)
 	if c.storage != nil {
 		st.clear(&key, tag)
 		c.storage.remove(key)
 	}
+	c.fence(st)
 }
 
-// fence makes whatever was read about a certificate be read again. Replies stay, for the case that it says the same.
-//
-// The first fence is for those who look from now on. One who looked before it may have its tick already, when that
-// counts as after it: hence the second, which is later than any such tick.
-func (c *replyCache) fence(key certKey) {
-	st, _ := c.stripe(&key)
-	for range 2 {
-		raise(&st.fenced, c.ticks.Add(1))
+// doubt makes what was read about a certificate be read again. Replies stay, for the case that it says the same.
+func (c *replyCache) doubt(key certKey) {
+	st, tag := c.stripe(&key)
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if h, ok := c.head(key); ok {
+		h.begun = doubted
+		c.storage.update(key, h)
+		st.renew(&key, tag, h)
 	}
+	c.fence(st)
 }
+
+// fence stops what is being made of earlier reads about the serials of a stripe, which is locked. What is known about the
+// certificate at fault is gone by then, so who still saw it has an earlier tick.
+func (c *replyCache) fence(st *stripe) { raise(&st.fenced, c.ticks.Add(1)) }
 
 // trusts reports whether a status need not be read again: it was read less than ttl ago, and no change since
 // can have gone unheard.

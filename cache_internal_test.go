@@ -12,7 +12,8 @@ import (
 // oneEntry is a storage that knows one certificate, until it is removed.
 type oneEntry struct {
 	storage
-	known atomic.Pointer[head]
+	known    atomic.Pointer[head]
+	changing func() // is called before it changes
 }
 
 func (s *oneEntry) head(certKey) (head, bool) {
@@ -22,16 +23,52 @@ func (s *oneEntry) head(certKey) (head, bool) {
 	return head{}, false
 }
 
-func (s *oneEntry) remove(certKey) { s.known.Store(nil) }
+func (s *oneEntry) update(_ certKey, h head) { s.change(&h) }
+
+func (s *oneEntry) remove(certKey) { s.change(nil) }
+
+func (s *oneEntry) change(h *head) {
+	if s.changing != nil {
+		s.changing()
+	}
+	s.known.Store(h)
+}
+
+// Who still sees what is known at the last moment before it is invalidated, or in doubt, has no tick that is late enough.
+func TestNothingIsFencedBeforeItIsGone(t *testing.T) {
+	for name, change := range map[string]func(*replyCache, certKey){"invalidate": (*replyCache).invalidate, "doubt": (*replyCache).doubt} {
+		t.Run(name, func(t *testing.T) {
+			c := newReplyCache(CacheOptions{Disabled: true, StatusTTL: time.Hour}, time.Now)
+			s, key := &oneEntry{}, newCertKey(1, []byte{1})
+			c.storage = s
+			s.known.Store(&head{found: found{status: certStatus{issued: true}}, begun: c.begin()})
+			var tick uint64
+			var last head
+			s.changing = func() {
+				var ok bool
+				tick = c.begin()
+				last, ok = c.current(&key)
+				require.True(t, ok)
+			}
+			change(c, key)
+			require.NotZero(t, tick)
+			require.False(t, c.valid(&key, tick, &last.status))
+			_, ok := c.current(&key)
+			require.False(t, ok)
+		})
+	}
+}
 
 // TestFenceRace looks into the cache while a certificate is invalidated: what was found is not valid once that is done,
 // however close the two came. It takes its chances, since the moment in question is some nanoseconds long.
 func TestFenceRace(t *testing.T) {
-	t.Run("in the storage", func(t *testing.T) { fenceRace(t, false) })
-	t.Run("ready", func(t *testing.T) { fenceRace(t, true) })
+	t.Run("in the storage", func(t *testing.T) { fenceRace(t, false, (*replyCache).invalidate) })
+	t.Run("ready", func(t *testing.T) { fenceRace(t, true, (*replyCache).invalidate) })
+	t.Run("in the storage, in doubt", func(t *testing.T) { fenceRace(t, false, (*replyCache).doubt) })
+	t.Run("ready, in doubt", func(t *testing.T) { fenceRace(t, true, (*replyCache).doubt) })
 }
 
-func fenceRace(t *testing.T, isReady bool) {
+func fenceRace(t *testing.T, isReady bool, change func(*replyCache, certKey)) {
 	c := newReplyCache(CacheOptions{Disabled: true, StatusTTL: time.Hour}, time.Now)
 	s, key := &oneEntry{}, newCertKey(1, []byte{1})
 	c.storage = s
@@ -42,7 +79,7 @@ func fenceRace(t *testing.T, isReady bool) {
 			for begun.Load() < n {
 				runtime.Gosched()
 			}
-			c.invalidate(key)
+			change(c, key)
 			ended.Store(n)
 			for looked.Load() < n {
 				runtime.Gosched()
@@ -53,11 +90,11 @@ func fenceRace(t *testing.T, isReady bool) {
 	for n := int64(1); n <= rounds; n++ {
 		first := c.begin()
 		known := head{found: found{status: certStatus{issued: true}}, begun: first}
+		s.known.Store(&known)
 		if isReady {
 			st, tag := c.stripe(&key)
+			st.clear(&key, tag)
 			st.put(&ready{key: key, head: known}, tag)
-		} else {
-			s.known.Store(&known)
 		}
 		begun.Store(n)
 		var tick uint64

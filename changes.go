@@ -116,7 +116,7 @@ func (f *following) Changed(issuerID string, serials ...*big.Int) {
 	for _, serial := range serials {
 		if serial != nil {
 			key := newCertKey(f.r.registry.Load().number(issuerID), codec.SerialBytes(serial))
-			f.r.cache.fence(key)
+			f.r.cache.doubt(key)
 			f.r.reads.forget(key)
 		}
 	}

@@ -70,6 +70,45 @@ func changesTest(t *testing.T, run func(t *testing.T, r *rig, c *changes)) {
 	})
 }
 
+// What is said to have changed does not cost others what is known about them: neither the trust in it, nor the answer that
+// stands in when the store fails.
+func TestChangesOfManyLeaveOthersAlone(t *testing.T) {
+	const count = 5_000 // more than there are fences
+	serials := make([]*big.Int, count)
+	for i := range serials {
+		serials[i] = big.NewInt(int64(1_000_000 + i))
+	}
+	for name, change := range map[string]func(r *rig, f ocsp.Follower){
+		"Invalidate": func(r *rig, _ ocsp.Follower) {
+			require.NoError(r, r.responder.Invalidate(r.Context(), r.ca.ID, serials...))
+		},
+		"Invalidate, elsewhere": func(r *rig, _ ocsp.Follower) {
+			require.Error(r, r.responder.Invalidate(r.Context(), "other", serials...))
+		},
+		"Changed": func(r *rig, f ocsp.Follower) { f.Changed(r.ca.ID, serials...) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			changesTest(t, func(t *testing.T, r *rig, c *changes) {
+				f := <-c.calls
+				f.Begin()
+				f.TrustUntil(time.Now().Add(time.Hour))
+				changed := r.issue()
+				r.reads(xocsp.Good)
+				require.Equal(t, xocsp.Good, r.status(changed).Status)
+				change(r, f)
+				require.Zero(t, r.reads(xocsp.Good))
+
+				f.TrustUntil(time.Now()) // now the store is needed
+				r.store.SetFault(ocsptest.Fail)
+				require.Equal(t, 1, r.reads(xocsp.Good))
+				f.Changed(r.ca.ID, changed.SerialNumber)
+				require.Equal(t, 1, r.reads(xocsp.Good))
+				r.requireError(xocsp.TryLater, r.post(r.request(changed)))
+			})
+		})
+	}
+}
+
 // reads returns how often the store is read for one more query.
 func (r *rig) reads(want int) int {
 	r.Helper()

@@ -57,7 +57,7 @@ func step(c *replyCache, key certKey, random *rand.Rand, now time.Time) {
 		if random.IntN(2) == 0 {
 			c.invalidate(key)
 		} else {
-			c.fence(key)
+			c.doubt(key)
 		}
 	}
 }

@@ -242,7 +242,7 @@ func (r *Responder) tryOne(ctx, caller context.Context, match certIDMatch, id *c
 		}
 		// A caller that leaves, or whose own time is up, says nothing about the store.
 		if caller.Err() == nil && !isBroken(read.err) && !r.cfg.Cache.FailClosed {
-			if p := r.stale(match, id, *key, want, read.begun, x); p != nil {
+			if p := r.stale(match, id, *key, want, x); p != nil {
 				return x.serve(OutcomeStale, p, read.err)
 			}
 		}
@@ -291,7 +291,7 @@ func (r *Responder) replyFor(ctx context.Context, match certIDMatch, id *codec.C
 	if err == nil {
 		return x.serve(outcome, p, nil)
 	}
-	if p := r.stale(match, id, *key, want, read.begun, x); p != nil && p.parts[0].status == read.status {
+	if p := r.stale(match, id, *key, want, x); p != nil && p.parts[0].status == read.status {
 		return x.serve(OutcomeStale, p, err) // without the nonce, with the default algorithm
 	}
 	return r.unsigned(err, read.status, x)
@@ -308,10 +308,11 @@ func (r *Responder) unsigned(err error, status certStatus, x *exchange) *reply {
 
 // stale returns a reply that may stand in while the store or the signer fails, nil if there is none. A client
 // that was promised its nonce gets none.
-func (r *Responder) stale(match certIDMatch, id *codec.CertID, key certKey, want replyID, begun uint64, x *exchange) *reply {
+func (r *Responder) stale(match certIDMatch, id *codec.CertID, key certKey, want replyID, x *exchange) *reply {
 	if x.req.NonceForm != codec.NonceAbsent && r.cfg.Nonce == NonceRequire {
 		return nil
 	}
+	begun := r.cache.begin()
 	known, ok := r.cache.current(&key)
 	if !ok {
 		return nil

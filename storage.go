@@ -90,7 +90,7 @@ func (k *certKey) serial() []byte { return k[5:] }
 type head struct {
 	found
 	since   uint64        // the tick at which the status was recorded
-	begun   uint64        // the tick at which the last read that found it began
+	begun   uint64        // the tick at which the last read that found it began, or doubted
 	checked time.Duration // when that was, by the responder's clock, since the replyCache was made
 }
 
