@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/big"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -14,10 +15,36 @@ import (
 
 var (
 	errClosed  = errors.New("ocsp: the responder is closed")
-	errTimeout = errors.New("ocsp: no answer in time")
-	errBusy    = errors.New("ocsp: too many calls are waiting")
-	errNoValue = errors.New("ocsp: the call ended its goroutine instead of returning")
+	errTimeout = errors.New("no answer in time")
+	errBusy    = errors.New("too many calls are waiting")
+	errNoValue = errors.New("the call ended its goroutine instead of returning")
 )
+
+// hostError is an error of one of the host's components, in an answer about a certificate.
+type hostError struct {
+	component string // "store" or "signer"
+	issuerID  string
+	serial    *big.Int // nil: the certificate does not matter
+	err       error
+}
+
+func (e *hostError) Error() string {
+	if e.serial == nil {
+		return fmt.Sprintf("ocsp: %s: issuer %q: %v", e.component, e.issuerID, e.err)
+	}
+	return fmt.Sprintf("ocsp: %s: issuer %q, serial %x: %v", e.component, e.issuerID, e.serial, e.err)
+}
+
+func (e *hostError) Unwrap() error { return e.err }
+
+// blame says whose error it is, unless that is known or it is nobody's.
+func blame(component, issuerID string, serial *big.Int, err error) error {
+	var known *hostError
+	if errors.As(err, &known) || errors.Is(err, errOvertaken) || errors.Is(err, errClosed) {
+		return err
+	}
+	return &hostError{component, issuerID, serial, err}
+}
 
 // panicError is a panic of the host's code, contained.
 type panicError struct {
@@ -25,7 +52,7 @@ type panicError struct {
 	stack []byte
 }
 
-func (e *panicError) Error() string { return fmt.Sprintf("ocsp: panic: %v", e.value) }
+func (e *panicError) Error() string { return fmt.Sprintf("panic: %v", e.value) }
 
 // protect calls f and turns a panic into an error.
 func protect[T any](ctx context.Context, f func(context.Context) (T, error)) (result T, err error) {

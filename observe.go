@@ -33,7 +33,8 @@ func (r *Responder) observe(ctx context.Context, p *reply, x *exchange) {
 type logKind int
 
 const (
-	logFailure logKind = iota
+	logTryLater logKind = iota
+	logInternalError
 	logStale
 	logPanic
 	logShared
@@ -57,6 +58,12 @@ func (l *logs) warn(ctx context.Context, logger *slog.Logger, kind logKind, mess
 	}
 }
 
+func (l *logs) error(ctx context.Context, logger *slog.Logger, kind logKind, x *exchange) {
+	if l.due(kind) {
+		logger.ErrorContext(ctx, "ocsp: no answer could be given", slog.String("outcome", x.outcome.String()), slog.Any("error", x.err))
+	}
+}
+
 // failure logs an answer that the store, the signer or the host spoiled; what clients do wrong is for Observe.
 func (l *logs) failure(ctx context.Context, logger *slog.Logger, x *exchange) {
 	var p *panicError
@@ -66,10 +73,10 @@ func (l *logs) failure(ctx context.Context, logger *slog.Logger, x *exchange) {
 			logger.ErrorContext(ctx, "ocsp: a panic was answered with internalError", slog.Any("error", x.err), slog.String("stack", string(p.stack)))
 		}
 	case ctx.Err() != nil: // the client has left; that is no failure
-	case x.outcome == OutcomeInternalError, x.outcome == OutcomeTryLater && !errors.Is(x.err, errClosed):
-		if l.due(logFailure) {
-			logger.ErrorContext(ctx, "ocsp: no answer could be given", slog.String("outcome", x.outcome.String()), slog.Any("error", x.err))
-		}
+	case x.outcome == OutcomeInternalError:
+		l.error(ctx, logger, logInternalError, x)
+	case x.outcome == OutcomeTryLater && !errors.Is(x.err, errClosed):
+		l.error(ctx, logger, logTryLater, x)
 	case x.outcome == OutcomeStale:
 		l.warn(ctx, logger, logStale, "ocsp: a cached answer was served past its refresh point or unchecked", x.err)
 	}

@@ -47,6 +47,9 @@ func (r *Responder) status(ctx context.Context, a *authority, key *certKey, seri
 	} else {
 		*read = r.read(ctx, a, *key, codec.SerialInt(serial), begun, x.now)
 	}
+	if read.err != nil {
+		read.err = blame("store", a.ids[0], codec.SerialInt(serial), read.err)
+	}
 	x.now = r.now()
 }
 
@@ -311,7 +314,7 @@ func (r *Responder) find(ctx context.Context, a *authority, serial *big.Int) (sa
 			return said{record, id}, nil
 		}
 		if !errors.Is(err, ErrNotFound) {
-			return said{}, fmt.Errorf("ocsp: store: %w", err)
+			return said{}, blame("store", id, serial, err)
 		}
 	}
 	return said{}, nil
@@ -327,7 +330,7 @@ func (r *Responder) found(a *authority, serial *big.Int, said said) (found, erro
 		err = fmt.Errorf("%w: ProfileCABF forbids certificateHold (TLS BR 4.9.13)", ErrInvalidRecord)
 	}
 	if err != nil {
-		return found{}, fmt.Errorf("ocsp: store: issuer %q, serial %x: %w", said.id, serial, err)
+		return found{}, blame("store", said.id, serial, err)
 	}
 	return found{status, said.id}, nil
 }

@@ -135,7 +135,7 @@ func (r *Responder) respond(ctx context.Context, der []byte, x *exchange) (p *re
 func (r *Responder) contained(ctx context.Context, der []byte, x *exchange) (p *reply) {
 	defer func() {
 		if v := recover(); v != nil {
-			p = x.fail(&panicError{v, debug.Stack()})
+			p = x.fail(fmt.Errorf("ocsp: %w", &panicError{v, debug.Stack()}))
 		}
 	}()
 	if r.cfg.Disabled {

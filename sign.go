@@ -159,6 +159,9 @@ func (r *Responder) shareSign(ctx context.Context, f flight, x *exchange) (kept,
 	waiting, cancel := context.WithTimeout(ctx, r.remaining(x))
 	defer cancel()
 	l, err := s.wait(waiting)
+	if err != nil {
+		err = blame("signer", f.job.authority.ids[0], nil, err)
+	}
 	return l.kept, l.outcome, err
 }
 
@@ -231,9 +234,15 @@ func (r *Responder) sign(ctx context.Context, job *signJob, limit time.Duration,
 	if s.opaque || cap(room) == 0 { // a key that hangs keeps it
 		room = make([]byte, 0, 256*len(job.parts)+128)
 	}
+	defer func() {
+		if err != nil {
+			err = blame("signer", job.authority.ids[0], nil, err)
+		}
+	}()
 	if k.window, err = r.window(s, job.now.Unix(), notAfterAt(job.parts, job.now.Unix())); err != nil {
 		return kept{}, nil, err
 	}
+	r.warnOfEnd(ctx, job.authority.ids[0], s, job.now.Unix())
 	var one [1]codec.Single
 	data := r.responseData(job, k.window, one[:0])
 	tbs = data.AppendTBS(room)

@@ -61,6 +61,8 @@ type signer struct {
 	fingerprint [32]byte // of all that answers inherit from the signer, for shared caches
 
 	notBefore, notAfter int64 // between them answers may be valid, seconds since 1970
+	endIsNear           int64 // from then on the operator is warned, likewise
+	warned              atomic.Int64
 
 	failure atomic.Pointer[error] // why the last renewal of an answer failed; nil if it did not
 }
@@ -167,6 +169,7 @@ func (r *Responder) newSigner(cfg *Issuer) (*signer, error) {
 		notBefore:   max(cert.NotBefore.Unix(), ca.NotBefore.Unix()),
 		notAfter:    min(cert.NotAfter.Unix(), ca.NotAfter.Unix()),
 	}
+	s.endIsNear = s.notAfter - min(2*int64(r.cfg.Validity/time.Second), (s.notAfter-s.notBefore)/4)
 	if cfg.ResponderID == ResponderIDByName {
 		s.responderID = codec.ByName(cert.RawSubject)
 	}
@@ -264,11 +267,11 @@ func (s *signer) sign(ctx context.Context, algorithm int, message []byte) ([]byt
 		sig, err = crypto.SignMessage(s.key, rand.Reader, message, a.opts)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("ocsp: signer: %w", err)
+		return nil, err
 	}
 	if s.opaque {
 		if err := s.verify(algorithm, message, sig); err != nil {
-			return nil, fmt.Errorf("ocsp: signer returned a wrong signature: %w", err)
+			return nil, fmt.Errorf("a wrong signature: %w", err)
 		}
 	}
 	return sig, nil
@@ -276,6 +279,18 @@ func (s *signer) sign(ctx context.Context, algorithm int, message []byte) ([]byt
 
 func (s *signer) verify(algorithm int, message, sig []byte) error {
 	return s.certificate.CheckSignature(s.algorithms[algorithm].alg, message, sig)
+}
+
+// warnOfEnd tells, once an hour, that a signing certificate will soon leave clients without answers.
+func (r *Responder) warnOfEnd(ctx context.Context, issuerID string, s *signer, now int64) {
+	const hour = 3600
+	if now < s.endIsNear {
+		return
+	}
+	if last := s.warned.Load(); now-last >= hour && s.warned.CompareAndSwap(last, now) {
+		r.cfg.Logger.WarnContext(ctx, "ocsp: the certificate that answers are signed with, or its CA's, ends soon, and all answers end with it; renew it and call SetIssuer",
+			slog.String("issuer", issuerID), slog.String("subject", s.certificate.Subject.String()), slog.Time("ends", time.Unix(s.notAfter, 0).UTC()))
+	}
 }
 
 // selfTest signs and verifies once.
@@ -302,7 +317,7 @@ func (r *Responder) window(s *signer, now, notAfter int64) (window, error) {
 		w.nextUpdate = min(w.nextUpdate, notAfter)
 	}
 	if w.thisUpdate > now || w.nextUpdate <= now {
-		return w, fmt.Errorf("ocsp: the signing certificate %q is not valid now: renew it and call SetIssuer", s.certificate.Subject)
+		return w, fmt.Errorf("the signing certificate %q is not valid now: renew it and call SetIssuer", s.certificate.Subject)
 	}
 	w.refreshAt = refreshPoint(w.thisUpdate, w.nextUpdate, now)
 	return w, nil
