@@ -24,8 +24,9 @@ When the KMS has stored a revocation it may say so; without that, the next answe
 
 PreActive and Active certificates are good. Compromised and DestroyedCompromised ones are revoked for
 keyCompromise, Deactivated and Destroyed ones for cessationOfOperation, unless the record has a reason of its
-own. A serial that the issuer never issued is unknown; see [UnissuedPolicy]. A store that fails is an error to
-the client, tryLater, and never a status.
+own. A serial that the issuer never issued is unknown; see [UnissuedPolicy]. A store that fails
+becomes no status: a cached answer stands in until its nextUpdate, unless CacheOptions.FailClosed is set, and otherwise the
+client gets the error tryLater.
 
 # Freshness
 
