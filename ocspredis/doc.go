@@ -22,7 +22,8 @@ A certificate is found under a keyed MAC (HMAC-SHA-256) of its issuer and serial
 (AES-256-GCM) and bound to that name. Who reads Redis learns how many entries there are and, if he looks again, which
 of them changed; not whose they are, nor what they say: entries are padded to a multiple of 128 octets, and both
 good and revoked ones are as long. Who can write to Redis can remove an entry, or put back an older one of the same
-certificate, which no encryption prevents; he cannot make one up, or pass one certificate's off as another's.
+certificate, which no encryption prevents; he cannot make one up, or pass one certificate's off as another's. What
+he spoils is internalError until it is mended, as is whatever else cannot be read.
 
 Changes compare and set: a script writes only over the entry that was read, so writers that meet cannot undo each
 other, and a revoked certificate becomes good again through Release only.

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/big"
 	"os"
 	"strings"
@@ -344,6 +345,7 @@ func TestTamperedEntries(t *testing.T) {
 		require.NoError(t, o.Client.Set(ctx, mine, value, 0).Err())
 		_, err := s.FindBySerial(ctx, "ca", serial)
 		require.ErrorContains(t, err, "the entry cannot be read", name)
+		require.ErrorIs(t, err, ocsp.ErrInvalidRecord)
 		require.NotErrorIs(t, err, ocsp.ErrNotFound)
 		require.ErrorContains(t, err, serial.Text(16))
 		_, err = s.Revoke(ctx, "ca", serial, ocspredis.Revocation{})
@@ -353,6 +355,46 @@ func TestTamperedEntries(t *testing.T) {
 	require.NoError(t, o.Client.LPush(ctx, mine, "x").Err())
 	_, err := s.FindBySerial(ctx, "ca", serial)
 	require.ErrorIs(t, err, ocsp.ErrNotFound, "MGET takes another type for nothing")
+}
+
+// Who spoils the entry of a revocation does not make the good from before last. For a Redis that is gone that good goes on.
+func TestSpoiledRevocation(t *testing.T) {
+	server, o := own(t)
+	s := newStore(t, o)
+	ca := ocsptest.NewCA(ocsptest.Options{Name: "ca"})
+	leaf := ca.Issue(ocsptest.Options{})
+	responder, err := ocsp.New(ocsp.Config{Issuers: []ocsp.Issuer{ca.Issuer()}, Store: s, Logger: slog.New(slog.DiscardHandler)})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, responder.Close()) }()
+	isGood := func() {
+		t.Helper()
+		answer, err := ocsptest.Query(responder.Handler(), ca.Certificate, leaf)
+		require.NoError(t, err)
+		require.Zero(t, answer.Status, "x/crypto's number of good")
+	}
+	require.NoError(t, s.Issue(ctx, ocspredis.Certificate{IssuerID: "ca", Serial: leaf.SerialNumber, Record: active}))
+	o.Prefix = ocspredis.DefaultPrefix
+	good := dump(t, o)
+	require.Len(t, good, 1)
+	for name, value := range good {
+		foreign, err := ocspredis.Seal(o.Keys, name, []byte("not a record"))
+		require.NoError(t, err)
+		isGood()
+		for _, spoiled := range []string{"", value[:len(value)-1], foreign} {
+			require.NoError(t, o.Client.Set(ctx, name, spoiled, 0).Err())
+			_, err := ocsptest.Query(responder.Handler(), ca.Certificate, leaf)
+			require.ErrorContains(t, err, "internal error")
+			_, err = s.FindBySerial(ctx, "ca", leaf.SerialNumber)
+			require.ErrorIs(t, err, ocsp.ErrInvalidRecord)
+			require.NoError(t, o.Client.Set(ctx, name, value, 0).Err())
+			isGood()
+		}
+	}
+	require.NoError(t, server.Stop())
+	_, err = s.FindBySerial(ctx, "ca", leaf.SerialNumber)
+	require.Error(t, err)
+	require.NotErrorIs(t, err, ocsp.ErrInvalidRecord)
+	isGood()
 }
 
 func TestRotation(t *testing.T) {

@@ -65,7 +65,7 @@ func NewStore(o Options) (*Store, error) {
 }
 
 // FindBySerial implements ocsp.CertStore. It is one round trip. The error is ocsp.ErrNotFound if Redis has said
-// that there is no entry, and only then.
+// that there is no entry, and only then. It wraps ocsp.ErrInvalidRecord if there is one that cannot be read.
 func (s *Store) FindBySerial(ctx context.Context, issuerID string, serial *big.Int) (ocsp.Record, error) {
 	e, err := s.find(ctx, issuerID, serial)
 	if err == nil && e.value == "" {
@@ -114,7 +114,7 @@ func (s *Store) find(ctx context.Context, issuerID string, serial *big.Int) (ent
 			return e, err
 		}
 		if c.IssuerID != issuerID || c.Serial.Cmp(serial) != 0 {
-			return e, errors.New("the entry cannot be read: it is another certificate's")
+			return e, fmt.Errorf("the entry cannot be read: %w: it is another certificate's", ocsp.ErrInvalidRecord)
 		}
 		e.Record, e.value = c.Record, text
 		return e, nil
@@ -122,6 +122,8 @@ func (s *Store) find(ctx context.Context, issuerID string, serial *big.Int) (ent
 	return e, nil
 }
 
+// read is an entry's certificate. Whatever keeps it from being read, the error says that there is one: also where it
+// does not decrypt, since who can write to Redis would else spoil a revocation to make the good from before last.
 func (s *Store) read(value, name string) (Certificate, error) {
 	text, err := s.keys.open([]byte(value), name)
 	if err == nil {
@@ -130,7 +132,7 @@ func (s *Store) read(value, name string) (Certificate, error) {
 			return c, nil
 		}
 	}
-	return Certificate{}, fmt.Errorf("the entry cannot be read: %w", err)
+	return Certificate{}, fmt.Errorf("the entry cannot be read: %w: %w", ocsp.ErrInvalidRecord, err)
 }
 
 // swap puts a new value in the place of the one that was read, ARGV[1], under the current name, KEYS[1], unless

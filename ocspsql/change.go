@@ -75,7 +75,7 @@ func (s *Store) Issue(ctx context.Context, c Certificate) error {
 		return nil
 	}
 	// Each driver has an error of its own for a key that is there. The table has the same answer for all.
-	if _, found := s.find(ctx, c.IssuerID, c.Serial); found == nil {
+	if _, found := s.find(ctx, c.IssuerID, c.Serial); found == nil || errors.Is(found, ocsp.ErrInvalidRecord) {
 		err = fmt.Errorf("%w: %w", ErrExists, err)
 	}
 	return fmt.Errorf("ocspsql: issue %s: %w", name(c.IssuerID, c.Serial), err)

@@ -32,7 +32,8 @@ columns included. Nothing is created or written. See docs/STORES.md for recipes 
 # Errors
 
 Only a database that has answered, without a row, gives ocsp.ErrNotFound. A row that makes no sense is an error
-that says which and why. Errors are wrapped, so errors.Is finds the driver's; none repeats the data source.
+that says which and why, and wraps ocsp.ErrInvalidRecord: it may be a revocation, so the responder does not go on
+with the good from before, as it does while the database fails. Errors are wrapped, so errors.Is finds the driver's; none repeats the data source.
 
 # SQLite
 

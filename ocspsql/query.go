@@ -19,8 +19,9 @@ type Query struct {
 	Serial SerialForm
 
 	// Scan makes a record of the row. An error that is ocsp.ErrNotFound says that the certificate, though there
-	// is a row, was never issued; any other is an error of the lookup. It must not keep the row. Nil is
-	// ScanRecord.
+	// is a row, was never issued. Where the row is there but makes no record, for a state that it does not know
+	// or a NULL, it should wrap ocsp.ErrInvalidRecord, so that nobody is told the good from before; any other
+	// error is taken for an outage. It must not keep the row. Nil is ScanRecord, which does that.
 	Scan func(Row) (ocsp.Record, error)
 }
 

@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"fmt"
+	"log/slog"
 	"math/big"
 	"testing"
 	"time"
@@ -32,8 +34,8 @@ FROM objects WHERE json_extract(attributes, '$.issuer') = ? AND json_extract(att
 	dbtest.PostgreSQL: {
 		schema: "CREATE TABLE objects (id TEXT PRIMARY KEY, attributes JSONB NOT NULL)",
 		index:  "CREATE UNIQUE INDEX objects_by_serial ON objects ((attributes->>'issuer'), (attributes->>'serial'))",
-		lookup: `SELECT attributes->>'state', attributes->>'reason', (attributes->>'revoked_at')::bigint,
-	(attributes->>'compromised_at')::bigint, (attributes->>'not_after')::bigint
+		lookup: `SELECT attributes->>'state', attributes->>'reason', attributes->>'revoked_at',
+	attributes->>'compromised_at', attributes->>'not_after'
 FROM objects WHERE attributes->>'issuer' = $1 AND attributes->>'serial' = $2`,
 		insert:    "INSERT INTO objects (id, attributes) VALUES ($1, $2) ON CONFLICT (id) DO UPDATE SET attributes = excluded.attributes",
 		explain:   "EXPLAIN ",
@@ -102,6 +104,65 @@ func TestQuery(t *testing.T) {
 			require.NoError(t, err)
 		}
 		require.Contains(t, text(t, db, recipe.explain+recipe.lookup, "many", numberedSerial(7).Text(16)), recipe.usesIndex)
+	})
+}
+
+// A row that was good and is now such as nobody can read may be a revocation: the cached good does not stand in for it.
+// For a database that fails it does.
+func TestUnreadableRow(t *testing.T) {
+	onAll(t, func(t *testing.T, kind dbtest.Kind) {
+		recipe, db := recipes[kind], dbtest.New(t, kind).Open(t)
+		_, err := db.ExecContext(t.Context(), recipe.schema)
+		require.NoError(t, err)
+		store, err := ocspsql.OpenQuery(t.Context(), db, ocspsql.Query{SQL: recipe.lookup, Serial: ocspsql.Hex})
+		require.NoError(t, err)
+		defer func() { require.NoError(t, store.Close()) }()
+		ca := ocsptest.NewCA(ocsptest.Options{Name: "ca"})
+		responder, err := ocsp.New(ocsp.Config{Issuers: []ocsp.Issuer{ca.Issuer()}, Store: store, Logger: slog.New(slog.DiscardHandler)})
+		require.NoError(t, err)
+		defer func() { require.NoError(t, responder.Close()) }()
+		for name, test := range map[string]struct{ attributes, reason string }{
+			"no state":                 {`"state": null`, `"" is not a KMIP state`},
+			"state":                    {`"state": "revoked", "revoked_at": 1700000000`, `"revoked" is not a KMIP state`},
+			"reason":                   {`"state": "Compromised", "reason": "key_compromise", "revoked_at": 1700000000`, `"key_compromise" is not a revocation reason`},
+			"milliseconds":             {`"state": "Compromised", "revoked_at": 1700000000000`, "the time of revocation is in the year 55840"},
+			"a date":                   {`"state": "Compromised", "revoked_at": "2030-01-02"`, "the time of revocation: converting"},
+			"no time":                  {`"state": "Compromised"`, "the state Compromised has no time of revocation"},
+			"good, but for its reason": {`"state": "Active", "reason": "superseded"`, "the state Active has a reason"},
+		} {
+			t.Run(name, func(t *testing.T) {
+				leaf := ca.Issue(ocsptest.Options{})
+				put := func(attributes string) {
+					_, err := db.ExecContext(t.Context(), recipe.insert, name, fmt.Sprintf(`{"issuer": "ca", "serial": "%x", %s}`, leaf.SerialNumber, attributes))
+					require.NoError(t, err)
+				}
+				isGood := func() {
+					t.Helper()
+					answer, err := ocsptest.Query(responder.Handler(), ca.Certificate, leaf)
+					require.NoError(t, err)
+					require.Zero(t, answer.Status, "x/crypto's number of good")
+				}
+				put(`"state": "Active"`)
+				isGood()
+				put(test.attributes)
+				_, err := ocsptest.Query(responder.Handler(), ca.Certificate, leaf)
+				require.ErrorContains(t, err, "internal error")
+				_, err = store.FindBySerial(t.Context(), "ca", leaf.SerialNumber)
+				require.ErrorIs(t, err, ocsp.ErrInvalidRecord)
+				require.ErrorContains(t, err, test.reason)
+
+				put(`"state": "Active"`)
+				isGood()
+				_, err = db.ExecContext(t.Context(), "ALTER TABLE objects RENAME TO gone")
+				require.NoError(t, err)
+				_, err = store.FindBySerial(t.Context(), "ca", leaf.SerialNumber)
+				require.Error(t, err)
+				require.NotErrorIs(t, err, ocsp.ErrInvalidRecord)
+				isGood()
+				_, err = db.ExecContext(t.Context(), "ALTER TABLE gone RENAME TO objects")
+				require.NoError(t, err)
+			})
+		}
 	})
 }
 

@@ -17,30 +17,56 @@ type Row interface {
 
 // ScanRecord reads a row of five columns: the name of the state ("Active"), the name of the reason in RFC 5280
 // ("keyCompromise", or empty or NULL for none), and, in seconds since 1970 or NULL, when the certificate was
-// revoked, when its key was compromised, and when it expires.
+// revoked, when its key was compromised, and when it expires. Columns that are there but say something else give an
+// error that wraps ocsp.ErrInvalidRecord.
 func ScanRecord(row Row) (ocsp.Record, error) {
-	var state, reason sql.NullString
-	var revokedAt, compromisedAt, notAfter sql.NullInt64
+	var state, reason column[string]
+	var revokedAt, compromisedAt, notAfter column[int64]
 	if err := row.Scan(&state, &reason, &revokedAt, &compromisedAt, &notAfter); err != nil {
 		return ocsp.Record{}, err
 	}
 	var record ocsp.Record
-	var err error
-	if record.State, err = ocsp.ParseState(state.String); err != nil {
-		return ocsp.Record{}, err
+	err := errors.Join(
+		state.wrong("state"), reason.wrong("reason"),
+		revokedAt.wrong("time of revocation"), compromisedAt.wrong("time of compromise"), notAfter.wrong("time of expiry"))
+	if err == nil {
+		record.State, err = ocsp.ParseState(state.V)
 	}
-	if record.Reason, err = ocsp.ParseReason(reason.String); err != nil {
-		return ocsp.Record{}, err
+	if err == nil {
+		record.Reason, err = ocsp.ParseReason(reason.V)
+	}
+	if err != nil {
+		return ocsp.Record{}, fmt.Errorf("%w: %w", ocsp.ErrInvalidRecord, err)
 	}
 	record.RevokedAt, record.CompromisedAt, record.NotAfter = timeOf(revokedAt), timeOf(compromisedAt), timeOf(notAfter)
 	return record, nil
 }
 
-func timeOf(seconds sql.NullInt64) time.Time {
+// column is a value that may be NULL. It keeps what is wrong with it to itself, so that an error of the row's Scan is
+// one of the connection.
+type column[T any] struct {
+	sql.Null[T]
+	err error
+}
+
+// Scan implements sql.Scanner.
+func (c *column[T]) Scan(value any) error {
+	c.err = c.Null.Scan(value)
+	return nil
+}
+
+func (c *column[T]) wrong(name string) error {
+	if c.err != nil {
+		return fmt.Errorf("the %s: %w", name, c.err)
+	}
+	return nil
+}
+
+func timeOf(seconds column[int64]) time.Time {
 	if !seconds.Valid {
 		return time.Time{}
 	}
-	return time.Unix(seconds.Int64, 0).UTC()
+	return time.Unix(seconds.V, 0).UTC()
 }
 
 func secondsOf(t time.Time) sql.NullInt64 {

@@ -73,15 +73,21 @@ INSERT INTO ocsp_certificates (issuer, serial, state, reason, revoked_at) VALUES
 		_, err := store.FindBySerial(t.Context(), "ca", big.NewInt(serial))
 		require.ErrorContains(t, err, want)
 		require.ErrorContains(t, err, fmt.Sprintf(`find serial %d of issuer "ca"`, serial))
+		require.ErrorIs(t, err, ocsp.ErrInvalidRecord)
 		require.NotErrorIs(t, err, ocsp.ErrNotFound)
 	}
 	_, err = store.Revoke(t.Context(), "ca", big.NewInt(1), ocspsql.Revocation{})
 	require.ErrorContains(t, err, `"Suspended" is not a KMIP state`)
+	_, err = db.ExecContext(t.Context(), "CREATE UNIQUE INDEX once ON ocsp_certificates (serial) WHERE serial = x'01'")
+	require.NoError(t, err)
+	err = store.Issue(t.Context(), ocspsql.Certificate{IssuerID: "ca", Serial: big.NewInt(1), Record: ocsp.Record{State: ocsp.Active}})
+	require.ErrorIs(t, err, ocspsql.ErrExists)
 	_, err = db.ExecContext(t.Context(), "DROP TABLE ocsp_certificates")
 	require.NoError(t, err)
 	_, err = store.FindBySerial(t.Context(), "ca", big.NewInt(1))
 	require.ErrorContains(t, err, "ocsp_certificates")
 	require.NotErrorIs(t, err, ocsp.ErrNotFound)
+	require.NotErrorIs(t, err, ocsp.ErrInvalidRecord, "the database's error")
 }
 
 // The lookup and the listing walk the primary key.

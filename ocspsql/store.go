@@ -3,7 +3,6 @@ package ocspsql
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"math/big"
 	"strconv"
@@ -112,7 +111,8 @@ type lookup struct {
 }
 
 // FindBySerial implements ocsp.CertStore. It is one round trip. The error is ocsp.ErrNotFound if the database
-// has said that there is no such row, and only then.
+// has said that there is no such row, and only then. It wraps ocsp.ErrInvalidRecord if there is one that no answer
+// can be made from, and is the driver's if the database fails.
 func (l *lookup) FindBySerial(ctx context.Context, issuerID string, serial *big.Int) (ocsp.Record, error) {
 	record, err := l.find(ctx, issuerID, serial)
 	if err != nil {
@@ -145,11 +145,11 @@ func (l *lookup) find(ctx context.Context, issuerID string, serial *big.Int) (re
 		return ocsp.Record{}, fmt.Errorf("the row cannot be read: %w", err)
 	}
 	if err := checkRecord(record); err != nil {
-		return ocsp.Record{}, fmt.Errorf("the row makes no sense: %w", err)
+		return ocsp.Record{}, fmt.Errorf("the row makes no sense: %w: %w", ocsp.ErrInvalidRecord, err)
 	}
 	if rows.Next() {
 		// To pick one of two would be to guess.
-		return ocsp.Record{}, errors.New("the query returned more than one row")
+		return ocsp.Record{}, fmt.Errorf("the query returned more than one row: %w", ocsp.ErrInvalidRecord)
 	}
 	return record, rows.Err()
 }
