@@ -115,6 +115,16 @@ func TestStoreFindsFaults(t *testing.T) {
 			reason: "a serial number of 64 octets",
 		},
 		{
+			name: "writes whole octets of hex and asks without leading zeros",
+			put: func(_ *string, serial *big.Int, _ *ocsp.Record) {
+				if len(serial.Text(16))%2 == 1 {
+					serial.Lsh(serial, 600) // which nothing asks for
+				}
+			},
+			checks: []string{"serial numbers"},
+			reason: "certificate not found",
+		},
+		{
 			name:   "knows compromised as revoked only",
 			put:    func(_ *string, _ *big.Int, record *ocsp.Record) { record.State = min(record.State, ocsp.Deactivated) },
 			checks: []string{"issuer binding", "states and reasons", "times", "concurrent revocation"},
