@@ -38,8 +38,8 @@ func OpenQuery(ctx context.Context, db *sql.DB, q Query) (*QueryStore, error) {
 	switch {
 	case q.SQL == "":
 		return nil, errors.New("ocspsql: query: the field SQL is empty: give a SELECT")
-	case q.Serial > Decimal:
-		return nil, fmt.Errorf("ocspsql: query: the field Serial is %d: use TwosComplement, Unsigned, Hex or Decimal", q.Serial)
+	case q.Serial > HexOctets:
+		return nil, fmt.Errorf("ocspsql: query: the field Serial is %d: use TwosComplement, Unsigned, Hex, Decimal or HexOctets", q.Serial)
 	}
 	if q.Scan == nil {
 		q.Scan = ScanRecord

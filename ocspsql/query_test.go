@@ -3,10 +3,12 @@ package ocspsql_test
 import (
 	"context"
 	"database/sql"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"log/slog"
 	"math/big"
+	"strings"
 	"testing"
 	"time"
 
@@ -82,28 +84,45 @@ func TestQuery(t *testing.T) {
 			_, err := db.ExecContext(t.Context(), statement)
 			require.NoError(t, err)
 		}
-		store, err := ocspsql.OpenQuery(t.Context(), db, ocspsql.Query{SQL: recipe.lookup, Serial: ocspsql.Hex})
-		require.NoError(t, err)
-		defer func() { require.NoError(t, store.Close()) }()
-		put := func(ctx context.Context, issuerID string, serial *big.Int, r ocsp.Record) error {
-			blob, err := json.Marshal(attributes{
-				issuerID, serial.Text(16), r.State.String(), r.Reason.String(), seconds(r.RevokedAt), seconds(r.CompromisedAt), seconds(r.NotAfter),
-			})
-			if err == nil {
-				_, err = db.ExecContext(ctx, recipe.insert, issuerID+"/"+serial.Text(16), string(blob))
-			}
-			return err
-		}
-		require.NoError(t, ocsptest.TestStore(ocsptest.StoreFixture{Store: store, Put: put, IssuerIDs: [2]string{"ca-1", "ca-2"}}))
+		placeholder := recipe.lookup[strings.LastIndex(recipe.lookup, " ")+1:] // the serial's
+		upper := strings.TrimSuffix(recipe.lookup, placeholder) + "upper(" + placeholder + ")"
+		for name, test := range map[string]struct {
+			form   ocspsql.SerialForm
+			lookup string
+			write  func(serial *big.Int) string
+		}{
+			"Hex":                   {ocspsql.Hex, recipe.lookup, func(serial *big.Int) string { return serial.Text(16) }},
+			"Hex, upper case":       {ocspsql.Hex, upper, func(serial *big.Int) string { return fmt.Sprintf("%X", serial) }},
+			"HexOctets":             {ocspsql.HexOctets, recipe.lookup, func(serial *big.Int) string { return hex.EncodeToString(serial.Bytes()) }},
+			"HexOctets, upper case": {ocspsql.HexOctets, upper, func(serial *big.Int) string { return fmt.Sprintf("%X", serial.Bytes()) }},
+		} {
+			t.Run(name, func(t *testing.T) {
+				_, err := db.ExecContext(t.Context(), "DELETE FROM objects")
+				require.NoError(t, err)
+				store, err := ocspsql.OpenQuery(t.Context(), db, ocspsql.Query{SQL: test.lookup, Serial: test.form})
+				require.NoError(t, err)
+				defer func() { require.NoError(t, store.Close()) }()
+				put := func(ctx context.Context, issuerID string, serial *big.Int, r ocsp.Record) error {
+					blob, err := json.Marshal(attributes{
+						issuerID, test.write(serial), r.State.String(), r.Reason.String(), seconds(r.RevokedAt), seconds(r.CompromisedAt), seconds(r.NotAfter),
+					})
+					if err == nil {
+						_, err = db.ExecContext(ctx, recipe.insert, issuerID+"/"+test.write(serial), string(blob))
+					}
+					return err
+				}
+				require.NoError(t, ocsptest.TestStore(ocsptest.StoreFixture{Store: store, Put: put, IssuerIDs: [2]string{"ca-1", "ca-2"}}))
 
-		for i := range 2000 {
-			require.NoError(t, put(t.Context(), "many", numberedSerial(i), ocsp.Record{State: ocsp.Active}))
+				for i := range 2000 {
+					require.NoError(t, put(t.Context(), "many", numberedSerial(i), ocsp.Record{State: ocsp.Active}))
+				}
+				if kind == dbtest.PostgreSQL {
+					_, err := db.ExecContext(t.Context(), "ANALYZE objects")
+					require.NoError(t, err)
+				}
+				require.Contains(t, text(t, db, recipe.explain+test.lookup, "many", test.write(numberedSerial(7))), recipe.usesIndex)
+			})
 		}
-		if kind == dbtest.PostgreSQL {
-			_, err := db.ExecContext(t.Context(), "ANALYZE objects")
-			require.NoError(t, err)
-		}
-		require.Contains(t, text(t, db, recipe.explain+recipe.lookup, "many", numberedSerial(7).Text(16)), recipe.usesIndex)
 	})
 }
 
@@ -170,9 +189,11 @@ func TestUnreadableRow(t *testing.T) {
 func TestQueryForms(t *testing.T) {
 	db := dbtest.New(t, dbtest.SQLite).Open(t)
 	_, err := db.ExecContext(t.Context(), `
-CREATE TABLE certs (ca TEXT, magnitude BLOB, number TEXT, octets BLOB, revoked TEXT, deleted INTEGER DEFAULT 0);
-INSERT INTO certs (ca, magnitude, number, octets, revoked) VALUES ('ca', x'FF', '255', x'00FF', '2030-01-02T03:04:05Z'), ('ca', x'01', '1', x'01', NULL);
-INSERT INTO certs (ca, magnitude, number, octets, deleted) VALUES ('ca', x'02', '2', x'02', 1)`)
+CREATE TABLE certs (ca TEXT, magnitude BLOB, number TEXT, octets BLOB, digits TEXT, pairs TEXT, revoked TEXT, deleted INTEGER DEFAULT 0);
+INSERT INTO certs (ca, magnitude, number, octets, digits, pairs, revoked) VALUES
+	('ca', x'FF', '255', x'00FF', 'ff', 'ff', '2030-01-02T03:04:05Z'), ('ca', x'01', '1', x'01', '1', '01', NULL),
+	('ca', x'0ABC', '2748', x'0ABC', 'abc', '0abc', NULL);
+INSERT INTO certs (ca, magnitude, number, octets, digits, pairs, deleted) VALUES ('ca', x'02', '2', x'02', '2', '02', 1)`)
 	require.NoError(t, err)
 	scan := func(row ocspsql.Row) (ocsp.Record, error) {
 		var revoked sql.NullString
@@ -189,13 +210,16 @@ INSERT INTO certs (ca, magnitude, number, octets, deleted) VALUES ('ca', x'02', 
 		at, err := time.Parse(time.RFC3339, revoked.String)
 		return ocsp.Record{State: ocsp.Deactivated, RevokedAt: at}, err
 	}
-	for form, column := range map[ocspsql.SerialForm]string{ocspsql.Unsigned: "magnitude", ocspsql.Decimal: "number", ocspsql.TwosComplement: "octets"} {
+	for form, column := range map[ocspsql.SerialForm]string{
+		ocspsql.TwosComplement: "octets", ocspsql.Unsigned: "magnitude", ocspsql.Hex: "digits", ocspsql.Decimal: "number", ocspsql.HexOctets: "pairs",
+	} {
 		store, err := ocspsql.OpenQuery(t.Context(), db, ocspsql.Query{
 			SQL: "SELECT revoked, deleted FROM certs WHERE ca = ? AND " + column + " = ?", Serial: form, Scan: scan,
 		})
 		require.NoError(t, err)
 		require.Equal(t, ocsp.Record{State: ocsp.Deactivated, RevokedAt: at}, find(t, store, big.NewInt(255)))
 		require.Equal(t, ocsp.Active, find(t, store, big.NewInt(1)).State)
+		require.Equal(t, ocsp.Active, find(t, store, big.NewInt(0xabc)).State)
 		for _, never := range []int64{-1, -255, 0, 2, 3} {
 			_, err := store.FindBySerial(t.Context(), "ca", big.NewInt(never))
 			require.ErrorIs(t, err, ocsp.ErrNotFound)
@@ -203,9 +227,9 @@ INSERT INTO certs (ca, magnitude, number, octets, deleted) VALUES ('ca', x'02', 
 		require.NoError(t, store.Close())
 	}
 	for want, q := range map[string]ocspsql.Query{
-		"the field SQL is empty":   {},
-		"the field Serial is 9":    {SQL: "SELECT 1", Serial: 9},
-		"ocspsql: query: prepare:": {SQL: "SELECT nothing FROM nowhere"},
+		"the field SQL is empty":    {},
+		"Hex, Decimal or HexOctets": {SQL: "SELECT 1", Serial: 9},
+		"ocspsql: query: prepare:":  {SQL: "SELECT nothing FROM nowhere"},
 	} {
 		_, err := ocspsql.OpenQuery(t.Context(), db, q)
 		require.ErrorContains(t, err, want)

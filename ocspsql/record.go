@@ -136,11 +136,23 @@ const (
 type SerialForm uint8
 
 // The forms of serial numbers. A form that has no sign finds no negative serial, rather than another's.
+//
+// Hex and HexOctets differ for one random serial in 16, and in the wrong one that is not found, which is answered with
+// a signed unknown. Both are lower case; docs/STORES.md has the query for upper case.
 const (
 	TwosComplement SerialForm = iota // octets, as in the certificate's DER: a high first bit means negative
 	Unsigned                         // octets of the magnitude, as big.Int.Bytes writes it
-	Hex                              // text, lower case, without leading zeros
-	Decimal                          // text
+
+	// Hex is text without leading zeros, such as "abc". Go's serial.Text(16) and the %x of a *big.Int write it, and
+	// PostgreSQL's to_hex.
+	Hex
+
+	Decimal // text
+
+	// HexOctets is text with two digits for each octet of the magnitude, such as "0abc". Go's
+	// hex.EncodeToString(serial.Bytes()) writes it, the %x of a []byte, and PostgreSQL's encode(magnitude, 'hex'); in
+	// upper case "openssl x509 -serial", the index of "openssl ca", and hex(magnitude) in SQLite and MySQL.
+	HexOctets
 )
 
 // arg returns a serial as the argument of a query, or false if the form has no such number.
@@ -152,6 +164,12 @@ func (f SerialForm) arg(serial *big.Int) (any, bool) {
 		return serial.Bytes(), serial.Sign() > 0
 	case Hex:
 		return serial.Text(16), serial.Sign() >= 0
+	case HexOctets:
+		text := serial.Text(16)
+		if len(text)%2 == 1 {
+			text = "0" + text
+		}
+		return text, serial.Sign() >= 0
 	default:
 		return serial.Text(10), true
 	}
