@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"log"
 	"math/big"
+	"net"
 	"net/http"
 	"os"
 	"time"
@@ -22,8 +23,6 @@ import (
 	"github.com/kmsocsp/ocsp"
 )
 
-const listen = "127.0.0.1:8080"
-
 func main() {
 	caCert, caKey, err := newCA()
 	if err != nil {
@@ -31,11 +30,15 @@ func main() {
 	}
 	responder, err := ocsp.New(ocsp.Config{
 		Issuers: []ocsp.Issuer{{ID: "ca", Certificate: caCert, Signer: caKey}},
-		Store: store{
+		Store: store{"ca": {
 			"1": {State: ocsp.Active},
 			"2": {State: ocsp.Compromised, RevokedAt: time.Now()},
-		},
+		}},
 	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:8080")
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -49,9 +52,9 @@ func main() {
 	gin.SetMode(gin.ReleaseMode)
 	token := rand.Text()
 	fmt.Printf("Serial 1 is good, 2 revoked, any other unknown:\n  openssl ocsp -issuer %[1]s -CAfile %[1]s -serial 1 -url http://%s/ocsp -header 'Authorization=Bearer %s'\n",
-		caFile.Name(), listen, token)
-	server := &http.Server{Addr: listen, Handler: handler(responder, token), ReadHeaderTimeout: 5 * time.Second}
-	log.Fatal(server.ListenAndServe())
+		caFile.Name(), listener.Addr(), token)
+	server := &http.Server{Handler: handler(responder, token), ReadHeaderTimeout: 5 * time.Second}
+	log.Fatal(server.Serve(listener))
 }
 
 // handler mounts the responder under both forms of its path, since gin would redirect a POST from one to the
@@ -76,12 +79,12 @@ func requireToken(token string) gin.HandlerFunc {
 	}
 }
 
-// store holds the records of one CA's certificates by serial number.
-type store map[string]ocsp.Record
+// store holds the records of certificates by the issuer's ID and the serial number.
+type store map[string]map[string]ocsp.Record
 
 // FindBySerial implements ocsp.CertStore.
-func (s store) FindBySerial(_ context.Context, _ string, serial *big.Int) (ocsp.Record, error) {
-	record, ok := s[serial.String()]
+func (s store) FindBySerial(_ context.Context, issuerID string, serial *big.Int) (ocsp.Record, error) {
+	record, ok := s[issuerID][serial.String()]
 	if !ok {
 		return ocsp.Record{}, ocsp.ErrNotFound
 	}
