@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -29,6 +30,31 @@ func TestStoreInMemory(t *testing.T) {
 	for range 2 { // it need not be empty
 		require.NoError(t, ocsptest.TestStore(ocsptest.StoreFixture{Store: store, Put: put(store), IssuerIDs: issuerIDs}))
 	}
+}
+
+// A store that need not wait need not look at the context.
+func TestStoreThatIgnoresTheContext(t *testing.T) {
+	store := ocsptest.NewStore()
+	ignoring := ocsp.StoreFunc(func(ctx context.Context, issuerID string, serial *big.Int) (ocsp.Record, error) {
+		return store.FindBySerial(context.WithoutCancel(ctx), issuerID, serial)
+	})
+	require.NoError(t, ocsptest.TestStore(ocsptest.StoreFixture{Store: ignoring, Put: put(store), IssuerIDs: issuerIDs}))
+}
+
+// A store that waits under a context that has ended is not waited for.
+func TestStoreThatBlocks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, release := ocsptest.NewStore(), make(chan struct{})
+		blocking := ocsp.StoreFunc(func(ctx context.Context, issuerID string, serial *big.Int) (ocsp.Record, error) {
+			if ctx.Err() != nil {
+				<-release
+			}
+			return store.FindBySerial(ctx, issuerID, serial)
+		})
+		err := ocsptest.TestStore(ocsptest.StoreFixture{Store: blocking, Put: put(store), IssuerIDs: issuerIDs})
+		close(release)
+		require.ErrorContains(t, err, "ocsptest: store: cancelled context: no answer within")
+	})
 }
 
 // Each fault is found by the check that is there for it, and by no other but those named.
@@ -227,17 +253,35 @@ func TestStoreFindsFaults(t *testing.T) {
 				}
 			},
 			checks: []string{"cancelled context"},
-			reason: "ErrNotFound under a context that has ended",
+			reason: "under a context that has ended (context canceled): ErrNotFound for a certificate that is there",
 		},
 		{
-			name: "does not look at the context",
+			name: "a cancelled read is an empty record",
 			faulty: func(find find) find {
 				return func(ctx context.Context, issuerID string, serial *big.Int) (ocsp.Record, error) {
-					return find(context.WithoutCancel(ctx), issuerID, serial)
+					record, err := find(ctx, issuerID, serial)
+					if ctx.Err() != nil {
+						err = nil
+					}
+					return record, err
 				}
 			},
 			checks: []string{"cancelled context"},
-			reason: "a record was returned under a context that has ended",
+			reason: "under a context that has ended (context canceled): another State than was put",
+		},
+		{
+			name: "a cancelled read of what was never issued is good",
+			faulty: func(find find) find {
+				return func(ctx context.Context, issuerID string, serial *big.Int) (ocsp.Record, error) {
+					record, err := find(context.WithoutCancel(ctx), issuerID, serial)
+					if ctx.Err() != nil && err != nil {
+						return ocsp.Record{State: ocsp.Active}, nil
+					}
+					return record, err
+				}
+			},
+			checks: []string{"cancelled context"},
+			reason: "a serial number never put was found",
 		},
 		{
 			name: "a replica that lags behind",
