@@ -221,11 +221,11 @@ func scan(row interface{ Scan(...any) error }) (object, error) {
 	if err != nil {
 		return object{}, err
 	}
-	if o.state, err = ocsp.ParseState(state); err != nil {
-		return object{}, err
+	if o.state, err = ocsp.ParseState(state); err == nil {
+		o.reason, err = ocsp.ParseReason(reason)
 	}
-	if o.reason, err = ocsp.ParseReason(reason); err != nil {
-		return object{}, err
+	if err != nil {
+		return object{}, fmt.Errorf("%w: %w", ocsp.ErrInvalidRecord, err)
 	}
 	o.serial = new(big.Int).SetBytes(serial)
 	o.revokedAt, o.compromisedAt, o.notAfter = timeOrZero(revokedAt), timeOrZero(compromisedAt), time.Unix(notAfter, 0).UTC()
