@@ -95,15 +95,32 @@ var (
 // maxSettingSecs keeps durations from overflowing.
 const maxSettingSecs = int(maxValidity / time.Second)
 
+// faults collects what is wrong with named values, one fault for each name: a second one may only follow from the
+// first.
+type faults struct {
+	prefix string
+	errs   []error
+	names  map[string]bool
+}
+
+func (f *faults) add(name, format string, args ...any) {
+	if f.none(name) {
+		f.names[name] = true
+		f.errs = append(f.errs, errors.New(f.prefix+name+" "+fmt.Sprintf(format, args...)))
+	}
+}
+
+// none reports whether nothing is wrong with any of the names so far.
+func (f *faults) none(names ...string) bool {
+	return !slices.ContainsFunc(names, func(name string) bool { return f.names[name] })
+}
+
 // Validate checks every value, and those that must fit each other, and names each bad one as the configuration
 // file spells it. Whether they fit the CA's certificate and key is for NewFromSettings to find out.
 func (s Settings) Validate() error {
-	var bad []error
-	refuse := func(key string, value any, cure string) {
-		bad = append(bad, fmt.Errorf("ocsp: settings: %s = %v: %s", key, value, cure))
-	}
+	bad := &faults{prefix: "ocsp: settings: ", names: map[string]bool{}}
 	if s.Enabled && s.CAUID == "" {
-		refuse("ca_uid", `""`, "give the uid of the CA certificate to answer for")
+		bad.add("ca_uid", `= "": give the uid of the CA certificate to answer for`)
 	}
 	for _, n := range []struct {
 		key   string
@@ -117,49 +134,50 @@ func (s Settings) Validate() error {
 		{"signing_timeout_secs", s.SigningTimeoutSecs, 0}, {"max_request_bytes", s.MaxRequestBytes, 0}, {"max_cert_ids", s.MaxCertIDs, 0},
 	} {
 		if n.value != 0 && (n.value < n.least || n.value > maxSettingSecs) {
-			refuse(n.key, n.value, fmt.Sprintf("use %d to %d, or 0 for the default", max(n.least, 1), maxSettingSecs))
+			bad.add(n.key, "= %d: use %d to %d, or 0 for the default", n.value, max(n.least, 1), maxSettingSecs)
 		}
 	}
-	s.refuseContradictions(refuse)
 	if s.RetentionDays < -1 || s.RetentionDays > maxSettingSecs/86400 {
-		refuse("retention_days", s.RetentionDays, fmt.Sprintf("use 1 to %d, 0 for no archive cutoff, or -1 for ever", maxSettingSecs/86400))
+		bad.add("retention_days", "= %d: use 1 to %d, 0 for no archive cutoff, or -1 for ever", s.RetentionDays, maxSettingSecs/86400)
 	}
-	refuseUnknown(refuse, "nonce", s.Nonce, nonceNames)
-	refuseUnknown(refuse, "cache_storage", s.CacheStorage, storageNames)
-	refuseUnknown(refuse, "unissued", s.Unissued, unissuedNames)
-	refuseUnknown(refuse, "profile", s.Profile, profileNames)
-	refuseUnknown(refuse, "responder_id", s.ResponderID, responderNames)
-	refuseUnknown(refuse, "signature_algorithm", s.SignatureAlgorithm, signatureNames)
-	return errors.Join(bad...)
+	refuseUnknown(bad, "nonce", s.Nonce, nonceNames)
+	refuseUnknown(bad, "cache_storage", s.CacheStorage, storageNames)
+	refuseUnknown(bad, "unissued", s.Unissued, unissuedNames)
+	refuseUnknown(bad, "profile", s.Profile, profileNames)
+	refuseUnknown(bad, "responder_id", s.ResponderID, responderNames)
+	refuseUnknown(bad, "signature_algorithm", s.SignatureAlgorithm, signatureNames)
+	s.refuseContradictions(bad)
+	return errors.Join(bad.errs...)
 }
 
-// refuseContradictions names values that are good alone but not together.
-func (s Settings) refuseContradictions(refuse func(key string, value any, cure string)) {
+// refuseContradictions names values that are good alone but not together. One that is refused is no reason to
+// refuse another.
+func (s Settings) refuseContradictions(bad *faults) {
 	ttl := s.CacheTTLSecs
 	if ttl == 0 {
 		ttl = int(defaultValidity / time.Second)
 	}
-	if s.BackdateSecs*2 >= ttl {
-		refuse("backdate_secs", s.BackdateSecs, fmt.Sprintf("use less than half of cache_ttl_secs, which is %d", ttl))
+	if profileNames[s.Profile] == ProfileCABF { // a profile that is refused is none
+		if ttl < 8*3600 || ttl > 10*86400 {
+			bad.add("cache_ttl_secs", `= %d: profile = "cabf" wants 28800 to 864000 (TLS BR 4.9.9)`, s.CacheTTLSecs)
+		}
+		if unissuedNames[s.Unissued] == UnissuedRevoked {
+			bad.add("unissued", `= "revoked": profile = "cabf" forbids it (TLS BR 4.9.13, 7.3)`)
+		}
 	}
-	if s.CacheDisabled && (s.StatusTTLSecs != 0 || s.CacheMaxEntries != 0 || s.CacheStorage != "") {
-		refuse("cache_disabled", true, "leave out status_ttl_secs, cache_max_entries and cache_storage, which are about the cache")
+	if bad.none("cache_ttl_secs", "backdate_secs") && s.BackdateSecs*2 >= ttl {
+		bad.add("backdate_secs", "= %d: use less than half of cache_ttl_secs, which is %d", s.BackdateSecs, ttl)
 	}
-	if profileNames[s.Profile] != ProfileCABF {
-		return
-	}
-	if ttl < 8*3600 || ttl > 10*86400 {
-		refuse("cache_ttl_secs", s.CacheTTLSecs, `profile = "cabf" wants 28800 to 864000 (TLS BR 4.9.9)`)
-	}
-	if unissuedNames[s.Unissued] == UnissuedRevoked {
-		refuse("unissued", `"revoked"`, `profile = "cabf" forbids it (TLS BR 4.9.13, 7.3)`)
+	if s.CacheDisabled && (s.StatusTTLSecs != 0 && bad.none("status_ttl_secs") ||
+		s.CacheMaxEntries != 0 && bad.none("cache_max_entries") || s.CacheStorage != "" && bad.none("cache_storage")) {
+		bad.add("cache_disabled", "= true: leave out status_ttl_secs, cache_max_entries and cache_storage, which are about the cache")
 	}
 }
 
-func refuseUnknown[T any](refuse func(key string, value any, cure string), key, value string, names map[string]T) {
+func refuseUnknown[T any](bad *faults, key, value string, names map[string]T) {
 	if _, ok := names[value]; !ok {
 		known := slices.DeleteFunc(slices.Sorted(maps.Keys(names)), func(n string) bool { return n == "" })
-		refuse(key, fmt.Sprintf("%q", value), `use "`+strings.Join(known, `", "`)+`", or leave it out`)
+		bad.add(key, `= %q: use "%s", or leave it out`, value, strings.Join(known, `", "`))
 	}
 }
 

@@ -157,6 +157,26 @@ func TestSettingsValidate(t *testing.T) {
 	require.ErrorContains(t, err, "cache_ttl_secs", "all that is wrong is named at once")
 }
 
+// What is refused alone is no reason to refuse another value, and is not refused again.
+func TestSettingsAreRefusedOnce(t *testing.T) {
+	for want, s := range map[string]ocsp.Settings{
+		"cache_ttl_secs = -1: ":              {CacheTTLSecs: -1},
+		"cache_ttl_secs = 9: ":               {CacheTTLSecs: 9, Profile: "cabf", BackdateSecs: 5},
+		"cache_ttl_secs = 60: profile":       {CacheTTLSecs: 60, Profile: "cabf", BackdateSecs: 40},
+		"backdate_secs = 1099511627776: use": {BackdateSecs: 1 << 40},
+		"status_ttl_secs = -1: ":             {StatusTTLSecs: -1, CacheDisabled: true},
+		"cache_max_entries = -1: ":           {CacheMaxEntries: -1, CacheDisabled: true},
+		`cache_storage = "disk": `:           {CacheStorage: "disk", CacheDisabled: true},
+		`profile = "etsi": `:                 {Profile: "etsi", Unissued: "revoked", CacheTTLSecs: 60},
+	} {
+		err := s.Validate()
+		require.ErrorContains(t, err, "ocsp: settings: "+want)
+		require.NotContains(t, err.Error(), "\n", want)
+	}
+	err := ocsp.Settings{StatusTTLSecs: -1, CacheStorage: "compact", CacheDisabled: true}.Validate()
+	require.ErrorContains(t, err, "cache_disabled", "cache_storage is good, and contradicts it")
+}
+
 // Every setting must reach the Config: setting it alone must change something there.
 func TestEverySettingCounts(t *testing.T) {
 	kms, _, _ := newFakeKMS()
