@@ -62,6 +62,37 @@ func TestNewNamesTheFieldAtFault(t *testing.T) {
 	}
 }
 
+// All that is wrong is named at once, each field once, and none because of another that is wrong.
+func TestNewNamesAllFieldsAtFault(t *testing.T) {
+	_, err := ocsp.New(ocsp.Config{})
+	require.EqualError(t, err, "ocsp: config: the field Store is nil: give a CertStore\n"+
+		"ocsp: config: the field Issuers is empty: give at least one CA")
+
+	for want, change := range map[string]func(*ocsp.Config){
+		"Validity is -1ns: it must not be negative": func(c *ocsp.Config) { c.Validity = -1 },
+		"Validity is 1m0s: ProfileCABF": func(c *ocsp.Config) {
+			c.Profile, c.Validity, c.Backdate = ocsp.ProfileCABF, time.Minute, 40*time.Second
+		},
+		"Backdate is 1708000h0m0s: ": func(c *ocsp.Config) { c.Backdate = 1708000 * time.Hour }, // twice this overflows
+		"Cache.StatusTTL is -1s: ":   func(c *ocsp.Config) { c.Cache.Disabled, c.Cache.StatusTTL = true, -time.Second },
+		"Cache.MaxEntries is -1: ":   func(c *ocsp.Config) { c.Cache.Disabled, c.Cache.MaxEntries = true, -1 },
+		"Cache.Storage is 9: ":       func(c *ocsp.Config) { c.Cache.Disabled, c.Cache.Storage = true, 9 },
+	} {
+		cfg := ocsp.Config{Issuers: []ocsp.Issuer{{}}, Store: ocsptest.NewStore()}
+		change(&cfg)
+		_, err := ocsp.New(cfg)
+		require.ErrorContains(t, err, "ocsp: config: the field "+want)
+		require.NotContains(t, err.Error(), "\n", want)
+	}
+
+	cfg := ocsp.Config{Store: ocsptest.NewStore(), Issuers: []ocsp.Issuer{{}}, Nonce: 9, Unissued: 9}
+	cfg.Cache.Disabled, cfg.Cache.StatusTTL, cfg.Cache.MaxEntries = true, time.Second, -1
+	_, err = ocsp.New(cfg)
+	for _, field := range []string{"Nonce", "Unissued", "Cache.MaxEntries", "Cache.Disabled"} {
+		require.ErrorContains(t, err, "ocsp: config: the field "+field+" ")
+	}
+}
+
 func TestLogger(t *testing.T) {
 	var text strings.Builder
 	r := newRig(t, func(r *rig, cfg *ocsp.Config) {

@@ -193,8 +193,9 @@ type Responder struct {
 	controls              controls
 }
 
-// New checks the configuration and makes a Responder. An error names the field at fault and the cure. Close
-// the Responder when it is no longer needed.
+// New checks the configuration and makes a Responder. An error names each field at fault and the cure; the insides
+// of issuers are looked at, up to the first fault, when all else is good. Close the Responder when it is no longer
+// needed.
 func New(cfg Config) (*Responder, error) {
 	r := &Responder{cfg: cfg, now: cfg.Now, ownClock: cfg.Now != nil}
 	r.exchanges.New = func() any {
@@ -206,7 +207,7 @@ func New(cfg Config) (*Responder, error) {
 		return r, nil
 	}
 	if err := r.cfg.check(); err != nil {
-		return nil, fmt.Errorf("ocsp: config: %w", err)
+		return nil, err
 	}
 	r.cfg.setDefaults()
 	r.now = r.cfg.Now
@@ -242,13 +243,15 @@ func New(cfg Config) (*Responder, error) {
 	return r, nil
 }
 
-// check finds the first field that cannot be used.
+// check names every field that cannot be used, and those that contradict each other. What issuers are made of
+// is for newIssuer to check.
 func (c *Config) check() error {
+	bad := &faults{prefix: "ocsp: config: the field ", names: map[string]bool{}}
 	if c.Store == nil {
-		return errors.New("the field Store is nil: give a CertStore")
+		bad.add("Store", "is nil: give a CertStore")
 	}
 	if len(c.Issuers) == 0 {
-		return errors.New("the field Issuers is empty: give at least one CA")
+		bad.add("Issuers", "is empty: give at least one CA")
 	}
 	durations := []struct {
 		field string
@@ -259,12 +262,12 @@ func (c *Config) check() error {
 	}
 	for _, d := range durations {
 		if d.value < 0 {
-			return fmt.Errorf("the field %s is %v: it must not be negative", d.field, d.value)
+			bad.add(d.field, "is %v: it must not be negative", d.value)
 		}
 	}
 	for _, d := range durations[:4] {
 		if d.value%time.Second != 0 && d.value != RetainForever {
-			return fmt.Errorf("the field %s is %v: OCSP knows whole seconds only", d.field, d.value)
+			bad.add(d.field, "is %v: OCSP knows whole seconds only", d.value)
 		}
 	}
 	for _, n := range []struct {
@@ -276,38 +279,55 @@ func (c *Config) check() error {
 		{"Limits.MaxCertIDs", c.Limits.MaxCertIDs}, {"Limits.MaxExtensions", c.Limits.MaxExtensions},
 	} {
 		if n.value < 0 {
-			return fmt.Errorf("the field %s is %d: it must not be negative", n.field, n.value)
+			bad.add(n.field, "is %d: it must not be negative", n.value)
 		}
 	}
-	validity := c.Validity
-	if validity == 0 {
-		validity = defaultValidity
+	if v := c.validity(); v < minValidity || v > maxValidity {
+		bad.add("Validity", "is %v: use %v to %v, an hour or more if answers are to be stapled", v, minValidity, maxValidity)
 	}
-	switch {
-	case validity < minValidity || validity > maxValidity:
-		return fmt.Errorf("the field Validity is %v: use %v to %v, an hour or more if answers are to be stapled", c.Validity, minValidity, maxValidity)
-	case c.Backdate*2 >= validity:
-		return fmt.Errorf("the field Backdate is %v: it must be less than half of Validity, which is %v", c.Backdate, validity)
-	case c.Nonce > NonceEchoBare:
-		return fmt.Errorf("the field Nonce is %d: use NonceEcho, NonceIgnore, NonceRequire or NonceEchoBare", c.Nonce)
-	case c.Unissued > UnissuedRevoked:
-		return fmt.Errorf("the field Unissued is %d: use UnissuedUnknown, UnissuedUnauthorized or UnissuedRevoked", c.Unissued)
-	case c.Profile > ProfileCABF:
-		return fmt.Errorf("the field Profile is %d: use ProfilePrivate or ProfileCABF", c.Profile)
-	case c.Cache.Storage >= storages:
-		return fmt.Errorf("the field Cache.Storage is %d: use StorageGoCache or StorageCompact", c.Cache.Storage)
-	case c.Cache.Disabled && (c.Cache.StatusTTL != 0 || c.Cache.Shared != nil || c.Cache.MaxEntries != 0 || c.Cache.Storage != 0):
-		return errors.New("the field Cache.Disabled contradicts StatusTTL, MaxEntries, Storage and Shared: leave those zero")
+	if c.Nonce > NonceEchoBare {
+		bad.add("Nonce", "is %d: use NonceEcho, NonceIgnore, NonceRequire or NonceEchoBare", c.Nonce)
 	}
+	if c.Unissued > UnissuedRevoked {
+		bad.add("Unissued", "is %d: use UnissuedUnknown, UnissuedUnauthorized or UnissuedRevoked", c.Unissued)
+	}
+	if c.Profile > ProfileCABF {
+		bad.add("Profile", "is %d: use ProfilePrivate or ProfileCABF", c.Profile)
+	}
+	if c.Cache.Storage >= storages {
+		bad.add("Cache.Storage", "is %d: use StorageGoCache or StorageCompact", c.Cache.Storage)
+	}
+	c.checkTogether(bad)
+	return errors.Join(bad.errs...)
+}
+
+// checkTogether names fields that are good alone but not together. One that is refused is no reason to refuse
+// another.
+func (c *Config) checkTogether(bad *faults) {
+	validity := c.validity()
 	if c.Profile == ProfileCABF {
 		if validity < 8*time.Hour || validity > 10*24*time.Hour {
-			return fmt.Errorf("the field Validity is %v: ProfileCABF wants 8 h to 10 days (TLS BR 4.9.9)", c.Validity)
+			bad.add("Validity", "is %v: ProfileCABF wants 8 h to 10 days (TLS BR 4.9.9)", validity)
 		}
 		if c.Unissued == UnissuedRevoked {
-			return errors.New("the field Unissued is UnissuedRevoked, which answers certificateHold: ProfileCABF forbids it (TLS BR 4.9.13, 7.3)")
+			bad.add("Unissued", "is UnissuedRevoked, which answers certificateHold: ProfileCABF forbids it (TLS BR 4.9.13, 7.3)")
 		}
 	}
-	return nil
+	if bad.none("Validity", "Backdate") && c.Backdate >= validity-c.Backdate { // twice Backdate may overflow
+		bad.add("Backdate", "is %v: it must be less than half of Validity, which is %v", c.Backdate, validity)
+	}
+	if c.Cache.Disabled && (c.Cache.Shared != nil || c.Cache.StatusTTL != 0 && bad.none("Cache.StatusTTL") ||
+		c.Cache.MaxEntries != 0 && bad.none("Cache.MaxEntries") || c.Cache.Storage != 0 && bad.none("Cache.Storage")) {
+		bad.add("Cache.Disabled", "contradicts StatusTTL, MaxEntries, Storage and Shared: leave those zero")
+	}
+}
+
+// validity returns Validity or its default.
+func (c *Config) validity() time.Duration {
+	if c.Validity == 0 {
+		return defaultValidity
+	}
+	return c.Validity
 }
 
 func (c *Config) setDefaults() {
