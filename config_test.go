@@ -46,6 +46,7 @@ func TestNewNamesTheFieldAtFault(t *testing.T) {
 		{"Signing.MaxWaiting", func(c *ocsp.Config) { c.Signing.MaxWaiting = -1 }},
 		{"Signing.Timeout", func(c *ocsp.Config) { c.Signing.Timeout = -1 }},
 		{"Limits.MaxRequestBytes", func(c *ocsp.Config) { c.Limits.MaxRequestBytes = -1 }},
+		{"Limits.MaxRequestBytes", func(c *ocsp.Config) { c.Limits.MaxRequestBytes = 65 }},
 		{"Limits.MaxPathBytes", func(c *ocsp.Config) { c.Limits.MaxPathBytes = -1 }},
 		{"Limits.MaxCertIDs", func(c *ocsp.Config) { c.Limits.MaxCertIDs = -1 }},
 		{"Limits.MaxExtensions", func(c *ocsp.Config) { c.Limits.MaxExtensions = -1 }},

@@ -282,6 +282,9 @@ func (c *Config) check() error {
 			bad.add(n.field, "is %d: it must not be negative", n.value)
 		}
 	}
+	if n := c.Limits.MaxRequestBytes; n != 0 && n < minRequestBytes {
+		bad.add("Limits.MaxRequestBytes", "is %d: use %d or more, since no request for a certificate has fewer", n, minRequestBytes)
+	}
 	if v := c.validity(); v < minValidity || v > maxValidity {
 		bad.add("Validity", "is %v: use %v to %v, an hour or more if answers are to be stapled", v, minValidity, maxValidity)
 	}

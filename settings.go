@@ -55,7 +55,7 @@ type Settings struct {
 
 	// CacheDisabled is CacheOptions.Disabled.
 	CacheDisabled bool `toml:"cache_disabled" json:"cache_disabled" yaml:"cache_disabled"`
-	// CacheMaxEntries is CacheOptions.MaxEntries. 0 is 100000.
+	// CacheMaxEntries is CacheOptions.MaxEntries, at most 100000000. 0 is 100000.
 	CacheMaxEntries int `toml:"cache_max_entries" json:"cache_max_entries" yaml:"cache_max_entries"`
 
 	// CacheStorage is "go-cache" or "compact": CacheOptions.Storage. "" is "go-cache".
@@ -63,16 +63,18 @@ type Settings struct {
 	// FailClosed is CacheOptions.FailClosed.
 	FailClosed bool `toml:"fail_closed" json:"fail_closed" yaml:"fail_closed"`
 
-	// MaxConcurrentSignatures is SigningOptions.MaxConcurrent. 0 is 16.
+	// MaxConcurrentSignatures is SigningOptions.MaxConcurrent, at most 10000. 0 is 16.
 	MaxConcurrentSignatures int `toml:"max_concurrent_signatures" json:"max_concurrent_signatures" yaml:"max_concurrent_signatures"`
-	// MaxWaitingSignatures is SigningOptions.MaxWaiting. 0 is 256.
+	// MaxWaitingSignatures is SigningOptions.MaxWaiting, at most 100000. 0 is 256.
 	MaxWaitingSignatures int `toml:"max_waiting_signatures" json:"max_waiting_signatures" yaml:"max_waiting_signatures"`
 	// SigningTimeoutSecs is SigningOptions.Timeout. 0 is 5.
 	SigningTimeoutSecs int `toml:"signing_timeout_secs" json:"signing_timeout_secs" yaml:"signing_timeout_secs"`
 
-	// MaxRequestBytes and MaxCertIDs are of Limits. 0 is 16384 and 32.
+	// MaxRequestBytes is Limits.MaxRequestBytes: at least 66, which the shortest request for one certificate has, at
+	// most 1048576. 0 is 16384.
 	MaxRequestBytes int `toml:"max_request_bytes" json:"max_request_bytes" yaml:"max_request_bytes"`
-	MaxCertIDs      int `toml:"max_cert_ids" json:"max_cert_ids" yaml:"max_cert_ids"`
+	// MaxCertIDs is Limits.MaxCertIDs, at most 10000. 0 is 32.
+	MaxCertIDs int `toml:"max_cert_ids" json:"max_cert_ids" yaml:"max_cert_ids"`
 }
 
 var (
@@ -92,8 +94,21 @@ var (
 	}()
 )
 
-// maxSettingSecs keeps durations from overflowing.
-const maxSettingSecs = int(maxValidity / time.Second)
+const (
+	// maxSettingSecs keeps durations from overflowing.
+	maxSettingSecs = int(maxValidity / time.Second)
+
+	// minRequestBytes is the shortest request that can be answered: for one certificate, with SHA-1 without
+	// parameters, a serial number of one octet and no extensions. Nothing gets through a lower limit.
+	minRequestBytes = 66
+
+	// What is above these is a slip of the pen, not a size to run at.
+	maxSettingEntries    = 100_000_000 // some 50 GB
+	maxSettingSignatures = 10_000
+	maxSettingWaiting    = 100_000
+	maxSettingRequest    = 1 << 20 // 10,000 certificates
+	maxSettingCertIDs    = 10_000
+)
 
 // faults collects what is wrong with named values, one fault for each name: a second one may only follow from the
 // first.
@@ -123,19 +138,29 @@ func (s Settings) Validate() error {
 		bad.add("ca_uid", `= "": give the uid of the CA certificate to answer for`)
 	}
 	for _, n := range []struct {
-		key   string
-		value int
-		least int
+		key                string
+		value, least, most int
 	}{
-		{"cache_ttl_secs", s.CacheTTLSecs, int(minValidity / time.Second)},
-		{"status_ttl_secs", s.StatusTTLSecs, 0}, {"backdate_secs", s.BackdateSecs, 0}, {"max_age_secs", s.MaxAgeSecs, 0},
-		{"timeout_secs", s.TimeoutSecs, 0}, {"cache_max_entries", s.CacheMaxEntries, 0},
-		{"max_concurrent_signatures", s.MaxConcurrentSignatures, 0}, {"max_waiting_signatures", s.MaxWaitingSignatures, 0},
-		{"signing_timeout_secs", s.SigningTimeoutSecs, 0}, {"max_request_bytes", s.MaxRequestBytes, 0}, {"max_cert_ids", s.MaxCertIDs, 0},
+		{"cache_ttl_secs", s.CacheTTLSecs, int(minValidity / time.Second), maxSettingSecs},
+		{"status_ttl_secs", s.StatusTTLSecs, 1, maxSettingSecs},
+		{"backdate_secs", s.BackdateSecs, 1, maxSettingSecs},
+		{"max_age_secs", s.MaxAgeSecs, 1, maxSettingSecs},
+		{"timeout_secs", s.TimeoutSecs, 1, maxSettingSecs},
+		{"cache_max_entries", s.CacheMaxEntries, 1, maxSettingEntries},
+		{"max_concurrent_signatures", s.MaxConcurrentSignatures, 1, maxSettingSignatures},
+		{"max_waiting_signatures", s.MaxWaitingSignatures, 1, maxSettingWaiting},
+		{"signing_timeout_secs", s.SigningTimeoutSecs, 1, maxSettingSecs},
+		{"max_request_bytes", s.MaxRequestBytes, minRequestBytes, maxSettingRequest},
+		{"max_cert_ids", s.MaxCertIDs, 1, maxSettingCertIDs},
 	} {
-		if n.value != 0 && (n.value < n.least || n.value > maxSettingSecs) {
-			bad.add(n.key, "= %d: use %d to %d, or 0 for the default", n.value, max(n.least, 1), maxSettingSecs)
+		if n.value == 0 || n.least <= n.value && n.value <= n.most {
+			continue
 		}
+		why := ""
+		if n.key == "max_request_bytes" && n.value < n.least {
+			why = "; no request for a certificate has fewer"
+		}
+		bad.add(n.key, "= %d: use %d to %d, or 0 for the default%s", n.value, n.least, n.most, why)
 	}
 	if s.RetentionDays < -1 || s.RetentionDays > maxSettingSecs/86400 {
 		bad.add("retention_days", "= %d: use 1 to %d, 0 for no archive cutoff, or -1 for ever", s.RetentionDays, maxSettingSecs/86400)

@@ -7,10 +7,13 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"math"
 	"math/big"
 	"net/http"
 	"net/http/httptest"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -177,6 +180,68 @@ func TestSettingsAreRefusedOnce(t *testing.T) {
 	require.ErrorContains(t, err, "cache_disabled", "cache_storage is good, and contradicts it")
 }
 
+// settingsInts lists the keys of the settings that are numbers.
+func settingsInts() (keys []string) {
+	for i := range reflect.TypeFor[ocsp.Settings]().NumField() {
+		if field := reflect.TypeFor[ocsp.Settings]().Field(i); field.Type.Kind() == reflect.Int {
+			keys = append(keys, field.Tag.Get("toml"))
+		}
+	}
+	return keys
+}
+
+// Each number has bounds that make sense for it, which the error tells, and what Validate accepts New accepts.
+func TestSettingsBounds(t *testing.T) {
+	ctx := context.Background()
+	kms, ca, _ := newFakeKMS()
+	with := func(key string, value int) ocsp.Settings {
+		s := ocsp.Settings{Enabled: true, CAUID: "ca-1"}
+		if key == "backdate_secs" {
+			s.CacheTTLSecs = 316224000
+		}
+		require.NoError(t, json.Unmarshal(fmt.Appendf(nil, `{%q: %d}`, key, value), &s))
+		return s
+	}
+	bounds := map[string][2]int{
+		"cache_ttl_secs": {10, 316224000}, "backdate_secs": {1, 316224000}, "retention_days": {1, 3660},
+		"cache_max_entries": {1, 100_000_000}, "max_concurrent_signatures": {1, 10_000}, "max_waiting_signatures": {1, 100_000},
+		"max_request_bytes": {66, 1 << 20}, "max_cert_ids": {1, 10_000},
+	}
+	for _, key := range settingsInts() {
+		b, ok := bounds[key]
+		if !ok {
+			b = [2]int{1, 316224000}
+		}
+		for _, value := range []int{b[0] - 2, b[1] + 1, math.MinInt, math.MaxInt} {
+			if key == "retention_days" && value == -1 {
+				continue // for ever
+			}
+			require.ErrorContains(t, with(key, value).Validate(), fmt.Sprintf("ocsp: settings: %s = %d: use %d to %d, ", key, value, b[0], b[1]))
+		}
+		if key == "backdate_secs" {
+			b[1] = b[1]/2 - 1 // less than half of cache_ttl_secs
+		}
+		for _, value := range []int{0, b[0], b[1]} {
+			s := with(key, value)
+			require.NoError(t, s.Validate())
+			responder, err := ocsp.NewFromSettings(ctx, s, kms)
+			require.NoError(t, err, "%s = %d", key, value)
+			require.NoError(t, responder.Close())
+		}
+	}
+
+	// The least of max_request_bytes is enough for the shortest request.
+	leaf := ca.Issue(ocsptest.Options{Serial: big.NewInt(1)})
+	kms.Add("ca-1", leaf)
+	request := ocsptest.Client{NoParameters: true}.Request(ca.Certificate, leaf)
+	require.Len(t, request, 66)
+	responder, err := ocsp.NewFromSettings(ctx, with("max_request_bytes", 66), kms)
+	require.NoError(t, err)
+	require.Equal(t, ocsp.OutcomeSigned, responder.Respond(ctx, request).Outcome)
+	require.NoError(t, responder.Close())
+	require.ErrorContains(t, with("max_request_bytes", 10).Validate(), "no request for a certificate has fewer")
+}
+
 // Every setting must reach the Config: setting it alone must change something there.
 func TestEverySettingCounts(t *testing.T) {
 	kms, _, _ := newFakeKMS()
@@ -198,8 +263,8 @@ func TestEverySettingCounts(t *testing.T) {
 		if s, ok := special[key]; ok {
 			value = s
 		}
-		if key == "retention_days" || key == "backdate_secs" {
-			value = 7
+		if slices.Contains(settingsInts(), key) && !strings.HasSuffix(key, "_secs") || key == "backdate_secs" {
+			value = 97
 		}
 		text, err := json.Marshal(map[string]any{key: value})
 		require.NoError(t, err)
