@@ -15,7 +15,8 @@ import (
 // Settings is the block "ocsp" of a KMS's configuration file. Any TOML, JSON or YAML decoder fills it; it
 // holds no secrets. Zero fields are the defaults, except that the responder is disabled until Enabled is set.
 type Settings struct {
-	// Enabled turns the responder on. Off, every OCSP path is 404.
+	// Enabled turns the responder on. Off, every OCSP path is 404, and no other value is looked at: a block that
+	// keeps the KMS from starting can be switched off before it is mended.
 	Enabled bool `toml:"enabled" json:"enabled" yaml:"enabled"`
 	// CAUID is the KMS's uid of the CA certificate to answer for. Required when enabled.
 	CAUID string `toml:"ca_uid" json:"ca_uid" yaml:"ca_uid"`
@@ -131,7 +132,8 @@ func (f *faults) none(names ...string) bool {
 }
 
 // Validate checks every value, and those that must fit each other, and names each bad one as the configuration
-// file spells it. Whether they fit the CA's certificate and key is for NewFromSettings to find out.
+// file spells it. Whether they fit the CA's certificate and key is for NewFromSettings to find out. It looks at
+// settings that are not enabled too, except for a missing CAUID, so that a host may warn of them.
 func (s Settings) Validate() error {
 	bad := &faults{prefix: "ocsp: settings: ", names: map[string]bool{}}
 	if s.Enabled && s.CAUID == "" {
@@ -217,8 +219,8 @@ type KMS interface {
 }
 
 // NewFromSettings makes a Responder from the settings block and the KMS that holds the CA. When the settings
-// are not enabled it does not touch the KMS, and the Responder's handler answers 404 to everything. For what
-// a settings file cannot say, such as a Logger, use Settings.Config and New.
+// are not enabled it looks neither at their other values nor at the KMS, and the Responder's handler answers 404 to
+// everything. For what a settings file cannot say, such as a Logger, use Settings.Config and New.
 func NewFromSettings(ctx context.Context, s Settings, kms KMS) (*Responder, error) {
 	cfg, err := s.Config(ctx, kms)
 	if err != nil {
@@ -228,13 +230,13 @@ func NewFromSettings(ctx context.Context, s Settings, kms KMS) (*Responder, erro
 }
 
 // Config validates the settings and turns them into a Config, with the CA's certificate and key from the KMS.
-// It does not touch the KMS when the settings are not enabled.
+// Settings that are not enabled are not validated, and the KMS is not touched: the Config is Disabled.
 func (s Settings) Config(ctx context.Context, kms KMS) (Config, error) {
-	if err := s.Validate(); err != nil {
-		return Config{}, err
-	}
 	if !s.Enabled {
 		return Config{Disabled: true}, nil
+	}
+	if err := s.Validate(); err != nil {
+		return Config{}, err
 	}
 	if kms == nil {
 		return Config{}, errors.New("ocsp: settings: the KMS is nil")

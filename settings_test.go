@@ -98,6 +98,18 @@ func TestNewFromSettings(t *testing.T) {
 		require.NoError(t, responder.Invalidate(ctx, "x", big.NewInt(1)))
 		require.NoError(t, responder.Close())
 	})
+	t.Run("disabled, with bad values", func(t *testing.T) {
+		bad := ocsp.Settings{CAUID: "gone", CacheTTLSecs: -1, Nonce: "x", MaxRequestBytes: 10}
+		responder, err := ocsp.NewFromSettings(ctx, bad, nil)
+		require.NoError(t, err)
+		require.NoError(t, responder.Close())
+		cfg, err := bad.Config(ctx, nil)
+		require.NoError(t, err)
+		require.Equal(t, ocsp.Config{Disabled: true}, cfg)
+		for _, key := range []string{"cache_ttl_secs", "nonce", "max_request_bytes"} {
+			require.ErrorContains(t, bad.Validate(), key, "whoever asks is told")
+		}
+	})
 	for _, c := range []struct {
 		name     string
 		settings ocsp.Settings
@@ -111,7 +123,7 @@ func TestNewFromSettings(t *testing.T) {
 		{"not a delegate", ocsp.Settings{Enabled: true, CAUID: "ca-1", ResponderUID: "ca-1"}, kms, []string{"ResponderCertificate"}},
 		{"not the key's algorithm", ocsp.Settings{Enabled: true, CAUID: "ca-1", SignatureAlgorithm: "SHA256-RSA"}, kms, []string{"SignatureAlgorithm", "ECDSA-SHA256"}},
 		{"a contradiction", ocsp.Settings{Enabled: true, CAUID: "ca-1", CacheTTLSecs: 60, Profile: "cabf"}, kms, []string{"cache_ttl_secs = 60", "28800"}},
-		{"an invalid value", ocsp.Settings{Nonce: "x"}, kms, []string{"nonce"}},
+		{"an invalid value", ocsp.Settings{Enabled: true, CAUID: "ca-1", Nonce: "x"}, kms, []string{"nonce"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, err := ocsp.NewFromSettings(ctx, c.settings, c.kms)
