@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/crypto/cryptobyte"
@@ -77,13 +78,47 @@ type issuer struct {
 	signer *signer
 }
 
+// issuerError is why an Issuer cannot be used. Its parts are apart for NewFromSettings, since whoever writes settings
+// knows the fields by other names, and has other cures.
+type issuerError struct {
+	fields  []string // of Issuer
+	fault   error    // goes on from "the field Signer"
+	cure    string
+	setting string // the cure in settings and the KMS; "" is cure
+}
+
+func (e *issuerError) Error() string {
+	if len(e.fields) > 1 {
+		return fmt.Sprintf("the fields %s %v: %s", strings.Join(e.fields, " and "), e.fault, e.cure)
+	}
+	return fmt.Sprintf("the field %s %v: %s", e.fields[0], e.fault, e.cure)
+}
+
+func (e *issuerError) Unwrap() error { return e.fault }
+
+// The fields of an Issuer that settings give.
+const (
+	fieldCertificate = "Certificate"
+	fieldResponder   = "ResponderCertificate"
+	fieldSigner      = "Signer"
+	fieldAlgorithm   = "SignatureAlgorithm"
+)
+
+// notParsed is for a certificate that somebody put together by hand.
+func notParsed(field string) error {
+	return &issuerError{
+		fields: []string{field}, fault: errors.New("was not parsed from DER"), cure: "use x509.ParseCertificate",
+		setting: "the KMS must make it with x509.ParseCertificate",
+	}
+}
+
 // newIssuer checks an Issuer and prepares its signer. The error names the field and the cure.
 func (r *Responder) newIssuer(cfg Issuer) (*issuer, error) {
 	if cfg.Certificate == nil {
-		return nil, errors.New("the field Certificate is nil: give the CA's certificate")
+		return nil, &issuerError{fields: []string{fieldCertificate}, fault: errors.New("is nil"), cure: "give the CA's certificate"}
 	}
 	if len(cfg.Certificate.Raw) == 0 {
-		return nil, errors.New("the field Certificate was not parsed from DER: use x509.ParseCertificate")
+		return nil, notParsed(fieldCertificate)
 	}
 	if cfg.ID == "" {
 		sum := sha256.Sum256(cfg.Certificate.RawSubjectPublicKeyInfo)

@@ -226,7 +226,45 @@ func NewFromSettings(ctx context.Context, s Settings, kms KMS) (*Responder, erro
 	if err != nil {
 		return nil, err
 	}
-	return New(cfg)
+	r, err := New(cfg)
+	var fault *issuerError
+	if errors.As(err, &fault) {
+		return nil, s.explain(fault)
+	}
+	return r, err
+}
+
+// explain says what New found wrong with the issuer in the words of the settings, which are all that the operator
+// knows.
+func (s Settings) explain(e *issuerError) error {
+	cure := e.cure
+	if e.setting != "" {
+		cure = e.setting
+	}
+	key, uid := s.signing()
+	var what []string
+	for _, field := range e.fields {
+		switch field {
+		case fieldAlgorithm:
+			return fmt.Errorf("ocsp: settings: signature_algorithm = %q: the key of %s = %q cannot safely sign with it: %s", s.SignatureAlgorithm, key, uid, cure)
+		case fieldCertificate:
+			key, uid = "ca_uid", s.CAUID
+			what = append(what, "the certificate")
+		case fieldResponder:
+			what = append(what, "the certificate")
+		case fieldSigner:
+			what = append(what, "the key")
+		}
+	}
+	return fmt.Errorf("ocsp: settings: %s = %q: %s %w: %s", key, uid, strings.Join(what, " and "), e.fault, cure)
+}
+
+// signing returns the key and the uid of the certificate whose key signs.
+func (s Settings) signing() (key, uid string) {
+	if s.ResponderUID != "" {
+		return "responder_uid", s.ResponderUID
+	}
+	return "ca_uid", s.CAUID
 }
 
 // Config validates the settings and turns them into a Config, with the CA's certificate and key from the KMS.
@@ -259,20 +297,34 @@ func (s Settings) issuer(ctx context.Context, kms KMS) (Issuer, error) {
 		EmbedCertificate:   s.EmbedCertificate,
 	}
 	var err error
-	if issuer.Certificate, err = kms.Certificate(ctx, s.CAUID); err != nil {
-		return issuer, fmt.Errorf("ca_uid = %q: certificate: %w", s.CAUID, err)
+	if issuer.Certificate, err = certificate(ctx, kms, "ca_uid", s.CAUID); err != nil {
+		return issuer, err
 	}
-	key, uid := "ca_uid", s.CAUID
+	key, uid := s.signing()
 	if s.ResponderUID != "" {
-		key, uid = "responder_uid", s.ResponderUID
-		if issuer.ResponderCertificate, err = kms.Certificate(ctx, uid); err != nil {
-			return issuer, fmt.Errorf("responder_uid = %q: certificate: %w", uid, err)
+		if issuer.ResponderCertificate, err = certificate(ctx, kms, key, uid); err != nil {
+			return issuer, err
 		}
 	}
 	if issuer.Signer, err = kms.Signer(ctx, uid); err != nil {
 		return issuer, fmt.Errorf("%s = %q: signer: %w", key, uid, err)
 	}
+	if isNil(issuer.Signer) {
+		return issuer, fmt.Errorf("%s = %q: the key is nil: the KMS must return the private key as a crypto.Signer, or an error", key, uid)
+	}
 	return issuer, nil
+}
+
+// certificate fetches a certificate. None, for a delegate, must not look like a CA that signs itself.
+func certificate(ctx context.Context, kms KMS, key, uid string) (*x509.Certificate, error) {
+	cert, err := kms.Certificate(ctx, uid)
+	if err != nil {
+		return nil, fmt.Errorf("%s = %q: certificate: %w", key, uid, err)
+	}
+	if cert == nil {
+		return nil, fmt.Errorf("%s = %q: the certificate is nil: the KMS must return it, or an error", key, uid)
+	}
+	return cert, nil
 }
 
 // policies returns the Config without what only a KMS can give. The settings must be valid.

@@ -4,6 +4,10 @@ import (
 	"bytes"
 	"context"
 	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/rsa"
 	"crypto/x509"
 	"encoding/json"
 	"errors"
@@ -120,8 +124,6 @@ func TestNewFromSettings(t *testing.T) {
 		{"no CA", ocsp.Settings{Enabled: true, CAUID: "gone"}, kms, []string{"ca_uid", `"gone"`, "certificate", "no such object"}},
 		{"no CA key", ocsp.Settings{Enabled: true, CAUID: "keyless"}, kms, []string{"ca_uid", `"keyless"`, "signer", "no such object"}},
 		{"no delegate", ocsp.Settings{Enabled: true, CAUID: "ca-1", ResponderUID: "gone"}, kms, []string{"responder_uid", `"gone"`, "no such object"}},
-		{"not a delegate", ocsp.Settings{Enabled: true, CAUID: "ca-1", ResponderUID: "ca-1"}, kms, []string{"ResponderCertificate"}},
-		{"not the key's algorithm", ocsp.Settings{Enabled: true, CAUID: "ca-1", SignatureAlgorithm: "SHA256-RSA"}, kms, []string{"SignatureAlgorithm", "ECDSA-SHA256"}},
 		{"a contradiction", ocsp.Settings{Enabled: true, CAUID: "ca-1", CacheTTLSecs: 60, Profile: "cabf"}, kms, []string{"cache_ttl_secs = 60", "28800"}},
 		{"an invalid value", ocsp.Settings{Enabled: true, CAUID: "ca-1", Nonce: "x"}, kms, []string{"nonce"}},
 	} {
@@ -132,6 +134,79 @@ func TestNewFromSettings(t *testing.T) {
 				require.ErrorContains(t, err, text)
 			}
 		})
+	}
+}
+
+// What is wrong with certificates and keys is told in the words of the settings too: the key, its value, the cure.
+func TestSettingsNameWhatTheKMSGives(t *testing.T) {
+	now := time.Now()
+	kms, ca, _ := newFakeKMS()
+	put := func(uid string, cert *x509.Certificate, key crypto.Signer) { kms.certs[uid], kms.keys[uid] = cert, key }
+	made := func(uid string, opts ocsptest.Options) {
+		of := ocsptest.NewCA(opts)
+		put(uid, of.Certificate, of.Key)
+	}
+	delegate := func(uid string, of *ocsptest.CA, opts ocsptest.Options) {
+		cert, key := of.Delegate(opts)
+		put(uid, cert, key)
+	}
+	expired := ocsptest.Options{NotBefore: now.AddDate(-2, 0, 0), NotAfter: now.AddDate(-1, 0, 0)}
+	rsa1024, err := rsa.GenerateKey(rand.Reader, 1024)
+	require.NoError(t, err)
+	leaf, leafKey := ca.IssueKey(ocsptest.Options{})
+	put("leaf", leaf, leafKey)
+	put("nil", nil, ca.Key)
+	put("nil-key", ca.Certificate, nil)
+	put("typed-nil-key", ca.Certificate, (*ecdsa.PrivateKey)(nil))
+	put("short-key", ca.Certificate, ed25519.PrivateKey{1})
+	put("wrong-key", ca.Certificate, leafKey)
+	put("no-der", &x509.Certificate{}, ca.Key)
+	made("expired", expired)
+	made("early", ocsptest.Options{NotBefore: now.AddDate(1, 0, 0)})
+	made("rsa-1024", ocsptest.Options{Signer: rsa1024})
+	made("rsa", ocsptest.Options{Key: ocsptest.RSA2048})
+	made("ca-sign-only", ocsptest.Options{Adjust: func(t *x509.Certificate) { t.KeyUsage = x509.KeyUsageCertSign }})
+	delegate("foreign", ocsptest.NewCA(ocsptest.Options{Name: "Strange CA"}), ocsptest.Options{})
+	delegate("old-key", ocsptest.NewCA(ocsptest.Options{}), ocsptest.Options{})
+	delegate("no-eku", ca, ocsptest.Options{Adjust: func(t *x509.Certificate) { t.ExtKeyUsage = nil }})
+	delegate("expired-delegate", ca, expired)
+	delegate("delegate-usage", ca, ocsptest.Options{Adjust: func(t *x509.Certificate) { t.KeyUsage = x509.KeyUsageKeyEncipherment }})
+	delegate("delegate-rsa", ca, ocsptest.Options{Key: ocsptest.RSA2048})
+	put("delegate-wrong-key", kms.certs["responder-1"], ca.Key)
+
+	for _, c := range []struct{ ca, responder, algorithm, want string }{
+		{"nil", "", "", `ca_uid = "nil": the certificate is nil: the KMS must return it, or an error`},
+		{"nil-key", "", "", `ca_uid = "nil-key": the key is nil: the KMS must return the private key as a crypto.Signer, or an error`},
+		{"typed-nil-key", "", "", `ca_uid = "typed-nil-key": the key is nil: the KMS must return`},
+		{"short-key", "", "", `ca_uid = "short-key": the key is nil or cut short: an Ed25519 private key has 64 octets`},
+		{"no-der", "", "", `ca_uid = "no-der": the certificate was not parsed from DER: the KMS must make it with x509.ParseCertificate`},
+		{"wrong-key", "", "", `ca_uid = "wrong-key": the key and the certificate do not match: give the uid of a certificate to which the KMS returns the key`},
+		{"leaf", "", "", `ca_uid = "leaf": the certificate is not a CA certificate: give the uid of the issuer's certificate`},
+		{"expired", "", "", `ca_uid = "expired": the certificate expired at ` + kms.certs["expired"].NotAfter.UTC().Format(time.RFC3339) + `: renew it and give the new one's uid`},
+		{"early", "", "", `ca_uid = "early": the certificate is not valid before `},
+		{"rsa-1024", "", "", `ca_uid = "rsa-1024": the key is an RSA key with 1024 bits: use at least 2048`},
+		{"ca-sign-only", "", "", `ca_uid = "ca-sign-only": the certificate has a key usage without digitalSignature, so clients may refuse what it signs: reissue it with that usage or let responder_uid name one that has it`},
+		{"ca-1", "", "Ed25519", `signature_algorithm = "Ed25519": the key of ca_uid = "ca-1" cannot safely sign with it: use "ECDSA-SHA256", "ECDSA-SHA384", "ECDSA-SHA512", or leave it out`},
+		{"rsa", "", "ECDSA-SHA256", `signature_algorithm = "ECDSA-SHA256": the key of ca_uid = "rsa" cannot safely sign with it: use "SHA256-RSA", "SHA384-RSA"`},
+		{"ca-1", "delegate-rsa", "ECDSA-SHA256", `signature_algorithm = "ECDSA-SHA256": the key of responder_uid = "delegate-rsa" cannot safely sign with it: use "SHA256-RSA"`},
+		{"ca-1", "nil", "", `responder_uid = "nil": the certificate is nil: the KMS must return it, or an error`},
+		{"ca-1", "nil-key", "", `responder_uid = "nil-key": the key is nil: `},
+		{"ca-1", "no-der", "", `responder_uid = "no-der": the certificate was not parsed from DER: the KMS must`},
+		{"ca-1", "ca-1", "", `responder_uid = "ca-1": the certificate lacks the extended key usage OCSPSigning: reissue it with id-kp-OCSPSigning`},
+		{"ca-1", "no-eku", "", `responder_uid = "no-eku": the certificate lacks the extended key usage OCSPSigning: `},
+		{"ca-1", "foreign", "", `responder_uid = "foreign": the certificate was issued by `},
+		{"ca-1", "old-key", "", `responder_uid = "old-key": the certificate was not signed with the CA's present key (x509: `},
+		{"ca-1", "expired-delegate", "", `responder_uid = "expired-delegate": the certificate expired at `},
+		{"expired", "responder-1", "", `ca_uid = "expired": the certificate expired at `},
+		{"ca-1", "delegate-usage", "", `responder_uid = "delegate-usage": the certificate has a key usage without digitalSignature`},
+		{"ca-1", "delegate-wrong-key", "", `responder_uid = "delegate-wrong-key": the key and the certificate do not match: `},
+	} {
+		s := ocsp.Settings{Enabled: true, CAUID: c.ca, ResponderUID: c.responder, SignatureAlgorithm: c.algorithm}
+		_, err := ocsp.NewFromSettings(context.Background(), s, kms)
+		require.ErrorContains(t, err, "ocsp: settings: "+c.want)
+		for _, word := range []string{"field", "ResponderCertificate", "SignatureAlgorithm", "Issuers"} {
+			require.NotContains(t, err.Error(), word, "the words of Config")
+		}
 	}
 }
 

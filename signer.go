@@ -18,6 +18,7 @@ import (
 	"log/slog"
 	"reflect"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -67,13 +68,18 @@ type signer struct {
 	failure atomic.Pointer[error] // why the last renewal of an answer failed; nil if it did not
 }
 
+// unfit is for a key that no answer can be signed with.
+func unfit(cure, format string, args ...any) error {
+	return &issuerError{fields: []string{fieldSigner}, fault: fmt.Errorf(format, args...), cure: cure}
+}
+
 // algorithmsFor lists what a public key can safely sign with, the default first.
 func algorithmsFor(pub crypto.PublicKey) ([]algorithm, error) {
 	var list []x509.SignatureAlgorithm
 	switch pub := pub.(type) {
 	case *rsa.PublicKey:
 		if pub.N.BitLen() < 2048 {
-			return nil, fmt.Errorf("the RSA key has %d bits: use at least 2048", pub.N.BitLen())
+			return nil, unfit("use at least 2048", "is an RSA key with %d bits", pub.N.BitLen())
 		}
 		list = []x509.SignatureAlgorithm{x509.SHA256WithRSA, x509.SHA384WithRSA, x509.SHA512WithRSA,
 			x509.SHA256WithRSAPSS, x509.SHA384WithRSAPSS, x509.SHA512WithRSAPSS}
@@ -86,12 +92,12 @@ func algorithmsFor(pub crypto.PublicKey) ([]algorithm, error) {
 		case elliptic.P521():
 			list = []x509.SignatureAlgorithm{x509.ECDSAWithSHA512, x509.ECDSAWithSHA256, x509.ECDSAWithSHA384}
 		default:
-			return nil, fmt.Errorf("the curve %s is not supported: use P-256, P-384 or P-521", pub.Curve.Params().Name)
+			return nil, unfit("use P-256, P-384 or P-521", "is on the curve %s, which is not supported", pub.Curve.Params().Name)
 		}
 	case ed25519.PublicKey:
 		list = []x509.SignatureAlgorithm{x509.PureEd25519}
 	default:
-		return nil, fmt.Errorf("keys of type %T are not supported: use RSA, ECDSA or Ed25519", pub)
+		return nil, unfit("use RSA, ECDSA or Ed25519", "has a public key of type %T, which is not supported", pub)
 	}
 	algorithms := make([]algorithm, len(list))
 	for i, alg := range list {
@@ -121,19 +127,19 @@ func signerOpts(alg x509.SignatureAlgorithm) crypto.SignerOpts {
 
 // newSigner checks the signing side of an issuer.
 func (r *Responder) newSigner(cfg *Issuer) (*signer, error) {
-	if v := reflect.ValueOf(cfg.Signer); !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil() {
-		return nil, errors.New("the field Signer is nil: give the private key as a crypto.Signer")
+	if isNil(cfg.Signer) {
+		return nil, unfit("give the private key as a crypto.Signer", "is nil")
 	}
 	if key, ok := cfg.Signer.(ed25519.PrivateKey); ok && len(key) != ed25519.PrivateKeySize {
-		return nil, fmt.Errorf("the field Signer is nil or cut short: an Ed25519 private key has %d octets", ed25519.PrivateKeySize)
+		return nil, unfit(fmt.Sprintf("an Ed25519 private key has %d octets", ed25519.PrivateKeySize), "is nil or cut short")
 	}
 	now := r.now()
-	ca, cert, field := cfg.Certificate, cfg.Certificate, "Certificate"
+	ca, cert, field := cfg.Certificate, cfg.Certificate, fieldCertificate
 	if err := checkCA(ca, now); err != nil {
 		return nil, err
 	}
 	if cfg.ResponderCertificate != nil {
-		cert, field = cfg.ResponderCertificate, "ResponderCertificate"
+		cert, field = cfg.ResponderCertificate, fieldResponder
 		if err := checkDelegate(cert, ca, now); err != nil {
 			return nil, err
 		}
@@ -143,21 +149,34 @@ func (r *Responder) newSigner(cfg *Issuer) (*signer, error) {
 		}
 	}
 	if cert.KeyUsage != 0 && cert.KeyUsage&x509.KeyUsageDigitalSignature == 0 {
-		return nil, fmt.Errorf("the field %s has a key usage without digitalSignature, so clients may refuse what it signs: reissue it with that usage or use a ResponderCertificate that has it", field)
+		return nil, &issuerError{
+			fields: []string{field}, fault: errors.New("has a key usage without digitalSignature, so clients may refuse what it signs"),
+			cure:    "reissue it with that usage or use a ResponderCertificate that has it",
+			setting: "reissue it with that usage or let responder_uid name one that has it",
+		}
 	}
 	pub := cfg.Signer.Public()
 	if key, ok := cert.PublicKey.(interface{ Equal(crypto.PublicKey) bool }); !ok || !key.Equal(pub) {
-		return nil, fmt.Errorf("the fields Signer and %s do not match: the certificate is for another key than the signer's", field)
+		return nil, &issuerError{
+			fields: []string{fieldSigner, field}, fault: errors.New("do not match"),
+			cure:    "the certificate is for another key than the signer's",
+			setting: "give the uid of a certificate to which the KMS returns the key",
+		}
 	}
 	algorithms, err := algorithmsFor(pub)
 	if err != nil {
-		return nil, fmt.Errorf("the field Signer: %w", err)
+		return nil, err
 	}
 	opaque := !isGoKey(cfg.Signer)
 	if cfg.SignatureAlgorithm != 0 {
 		i := slices.IndexFunc(algorithms, func(a algorithm) bool { return a.alg == cfg.SignatureAlgorithm })
 		if i < 0 {
-			return nil, fmt.Errorf("the field SignatureAlgorithm is %v, which this key cannot safely sign with: leave it zero or use one of %v", cfg.SignatureAlgorithm, algorithmNames(algorithms))
+			names := algorithmNames(algorithms)
+			return nil, &issuerError{
+				fields: []string{fieldAlgorithm}, fault: fmt.Errorf("is %v, which this key cannot safely sign with", cfg.SignatureAlgorithm),
+				cure:    fmt.Sprintf("leave it zero or use one of %v", names),
+				setting: `use "` + strings.Join(names, `", "`) + `", or leave it out`,
+			}
 		}
 		algorithms = algorithms[i : i+1]
 	} else if opaque {
@@ -179,10 +198,16 @@ func (r *Responder) newSigner(cfg *Issuer) (*signer, error) {
 	s.fingerprint = sha256.Sum256(bytes.Join([][]byte{cert.Raw, s.responderID, s.certs}, []byte{0}))
 	if !opaque {
 		if err := s.selfTest(); err != nil {
-			return nil, fmt.Errorf("the field Signer: a trial signature failed: %w", err)
+			return nil, unfit("give the whole private key", "failed at a trial signature (%w)", err)
 		}
 	}
 	return s, nil
+}
+
+// isNil reports whether there is no key, though perhaps a type for one.
+func isNil(key crypto.Signer) bool {
+	v := reflect.ValueOf(key)
+	return !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil()
 }
 
 // isGoKey reports whether the key is one that lives in this process and whose signatures need no checking.
@@ -204,38 +229,50 @@ func algorithmNames(list []algorithm) []string {
 
 func checkTime(field string, cert *x509.Certificate, now time.Time) error {
 	if now.Before(cert.NotBefore) {
-		return fmt.Errorf("the field %s is not valid before %s: wait, or check the clock", field, cert.NotBefore.UTC().Format(time.RFC3339))
+		return &issuerError{
+			fields: []string{field}, fault: fmt.Errorf("is not valid before %s", cert.NotBefore.UTC().Format(time.RFC3339)),
+			cure: "wait, or check the clock",
+		}
 	}
 	if now.After(cert.NotAfter) {
-		return fmt.Errorf("the field %s expired at %s: renew it", field, cert.NotAfter.UTC().Format(time.RFC3339))
+		return &issuerError{
+			fields: []string{field}, fault: fmt.Errorf("expired at %s", cert.NotAfter.UTC().Format(time.RFC3339)),
+			cure: "renew it", setting: "renew it and give the new one's uid",
+		}
 	}
 	return nil
 }
 
 func checkCA(ca *x509.Certificate, now time.Time) error {
 	if ca.Version >= 3 && !(ca.BasicConstraintsValid && ca.IsCA) {
-		return errors.New("the field Certificate is not a CA certificate: give the issuer's certificate, not one it issued")
+		return &issuerError{
+			fields: []string{fieldCertificate}, fault: errors.New("is not a CA certificate"),
+			cure:    "give the issuer's certificate, not one it issued",
+			setting: "give the uid of the issuer's certificate, not of one it issued",
+		}
 	}
-	return checkTime("Certificate", ca, now)
+	return checkTime(fieldCertificate, ca, now)
 }
 
 // checkDelegate applies RFC 6960 section 4.2.2.2 and the responder profile of the CA/B Forum (TLS BR 7.1.2.8).
 func checkDelegate(cert, ca *x509.Certificate, now time.Time) error {
-	const field = "the field ResponderCertificate "
+	refuse := func(cure, format string, args ...any) error {
+		return &issuerError{fields: []string{fieldResponder}, fault: fmt.Errorf(format, args...), cure: cure}
+	}
 	switch {
 	case len(cert.Raw) == 0:
-		return errors.New(field + "was not parsed from DER: use x509.ParseCertificate")
+		return notParsed(fieldResponder)
 	case !bytes.Equal(cert.RawIssuer, ca.RawSubject):
-		return fmt.Errorf(field+"was issued by %q, not by the CA %q: a delegate must be issued directly by the CA it answers for", cert.Issuer, ca.Subject)
+		return refuse("a delegate must be issued directly by the CA it answers for", "was issued by %q, not by the CA %q", cert.Issuer, ca.Subject)
 	case !slices.Contains(cert.ExtKeyUsage, x509.ExtKeyUsageOCSPSigning):
-		return errors.New(field + "lacks the extended key usage OCSPSigning: reissue it with id-kp-OCSPSigning")
+		return refuse("reissue it with id-kp-OCSPSigning", "lacks the extended key usage OCSPSigning")
 	case cert.IsCA:
-		return errors.New(field + "is a CA certificate: use one that is not")
+		return refuse("use one that is not", "is a CA certificate")
 	}
 	if err := ca.CheckSignature(cert.SignatureAlgorithm, cert.RawTBSCertificate, cert.Signature); err != nil {
-		return fmt.Errorf(field+"was not signed with the CA's present key (%w): reissue it with that key", err)
+		return refuse("reissue it with that key", "was not signed with the CA's present key (%w)", err)
 	}
-	return checkTime("ResponderCertificate", cert, now)
+	return checkTime(fieldResponder, cert, now)
 }
 
 // choose returns the index of the algorithm to sign with (RFC 6960 section 4.4.7.2).
