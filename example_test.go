@@ -5,11 +5,13 @@ import (
 	"crypto"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"fmt"
 	"log"
 	"math/big"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"time"
 
 	xocsp "golang.org/x/crypto/ocsp"
@@ -213,11 +215,24 @@ func (exampleKMS) Certificate(context.Context, string) (*x509.Certificate, error
 
 func (exampleKMS) Signer(context.Context, string) (crypto.Signer, error) { return exampleCA.Key, nil }
 
-// The [ocsp] block of a configuration file and the KMS are enough.
+// The [ocsp] block of a configuration file and the KMS are enough. The decoder must be strict, or a mistyped key is
+// silently the default.
 func ExampleNewFromSettings() {
 	kms := exampleKMS{ocsptest.NewStore()}
 	kms.Add("0a1b", exampleLeaf)
-	settings := ocsp.Settings{Enabled: true, CAUID: "0a1b", CacheTTLSecs: 3600} // as decoded from TOML, JSON or YAML
+	decode := func(file string) (ocsp.Settings, error) {
+		var config struct {
+			OCSP ocsp.Settings `json:"ocsp"`
+		}
+		decoder := json.NewDecoder(strings.NewReader(file))
+		decoder.DisallowUnknownFields()
+		err := decoder.Decode(&config)
+		return config.OCSP, err
+	}
+	settings, err := decode(`{"ocsp": {"enabled": true, "ca_uid": "0a1b", "cache_ttl_secs": 3600}}`)
+	if err != nil {
+		log.Fatal(err)
+	}
 	responder, err := ocsp.NewFromSettings(context.Background(), settings, kms)
 	if err != nil {
 		log.Fatal(err)
@@ -226,9 +241,15 @@ func ExampleNewFromSettings() {
 	answer, err := ocsptest.Query(responder.Handler(), exampleCA.Certificate, exampleLeaf)
 	fmt.Println(answer.Status == xocsp.Good, answer.NextUpdate.Sub(answer.ThisUpdate), err)
 
+	_, err = decode(`{"ocsp": {"enabled": true, "ca_uid": "0a1b", "fail_close": true}}`)
+	fmt.Println(err)
+	_, err = ocsp.NewFromSettings(context.Background(), ocsp.Settings{Enabled: true, CAUID: "0a1b", SignatureAlgorithm: "Ed25519"}, kms)
+	fmt.Println(err)
 	fmt.Println(ocsp.Settings{Enabled: true, Nonce: "maybe"}.Validate())
 	// Output:
 	// true 59m59s <nil>
+	// json: unknown field "fail_close"
+	// ocsp: settings: signature_algorithm = "Ed25519": the key of ca_uid = "0a1b" cannot safely sign with it: use "ECDSA-SHA256", "ECDSA-SHA384", "ECDSA-SHA512", or leave it out
 	// ocsp: settings: ca_uid = "": give the uid of the CA certificate to answer for
 	// ocsp: settings: nonce = "maybe": use "echo", "echo-bare", "ignore", "require", or leave it out
 }

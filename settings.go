@@ -14,6 +14,22 @@ import (
 
 // Settings is the block "ocsp" of a KMS's configuration file. Any TOML, JSON or YAML decoder fills it; it
 // holds no secrets. Zero fields are the defaults, except that the responder is disabled until Enabled is set.
+// While it is not, nothing else in the block matters.
+//
+// The decoder must be strict, and decode the whole file. One that skips keys which it does not know turns
+// cache_ttl_sec = 60 into the default and [oscp] into a 404 everywhere, and with fail_close = true the responder fails
+// open, all without a word:
+//
+//	toml.NewDecoder(file).DisallowUnknownFields().Decode(&config) // github.com/pelletier/go-toml/v2
+//
+//	decoder := json.NewDecoder(file) // encoding/json
+//	decoder.DisallowUnknownFields()
+//
+//	decoder := yaml.NewDecoder(file) // gopkg.in/yaml.v3 or go.yaml.in/yaml/v3
+//	decoder.KnownFields(true)
+//
+// With go-toml print what the String methods of its DecodeError and StrictMissingError return, which show the line at
+// fault; Error does not.
 type Settings struct {
 	// Enabled turns the responder on. Off, every OCSP path is 404, and no other value is looked at: a block that
 	// keeps the KMS from starting can be switched off before it is mended.
