@@ -138,6 +138,35 @@ func TestRenewedCACertificate(t *testing.T) {
 	require.Equal(t, xocsp.Revoked, r.status(later).Status)
 }
 
+// A CA with a new key is another authority. What the old key issued is answered for as long as the old issuer is kept
+// under another ID, as SetIssuer's documentation says.
+func TestRekeyedCA(t *testing.T) {
+	rekeyed := ocsptest.NewCA(ocsptest.Options{})
+	fresh := rekeyed.Issue(ocsptest.Options{})
+	change := func(r *rig, keep bool) {
+		if keep {
+			old := r.ca.Issuer()
+			old.ID = "old"
+			require.NoError(t, r.responder.SetIssuer(old))
+		}
+		issuer := rekeyed.Issuer()
+		issuer.ID = r.ca.ID
+		r.store.Add(r.ca.ID, fresh)
+		require.NoError(t, r.responder.SetIssuer(issuer))
+		answer, err := ocsptest.Query(r.responder.Handler(), rekeyed.Certificate, fresh)
+		require.NoError(t, err)
+		require.Equal(t, xocsp.Good, answer.Status)
+	}
+	kept := newRig(t, nil)
+	kept.store.Add("old", kept.leaf)
+	change(kept, true)
+	require.Equal(t, xocsp.Good, kept.status(kept.leaf).Status)
+
+	lost := newRig(t, nil)
+	change(lost, false)
+	require.Equal(t, ocsp.OutcomeUnauthorized, lost.responder.Respond(context.Background(), lost.request(lost.leaf)).Outcome)
+}
+
 func TestDefaultIssuerID(t *testing.T) {
 	r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Issuers[0].ID = "" })
 	answer := r.responder.Respond(context.Background(), r.request(r.leaf))

@@ -359,9 +359,14 @@ func setDefault[T comparable](field *T, value T) {
 	}
 }
 
-// SetIssuer adds an issuer, or replaces the one with its ID, such as for a new key or a renewed delegate. No
+// SetIssuer adds an issuer, or replaces the one with its ID, such as for a renewed certificate or delegate. No
 // answer begun after SetIssuer returned is signed with what it replaced. The error names the field at fault
 // and the cure; then nothing has changed. A disabled Responder ignores it.
+//
+// Clients name a CA by the hash of its key. So a CA with a new key must not replace the one with the old key:
+// whatever that issued would be unauthorized at once. Call SetIssuer for the old one under another ID first, with its
+// old key or a delegate that it signed, and RemoveIssuer when the last of its certificates has expired. The store must
+// find the old key's certificates under that other ID.
 func (r *Responder) SetIssuer(cfg Issuer) error {
 	if r.cfg.Disabled {
 		return nil
