@@ -130,7 +130,7 @@ const (
 
 // Limits bounds what a request may be. Zero fields are the defaults.
 type Limits struct {
-	MaxRequestBytes int // a request's DER; more is 413 by POST. Zero is 16 KiB
+	MaxRequestBytes int // a request's DER, at least 66; more is 413 by POST. Zero is 16 KiB
 	MaxPathBytes    int // a GET's path; more is 414. Zero is 8 KiB
 	MaxCertIDs      int // certificates in one request; more is malformedRequest. Zero is 32
 	MaxExtensions   int // extensions in one list; more is malformedRequest. Zero is 16

@@ -151,6 +151,9 @@ func explainTOML(err error) error {
 	var wrong *toml.DecodeError
 	if errors.As(err, &wrong) {
 		line, _ := wrong.Position()
+		if key := strings.Join(wrong.Key(), "."); key != "" {
+			return fmt.Errorf("line %d: %s: %w", line, key, err)
+		}
 		return fmt.Errorf("line %d: %w", line, err)
 	}
 	return err
@@ -198,7 +201,10 @@ func (c config) validate() error {
 	if c.OCSP.ResponderUID != "" && c.OCSP.ResponderUID == c.OCSP.CAUID {
 		refuse("ocsp", "responder_uid", c.OCSP.ResponderUID, "give the delegated responder a uid of its own, or leave it out")
 	}
-	return errors.Join(append(bad, c.OCSP.Validate())...)
+	if c.OCSP.Enabled { // or else nothing in it matters
+		bad = append(bad, c.OCSP.Validate())
+	}
+	return errors.Join(bad...)
 }
 
 func isPort(s string) bool {
