@@ -185,7 +185,7 @@ func (c *replyCache) valid(key *certKey, begun uint64, status *certStatus) bool 
 		return false
 	}
 	if h, ok := c.head(*key); ok {
-		return h.status == *status || h.since <= begun
+		return h.status == *status
 	}
 	return !status.issued || c.storage == nil || st.gone.Load() <= begun
 }
@@ -204,6 +204,9 @@ func (c *replyCache) current(key *certKey) (head, bool) {
 
 // record notes a status that was read from the store. It reports false if the read has been overtaken, and
 // then the caller must read again.
+//
+// So it does once for each change: a slow read may find what a later one, which found what is known, saw undone, and that
+// one has left no trace. Reads that begin once what is known is in doubt leave one.
 func (c *replyCache) record(key certKey, begun uint64, f found, now time.Time) bool {
 	st, tag := c.stripe(&key)
 	if c.ttl == 0 {
@@ -236,6 +239,9 @@ func (c *replyCache) record(key certKey, begun uint64, f found, now time.Time) b
 		}
 	case old.since > begun, old.begun > begun:
 		return false
+	case old.begun != doubted:
+		c.suspect(st, key, tag, old)
+		return false
 	default:
 		next.since = c.ticks.Add(1)
 		c.unplace(st, &key, tag)
@@ -244,7 +250,8 @@ func (c *replyCache) record(key certKey, begun uint64, f found, now time.Time) b
 	return true
 }
 
-// forget drops a certificate that the store does not know any more. It reports false like record.
+// forget drops a certificate that the store does not know any more. It reports false like record, and when it does what is
+// known is in doubt, or newer than the read.
 func (c *replyCache) forget(key certKey, begun uint64) bool {
 	st, tag := c.stripe(&key)
 	st.mu.Lock()
@@ -254,6 +261,10 @@ func (c *replyCache) forget(key certKey, begun uint64) bool {
 	}
 	if h, ok := c.head(key); ok {
 		if h.since > begun || h.begun > begun {
+			return false
+		}
+		if h.begun != doubted {
+			c.suspect(st, key, tag, h)
 			return false
 		}
 		st.clear(&key, tag)
@@ -323,10 +334,17 @@ func (c *replyCache) doubt(key certKey) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	if h, ok := c.head(key); ok {
-		h.begun = doubted
-		c.storage.update(key, h)
-		st.renew(&key, tag, h)
+		c.suspect(st, key, tag, h)
+	} else {
+		c.fence(st)
 	}
+}
+
+// suspect puts what is known about a certificate in doubt. The stripe is locked.
+func (c *replyCache) suspect(st *stripe, key certKey, tag uint8, h head) {
+	h.begun = doubted
+	c.storage.update(key, h)
+	st.renew(&key, tag, h)
 	c.fence(st)
 }
 

@@ -123,18 +123,31 @@ func fenceRace(t *testing.T, isReady bool, change func(*replyCache, certKey)) {
 	require.Zero(t, wrong)
 }
 
-// What a read found is not noted once one that began after it has found something else, also if that was known already.
+// What a slow read found is not noted once one that began after it has found something else, also if that was known
+// already, and nothing else has happened.
 func TestRecordInOrder(t *testing.T) {
 	good, held := certStatus{issued: true, status: Good}, certStatus{issued: true, status: Revoked, reason: CertificateHold}
 	key, at := newCertKey(1, []byte{1}), standing()
-	c := newReplyCache(CacheOptions{StatusTTL: time.Hour, MaxEntries: 4}, standing)
-	require.True(t, c.record(key, c.begin(), found{held, "ca"}, at))
-	slow := c.begin() // it is released, and held again
-	c.ticks.Add(1)    // anything else
-	require.True(t, c.record(key, c.begin(), found{held, "ca"}, at.Add(time.Second)))
-	require.False(t, c.record(key, slow, found{good, "ca"}, at))
-	require.False(t, c.forget(key, slow))
-	h, ok := c.current(&key)
-	require.True(t, ok)
-	require.Equal(t, held, h.status)
+	for _, ttl := range []time.Duration{0, time.Hour} {
+		for _, known := range []bool{false, true} { // the released one is told of before
+			for _, ticks := range []uint64{0, 1} {
+				c := newReplyCache(CacheOptions{StatusTTL: ttl, MaxEntries: 4}, standing)
+				require.True(t, c.record(key, c.begin(), found{held, "ca"}, at))
+				if known {
+					require.False(t, c.record(key, c.begin(), found{good, "ca"}, at), "the first time it is in doubt")
+				}
+				slow := c.begin() // it is released, and held again
+				c.ticks.Add(ticks)
+				require.True(t, c.record(key, c.begin(), found{held, "ca"}, at.Add(time.Second)))
+				require.False(t, c.record(key, slow, found{good, "ca"}, at))
+				require.False(t, c.forget(key, slow))
+				_, ok := c.current(&key)
+				require.Equal(t, ticks > 0 && (ttl > 0 || known), ok, "what is in doubt is not known")
+				require.True(t, c.record(key, c.begin(), found{held, "ca"}, at.Add(2*time.Second)))
+				h, ok := c.current(&key)
+				require.True(t, ok)
+				require.Equal(t, held, h.status)
+			}
+		}
+	}
 }

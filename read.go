@@ -70,6 +70,9 @@ func (r *Responder) shareRead(ctx context.Context, a *authority, key certKey, se
 	if err != nil {
 		return statusRead{begun: tick, err: err}
 	}
+	if !begun && read.err == nil && (x.now.Sub(read.at) >= r.cfg.Cache.StatusTTL || !r.cache.lease.holds(read.begun)) {
+		read.err = errOvertaken // it began too long ago
+	}
 	return read
 }
 
@@ -127,7 +130,7 @@ func (r *Responder) note(a *authority, key certKey, serial *big.Int, said said, 
 	}
 	switch f := read.found; {
 	case errors.Is(read.err, ErrInvalidRecord):
-		r.cache.forget(key, begun) // whatever it is to say, it is not sure to be what was known
+		r.cache.forget(key, begun) // it may be to say something else than what is known
 	case read.err != nil:
 	case f.status.issued && !r.cache.record(key, begun, f, now),
 		!f.status.issued && !r.cache.forget(key, begun):

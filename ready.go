@@ -27,7 +27,9 @@ func newReady(key certKey, h head, k kept, der []byte) *ready {
 
 // at returns the same reply with what is newly known about its certificate.
 func (p *ready) at(h head) *ready {
-	return &ready{key: p.key, head: h, id: p.id, digest: p.digest, window: p.window, der: p.der, headers: p.headers}
+	q := &ready{key: p.key, head: h, id: p.id, digest: p.digest, window: p.window, der: p.der, headers: p.headers}
+	q.used.Store(p.used.Load())
+	return q
 }
 
 // kept is the reply as a storage would return it.

@@ -436,6 +436,7 @@ func TestReadyClearedFirst(t *testing.T) {
 		l.look(key)
 		require.True(t, l.ready)
 		change(c)
+		change(c) // what is told the first time is not believed
 		require.False(t, l.ready, name)
 	}
 }
