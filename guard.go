@@ -110,7 +110,8 @@ type slots struct {
 	free       *semaphore.Weighted
 	waiting    atomic.Int64
 	maxWaiting int64
-	within     *slots // of which these are a part; nil for none
+	moved      atomic.Int64 // when, while others wait, one was last given back, or the first began to; nanoseconds since 1970
+	within     *slots       // of which these are a part; nil for none
 }
 
 func newSlots(concurrent, waiting int) *slots {
@@ -138,7 +139,10 @@ func (s *slots) take(ctx context.Context, limit time.Duration) error {
 		return nil
 	}
 	defer s.waiting.Add(-1)
-	if s.waiting.Add(1) > s.maxWaiting {
+	switch waiting := s.waiting.Add(1); {
+	case waiting == 1:
+		s.moved.Store(time.Now().UnixNano())
+	case waiting > s.maxWaiting:
 		return errBusy
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
@@ -149,7 +153,15 @@ func (s *slots) take(ctx context.Context, limit time.Duration) error {
 	return nil
 }
 
+// stuck reports whether those who wait have waited for that long without any of them getting on.
+func (s *slots) stuck(limit time.Duration) bool {
+	return time.Since(time.Unix(0, s.moved.Load())) >= limit
+}
+
 func (s *slots) release() {
+	if s.waiting.Load() > 0 {
+		s.moved.Store(time.Now().UnixNano())
+	}
 	s.free.Release(1)
 	if s.within != nil {
 		s.within.release()

@@ -86,10 +86,8 @@ func (r *Responder) startRead(ctx context.Context, a *authority, key certKey, se
 	}
 	limit := r.deadlines.next()
 	call := callContext{limit, ctx}
-	intime := context.AfterFunc(limit, func() {
-		r.setStoreHangs(true)
-		r.reads.land(key, s, statusRead{}, errTimeout)
-	})
+	var atOnce atomic.Bool
+	intime := context.AfterFunc(limit, func() { r.reads.land(key, s, statusRead{}, r.overdue(atOnce.Load())) })
 	r.crew.do(func() {
 		defer r.life.done()
 		defer func() {
@@ -104,11 +102,13 @@ func (r *Responder) startRead(ctx context.Context, a *authority, key certKey, se
 			read = statusRead{found: known.found, begun: begun, at: now}
 			return
 		}
-		if read.err = r.enterStore(call); read.err != nil {
+		entered, err := r.enterStore(call)
+		if read.err = err; err != nil {
 			return
 		}
+		atOnce.Store(entered)
 		read.err = errNoValue
-		said, err := r.ask(call, a, serial)
+		said, err := r.ask(call, a, serial, entered)
 		if call.Err() != nil { // others have read it anew, and found perhaps what is known already
 			err = errTimeout
 		}
@@ -139,25 +139,39 @@ func (r *Responder) note(a *authority, key certKey, serial *big.Int, said said, 
 	return read
 }
 
-// enterStore takes a place among those who call the store. ask gives it back.
-func (r *Responder) enterStore(ctx context.Context) error {
-	if err := r.storing.acquire(ctx, r.cfg.Timeout); err != nil {
-		return err
+// enterStore takes a place among those who call the store, and reports whether there was one at once. ask gives it back.
+func (r *Responder) enterStore(ctx context.Context) (atOnce bool, err error) {
+	if atOnce = r.storing.free.TryAcquire(1); !atOnce {
+		if err := r.storing.acquire(ctx, r.cfg.Timeout); err != nil {
+			return false, err
+		}
 	}
 	if !r.life.start() {
 		r.storing.release()
-		return errClosed
+		return false, errClosed
 	}
-	return nil
+	return atOnce, nil
+}
+
+// overdue is the error of a call whose time is up. The store hangs if the call had all of the time; one that had to wait for
+// its place may have had little.
+func (r *Responder) overdue(atOnce bool) error {
+	if !atOnce {
+		return errBusy
+	}
+	r.setStoreHangs(true)
+	return errTimeout
 }
 
 // ask calls the store.
-func (r *Responder) ask(ctx context.Context, a *authority, serial *big.Int) (said said, err error) {
+func (r *Responder) ask(ctx context.Context, a *authority, serial *big.Int, atOnce bool) (said said, err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			err = &panicError{v, debug.Stack()}
 		}
-		r.setStoreHangs(ctx.Err() != nil)
+		if over := ctx.Err() != nil; !over || atOnce {
+			r.setStoreHangs(over)
+		}
 		r.storing.release()
 		r.life.done()
 	}()
@@ -173,6 +187,7 @@ type storeCall struct {
 	ctx    context.Context
 	a      *authority
 	serial *big.Int
+	atOnce bool
 	said   said
 	err    error
 	done   chan struct{} // has room for the one signal
@@ -187,27 +202,26 @@ func newStoreCall() *storeCall {
 func (c *storeCall) run() {
 	defer func() { c.done <- struct{}{} }()
 	c.err = errNoValue
-	c.said, c.err = c.r.ask(c.ctx, c.a, c.serial)
+	c.said, c.err = c.r.ask(c.ctx, c.a, c.serial, c.atOnce)
 }
 
 // call calls the store. It returns when the store does, when ctx ends, or after Config.Timeout.
 func (r *Responder) call(ctx context.Context, a *authority, serial *big.Int) (said, error) {
 	limit := r.deadlines.next()
-	if err := r.enterStore(ctx); err != nil {
+	atOnce, err := r.enterStore(ctx)
+	if err != nil {
 		return said{}, err
 	}
 	c := r.storeCalls.Get().(*storeCall)
-	c.r, c.ctx, c.a, c.serial = r, callContext{limit, ctx}, a, serial
+	c.r, c.ctx, c.a, c.serial, c.atOnce = r, callContext{limit, ctx}, a, serial, atOnce
 	r.crew.do(c.start)
-	var err error
 	select {
 	case <-c.done:
 		return r.finished(c)
 	case <-ctx.Done():
 		err = ctx.Err()
 	case <-limit.Done():
-		err = errTimeout
-		r.setStoreHangs(true)
+		err = r.overdue(atOnce)
 	}
 	select { // a result that came at the same time is still a result
 	case <-c.done:
@@ -244,6 +258,17 @@ func (r *Responder) storeHangs() bool {
 	}
 	now := time.Now()
 	return now.UnixNano() < until || !r.hangsUntil.CompareAndSwap(until, now.Add(r.cfg.Timeout).UnixNano())
+}
+
+// storeFails reports whether an error says that the store fails, and not that it has much to do, or nothing more.
+func (r *Responder) storeFails(err error) bool {
+	switch {
+	case errors.Is(err, errClosed), isBroken(err):
+		return false
+	case errors.Is(err, errBusy):
+		return time.Now().UnixNano() < r.hangsUntil.Load() || r.storing.stuck(r.cfg.Timeout)
+	}
+	return true
 }
 
 // callContext ends with one context and has the values of another too.

@@ -241,7 +241,7 @@ func (r *Responder) tryOne(ctx, caller context.Context, match certIDMatch, id *c
 			return nil
 		}
 		// A caller that leaves, or whose own time is up, says nothing about the store.
-		if caller.Err() == nil && !isBroken(read.err) && !r.cfg.Cache.FailClosed {
+		if caller.Err() == nil && r.storeFails(read.err) && !r.cfg.Cache.FailClosed {
 			if p := r.stale(match, id, *key, want, x); p != nil {
 				return x.serve(OutcomeStale, p, read.err)
 			}
@@ -258,7 +258,7 @@ func (r *Responder) tryOne(ctx, caller context.Context, match certIDMatch, id *c
 		return x.refuse(OutcomeUnauthorized, errRetired)
 	}
 	p := r.replyFor(ctx, match, id, key, want, &read, x)
-	if p.outcome != 0 || r.cache.valid(key, read.begun, &read.status) {
+	if p.outcome != 0 || p.alive(x.now) && r.cache.valid(key, read.begun, &read.status) {
 		return p
 	}
 	return nil
@@ -432,6 +432,9 @@ func (r *Responder) tryMany(ctx context.Context, signing *authority, matches []c
 	p, err := r.timedSign(ctx, &job, x)
 	if err != nil {
 		return r.unsigned(err, certStatus{issued: issued}, x), nil
+	}
+	if !p.alive(x.now) {
+		return nil, errOvertaken
 	}
 	for _, s := range all {
 		if !r.cache.valid(&s.key, s.read.begun, &s.read.status) {
