@@ -155,6 +155,9 @@ type authority struct {
 	encodings   []string
 }
 
+// replyID is the identity of replies that its present signer makes.
+func (m certIDMatch) replyID() replyID { return replyID{m.signer.seq, m.encoding} }
+
 // registry finds the authority for a CertID. It is replaced, never changed.
 type registry struct {
 	issuers  []*issuer // in the order of configuration

@@ -64,7 +64,8 @@ type Config struct {
 	// configured one. Zero accepts them.
 	Strict bool
 
-	// Timeout bounds one answer: store, shared cache and signer together. Zero is 10 s.
+	// Timeout bounds one answer: store, shared cache and signer together. It also bounds, by itself and to an eighth
+	// more, how long a request's body may take, and how long Close waits. Zero is 10 s.
 	Timeout time.Duration
 
 	Cache   CacheOptions   // zero: see its fields
@@ -140,8 +141,9 @@ type Limits struct {
 // nonce is answered from the cache without one (RFC 9654 section 2.1 allows it), a serial that was never issued
 // gets the unsigned error unauthorized, and anything else tryLater.
 //
-// Answers that cannot be cached, because of a nonce, an unissued serial or several certificates, may take
-// three quarters of MaxConcurrent and half of MaxWaiting, so that no number of them keeps out the others.
+// Answers that cannot be cached, because of a nonce, an unissued serial, several certificates or an algorithm that the
+// client prefers to the default, may take three quarters of MaxConcurrent and half of MaxWaiting, so that no number of
+// them keeps out the others.
 type SigningOptions struct {
 	MaxConcurrent int           // signatures at a time. Zero is 16
 	MaxWaiting    int           // answers that wait for their turn. Zero is 256

@@ -232,7 +232,6 @@ func (r *Responder) respondOne(ctx context.Context, match certIDMatch, id *codec
 // tryOne makes one attempt at a reply for a single certificate; nil asks for another. caller is whose leaving says nothing
 // about the store.
 func (r *Responder) tryOne(ctx, caller context.Context, match certIDMatch, id *codec.CertID, key *certKey, x *exchange) *reply {
-	want := replyID{match.signer.seq, match.encoding}
 	x.renewing = false
 	var read statusRead
 	r.status(ctx, match.authority, key, id.Serial, x, &read)
@@ -242,7 +241,7 @@ func (r *Responder) tryOne(ctx, caller context.Context, match certIDMatch, id *c
 		}
 		// A caller that leaves, or whose own time is up, says nothing about the store.
 		if caller.Err() == nil && r.storeFails(read.err) && !r.cfg.Cache.FailClosed {
-			if p := r.stale(match, id, *key, want, x); p != nil {
+			if p := r.stale(match, id, *key, x); p != nil {
 				return x.serve(OutcomeStale, p, read.err)
 			}
 		}
@@ -257,7 +256,7 @@ func (r *Responder) tryOne(ctx, caller context.Context, match certIDMatch, id *c
 	if r.retired(&read.status, x.now) {
 		return x.refuse(OutcomeUnauthorized, errRetired)
 	}
-	p := r.replyFor(ctx, match, id, key, want, &read, x)
+	p := r.replyFor(ctx, match, id, key, &read, x)
 	if p.outcome != 0 || p.alive(x.now) && r.cache.valid(key, read.begun, &read.status) {
 		return p
 	}
@@ -265,7 +264,8 @@ func (r *Responder) tryOne(ctx, caller context.Context, match certIDMatch, id *c
 }
 
 // replyFor finds or makes the reply that says what was read.
-func (r *Responder) replyFor(ctx context.Context, match certIDMatch, id *codec.CertID, key *certKey, want replyID, read *statusRead, x *exchange) *reply {
+func (r *Responder) replyFor(ctx context.Context, match certIDMatch, id *codec.CertID, key *certKey, read *statusRead, x *exchange) *reply {
+	want := match.replyID()
 	x.part[0].set(id, &read.found)
 	var job signJob
 	job.authority, job.algorithm, job.now, job.parts, job.nonce = match.authority, match.signer.choose(x.req.Preferred), read.at, x.part[:], r.nonce(&x.req)
@@ -279,7 +279,7 @@ func (r *Responder) replyFor(ctx context.Context, match certIDMatch, id *codec.C
 		}
 		f := flight{job: job, key: *key, want: want, begun: read.begun}
 		if ok && old.alive(x.now) {
-			return r.refresh(ctx, f, &job, &old, x)
+			return r.refresh(ctx, f, &old, x)
 		}
 		var k kept
 		if k, outcome, err = r.shareSign(ctx, f, x); err == nil {
@@ -291,16 +291,16 @@ func (r *Responder) replyFor(ctx context.Context, match certIDMatch, id *codec.C
 	if err == nil {
 		return x.serve(outcome, p, nil)
 	}
-	if p := r.stale(match, id, *key, want, x); p != nil && p.parts[0].status == read.status {
+	if p := r.stale(match, id, *key, x); p != nil && p.parts[0].status == read.status {
 		return x.serve(OutcomeStale, p, err) // without the nonce, with the default algorithm
 	}
-	return r.unsigned(err, read.status, x)
+	return x.unsigned(err, read.status.issued)
 }
 
 // unsigned ends an exchange for which no signature could be made. Over budget, a serial that was never issued is
 // not worth asking again about.
-func (r *Responder) unsigned(err error, status certStatus, x *exchange) *reply {
-	if !status.issued && errors.Is(err, errBusy) {
+func (x *exchange) unsigned(err error, issued bool) *reply {
+	if !issued && errors.Is(err, errBusy) {
 		return x.refuse(OutcomeUnauthorized, err)
 	}
 	return x.fail(err)
@@ -308,7 +308,7 @@ func (r *Responder) unsigned(err error, status certStatus, x *exchange) *reply {
 
 // stale returns a reply that may stand in while the store or the signer fails, nil if there is none. A client
 // that was promised its nonce gets none.
-func (r *Responder) stale(match certIDMatch, id *codec.CertID, key certKey, want replyID, x *exchange) *reply {
+func (r *Responder) stale(match certIDMatch, id *codec.CertID, key certKey, x *exchange) *reply {
 	if x.req.NonceForm != codec.NonceAbsent && r.cfg.Nonce == NonceRequire {
 		return nil
 	}
@@ -317,7 +317,7 @@ func (r *Responder) stale(match certIDMatch, id *codec.CertID, key certKey, want
 	if !ok {
 		return nil
 	}
-	k, ok := r.cache.reply(&key, known.status, want, x.signature)
+	k, ok := r.cache.reply(&key, known.status, match.replyID(), x.signature)
 	x.now = r.now()
 	if !ok || !k.alive(x.now) || !r.cache.valid(&key, begun, &known.status) {
 		return nil
@@ -336,7 +336,7 @@ func (r *Responder) retired(s *certStatus, now time.Time) bool {
 
 // refresh lets one request renew a reply past its refresh point while others, and this one too if the signer
 // takes its time, are served the old one.
-func (r *Responder) refresh(ctx context.Context, f flight, job *signJob, old *kept, x *exchange) *reply {
+func (r *Responder) refresh(ctx context.Context, f flight, old *kept, x *exchange) *reply {
 	if r.renewing.begin(renewal{f.key, f.want}) {
 		f.renews, f.replaces = true, old.thisUpdate
 		ctx, cancel := context.WithTimeout(ctx, refreshPatience)
@@ -344,16 +344,16 @@ func (r *Responder) refresh(ctx context.Context, f flight, job *signJob, old *ke
 		k, outcome, err := r.shareSign(ctx, f, x)
 		switch {
 		case err == nil:
-			return x.serve(outcome, r.write(f.key, job, &k, x), nil)
+			return x.serve(outcome, r.write(f.key, &f.job, &k, x), nil)
 		case !old.alive(x.now):
 			return x.fail(err)
 		}
 	}
 	if failure := f.job.authority.signer.failure.Load(); failure != nil {
-		return x.serve(OutcomeStale, r.write(f.key, job, old, x), *failure)
+		return x.serve(OutcomeStale, r.write(f.key, &f.job, old, x), *failure)
 	}
 	x.renewing = true
-	return x.serve(OutcomeCached, r.write(f.key, job, old, x), nil)
+	return x.serve(OutcomeCached, r.write(f.key, &f.job, old, x), nil)
 }
 
 // respondMany answers for several certificates with one signature. Such answers are not cached.
@@ -431,7 +431,7 @@ func (r *Responder) tryMany(ctx context.Context, signing *authority, matches []c
 	}
 	p, err := r.timedSign(ctx, &job, x)
 	if err != nil {
-		return r.unsigned(err, certStatus{issued: issued}, x), nil
+		return x.unsigned(err, issued), nil
 	}
 	if !p.alive(x.now) {
 		return nil, errOvertaken

@@ -86,7 +86,7 @@ type renewal struct {
 	want replyID
 }
 
-// renewals are those under way: one at a time for each reply, and no more than there may be signatures.
+// renewals are those under way: one at a time for each reply.
 type renewals struct {
 	mu  sync.Mutex
 	set map[renewal]struct{}
