@@ -54,14 +54,20 @@ type panicError struct {
 
 func (e *panicError) Error() string { return fmt.Sprintf("panic: %v", e.value) }
 
-// protect calls f and turns a panic into an error.
+// protect calls f and turns a panic into an error. So it does with an error that cannot be looked into without one, such
+// as a nil pointer in an interface: later, errors.Is and errors.As run the host's code where nothing recovers.
 func protect[T any](ctx context.Context, f func(context.Context) (T, error)) (result T, err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			err = &panicError{v, debug.Stack()}
 		}
 	}()
-	return f(ctx)
+	result, err = f(ctx)
+	if err != nil {
+		var p *panicError
+		_ = errors.Is(err, errNoValue) || errors.As(err, &p)
+	}
+	return result, err
 }
 
 // lifecycle knows the goroutines that Close waits for.

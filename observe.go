@@ -29,6 +29,19 @@ func (r *Responder) observe(ctx context.Context, p *reply, x *exchange) {
 	r.cfg.Observe(ctx, e)
 }
 
+// safeHandler lets a panic in the host's log handler cost the line and nothing else.
+type safeHandler struct{ slog.Handler }
+
+func (h safeHandler) Enabled(ctx context.Context, level slog.Level) bool {
+	defer func() { _ = recover() }()
+	return h.Handler.Enabled(ctx, level)
+}
+
+func (h safeHandler) Handle(ctx context.Context, record slog.Record) error {
+	defer func() { _ = recover() }()
+	return h.Handler.Handle(ctx, record)
+}
+
 // logKind is a kind of failure that is logged at most once a second.
 type logKind int
 
@@ -66,6 +79,7 @@ func (l *logs) error(ctx context.Context, logger *slog.Logger, kind logKind, x *
 
 // failure logs an answer that the store, the signer or the host spoiled; what clients do wrong is for Observe.
 func (l *logs) failure(ctx context.Context, logger *slog.Logger, x *exchange) {
+	defer func() { _ = recover() }() // of the host's error or context
 	var p *panicError
 	switch {
 	case errors.As(x.err, &p):

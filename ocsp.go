@@ -205,6 +205,7 @@ func New(cfg Config) (*Responder, error) {
 	}
 	r.storeCalls.New = func() any { return newStoreCall() }
 	r.registry.Store(&registry{})
+	r.cfg.Logger = cfg.logger()
 	if cfg.Disabled {
 		return r, nil
 	}
@@ -346,12 +347,17 @@ func (c *Config) setDefaults() {
 	setDefault(&c.Limits.MaxPathBytes, 8<<10)
 	setDefault(&c.Limits.MaxCertIDs, 32)
 	setDefault(&c.Limits.MaxExtensions, 16)
-	if c.Logger == nil {
-		c.Logger = slog.New(slog.DiscardHandler)
-	}
 	if c.Now == nil {
 		c.Now = time.Now
 	}
+}
+
+// logger returns Logger, or its default, in a form that does not panic.
+func (c *Config) logger() *slog.Logger {
+	if c.Logger == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return slog.New(safeHandler{c.Logger.Handler()})
 }
 
 func setDefault[T comparable](field *T, value T) {

@@ -138,6 +138,7 @@ func (r *Responder) storeShared(ctx context.Context, f flight, nextUpdate int64,
 	der = bytes.Clone(der) // which may be served already, and a host's cache may encrypt in place
 	go func() {
 		defer r.life.done()
+		defer func() { _ = recover() }() // of the host's code, which has nobody else above it here
 		_, err := detach(ctx, r, r.sharing, limit, func(ctx context.Context) (struct{}, error) {
 			return struct{}{}, r.cfg.Cache.Shared.Put(ctx, key, der, ttl)
 		})
