@@ -168,10 +168,10 @@ func (s *slots) release() {
 	if s.waiting.Load() > 0 {
 		s.moved.Store(time.Now().UnixNano())
 	}
-	s.free.Release(1)
-	if s.within != nil {
+	if s.within != nil { // first: who waits for this part goes on to the whole
 		s.within.release()
 	}
+	s.free.Release(1)
 }
 
 type result[T any] struct {
@@ -197,10 +197,10 @@ func detach[T any](ctx context.Context, r *Responder, s *slots, limit time.Durat
 	ch := make(chan result[T], 1)
 	r.crew.do(func() {
 		defer r.life.done()
-		defer s.release()
-		defer cancel()
+		defer cancel() // after the result is there, which it would otherwise be taken for the end of
 		got := result[T]{err: errNoValue}
 		defer func() { ch <- got }()
+		defer s.release() // before that: whoever gets the result may call again at once
 		got.value, got.err = protect(work, f)
 	})
 	var err error
