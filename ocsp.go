@@ -131,8 +131,8 @@ const (
 
 // Limits bounds what a request may be. Zero fields are the defaults.
 type Limits struct {
-	MaxRequestBytes int // a request's DER, at least 66; more is 413 by POST. Zero is 16 KiB
-	MaxPathBytes    int // a GET's path; more is 414. Zero is 8 KiB
+	MaxRequestBytes int // a request's DER, 66 to 1 GiB; more is 413 by POST. Zero is 16 KiB
+	MaxPathBytes    int // a GET's path, at most 1 GiB; more is 414. Zero is 8 KiB
 	MaxCertIDs      int // certificates in one request; more is malformedRequest. Zero is 32
 	MaxExtensions   int // extensions in one list; more is malformedRequest. Zero is 16
 }
@@ -154,6 +154,8 @@ const (
 	defaultValidity = 24 * time.Hour
 	minValidity     = 10 * time.Second
 	maxValidity     = 10 * 366 * 24 * time.Hour
+
+	maxBytes = 1 << 30 // of a request or a path; sums with it do not overflow
 
 	storeConcurrent  = 1024
 	storeWaiting     = 4096
@@ -217,7 +219,8 @@ func New(cfg Config) (*Responder, error) {
 	r.limits = codec.ReadLimits{CertIDs: r.cfg.Limits.MaxCertIDs, Extensions: r.cfg.Limits.MaxExtensions, Strict: cfg.Strict}
 	r.cache = newReplyCache(r.cfg.Cache, r.now)
 	r.signing = newSlots(r.cfg.Signing.MaxConcurrent, r.cfg.Signing.MaxWaiting)
-	r.extra = newSlots(max(1, r.cfg.Signing.MaxConcurrent*3/4), r.cfg.Signing.MaxWaiting/2)
+	n := r.cfg.Signing.MaxConcurrent
+	r.extra = newSlots(max(1, n/4*3+n%4*3/4), r.cfg.Signing.MaxWaiting/2) // three times n may overflow
 	r.extra.within = r.signing
 	r.storing = newSlots(storeConcurrent, storeWaiting)
 	r.sharing = newSlots(sharedConcurrent, 0)
@@ -287,6 +290,14 @@ func (c *Config) check() error {
 	}
 	if n := c.Limits.MaxRequestBytes; n != 0 && n < minRequestBytes {
 		bad.add("Limits.MaxRequestBytes", "is %d: use %d or more, since no request for a certificate has fewer", n, minRequestBytes)
+	}
+	for _, n := range []struct {
+		field string
+		value int
+	}{{"Limits.MaxRequestBytes", c.Limits.MaxRequestBytes}, {"Limits.MaxPathBytes", c.Limits.MaxPathBytes}} {
+		if n.value > maxBytes {
+			bad.add(n.field, "is %d: use %d or less, since that much may be kept in memory for each request", n.value, maxBytes)
+		}
 	}
 	if v := c.validity(); v < minValidity || v > maxValidity {
 		bad.add("Validity", "is %v: use %v to %v, an hour or more if answers are to be stapled", v, minValidity, maxValidity)
