@@ -57,9 +57,7 @@ func (r *Responder) follow(ctx context.Context) {
 	pause := firstFollowPause
 	for {
 		f := &following{r: r}
-		_, err := protect(ctx, func(ctx context.Context) (struct{}, error) {
-			return struct{}{}, r.cfg.Cache.Changes.Follow(ctx, f)
-		})
+		err := r.followOnce(ctx, f)
 		if f.end() {
 			pause = firstFollowPause
 		}
@@ -77,6 +75,19 @@ func (r *Responder) follow(ctx context.Context) {
 		}
 		pause = min(2*pause, lastFollowPause)
 	}
+}
+
+// followOnce calls Follow, in a goroutine that it may end as it may panic: the trust must end with it either way.
+func (r *Responder) followOnce(ctx context.Context, f *following) error {
+	ended := make(chan error, 1)
+	go func() {
+		err := errNoValue
+		defer func() { ended <- err }()
+		_, err = protect(ctx, func(ctx context.Context) (struct{}, error) {
+			return struct{}{}, r.cfg.Cache.Changes.Follow(ctx, f)
+		})
+	}()
+	return <-ended
 }
 
 // following is the Follower of one call of Follow.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/big"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -29,8 +30,8 @@ type changes struct {
 	published map[string]int
 }
 
-// errPanic makes Follow panic.
-var errPanic = errors.New("panic")
+// errPanic makes Follow panic, and errGoexit makes it end its goroutine.
+var errPanic, errGoexit = errors.New("panic"), errors.New("goexit")
 
 func newChanges() *changes {
 	return &changes{calls: make(chan ocsp.Follower, 16), ending: make(chan error), published: map[string]int{}}
@@ -55,6 +56,9 @@ func (c *changes) Follow(ctx context.Context, f ocsp.Follower) error {
 	case err := <-c.ending:
 		if err == errPanic {
 			panic(err)
+		}
+		if err == errGoexit {
+			runtime.Goexit()
 		}
 		return err
 	}
@@ -285,6 +289,24 @@ func TestAPanicInFollowIsContained(t *testing.T) {
 			c.ending <- errPanic
 			require.Equal(t, 1, r.reads(xocsp.Good))
 		}
+	})
+}
+
+func TestFollowThatEndsItsGoroutineIsCalledAgain(t *testing.T) {
+	changesTest(t, func(t *testing.T, r *rig, c *changes) {
+		for range 3 {
+			f := <-c.calls
+			f.Begin()
+			f.TrustUntil(time.Now().Add(time.Hour))
+			r.reads(xocsp.Good)
+			require.Zero(t, r.reads(xocsp.Good))
+			c.ending <- errGoexit
+			synctest.Wait()
+			require.Equal(t, 1, r.reads(xocsp.Good), "nobody listens")
+		}
+		<-c.calls
+		require.NoError(t, r.responder.Close())
+		require.Zero(t, c.following.Load())
 	})
 }
 
