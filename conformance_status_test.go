@@ -287,6 +287,9 @@ func TestT155InvalidRecords(t *testing.T) {
 	for name, record := range map[string]ocsp.Record{
 		"revokedAt zero":       {State: ocsp.Deactivated, Reason: ocsp.Superseded},
 		"revokedAt year 10000": {State: ocsp.Deactivated, RevokedAt: time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC)},
+		"revokedAt year 1":     {State: ocsp.Deactivated, RevokedAt: time.Time{}.Add(1)},
+		"compromisedAt year 1": {State: ocsp.Compromised, RevokedAt: now, CompromisedAt: time.Time{}.Add(time.Hour)},
+		"notAfter year 1":      {State: ocsp.Active, NotAfter: time.Time{}.Add(1)},
 		"no state":             {},
 		"state 7":              {State: 7, RevokedAt: now},
 		"reason 200":           {State: ocsp.Deactivated, Reason: 200, RevokedAt: now},

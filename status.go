@@ -207,8 +207,9 @@ func (r Record) certStatus() (certStatus, error) {
 		return certStatus{}, fmt.Errorf("%w: Reason %d is not a revocation reason", ErrInvalidRecord, uint8(r.Reason))
 	}
 	for _, t := range [...]time.Time{r.RevokedAt, r.CompromisedAt, r.NotAfter} {
-		if y := t.UTC().Year(); y < 1 || y > 9999 {
-			return certStatus{}, fmt.Errorf("%w: the year %d of RevokedAt, CompromisedAt or NotAfter has not four digits", ErrInvalidRecord, y)
+		// Year 1 is what becomes of a zero time on its way through zones and roundings, and codec.NoTime.
+		if y := t.UTC().Year(); y < 2 && !t.IsZero() || y > 9999 {
+			return certStatus{}, fmt.Errorf("%w: the year of RevokedAt, CompromisedAt or NotAfter is %d: it must be zero or from 2 to 9999", ErrInvalidRecord, y)
 		}
 	}
 	s := certStatus{
