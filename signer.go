@@ -155,8 +155,16 @@ func (r *Responder) newSigner(cfg *Issuer) (*signer, error) {
 			setting: "reissue it with that usage or let responder_uid name one that has it",
 		}
 	}
-	pub := cfg.Signer.Public()
-	if key, ok := cert.PublicKey.(interface{ Equal(crypto.PublicKey) bool }); !ok || !key.Equal(pub) {
+	var pub crypto.PublicKey
+	matches, err := protect(context.Background(), func(context.Context) (bool, error) {
+		pub = cfg.Signer.Public()
+		key, ok := cert.PublicKey.(interface{ Equal(crypto.PublicKey) bool })
+		return ok && key.Equal(pub), nil
+	})
+	if err != nil { // such as of a key without numbers
+		return nil, unfit("give the whole private key", "cannot be compared with the certificate's key (%w)", err)
+	}
+	if !matches {
 		return nil, &issuerError{
 			fields: []string{fieldSigner, field}, fault: errors.New("do not match"),
 			cure:    "the certificate is for another key than the signer's",
@@ -197,7 +205,7 @@ func (r *Responder) newSigner(cfg *Issuer) (*signer, error) {
 	}
 	s.fingerprint = sha256.Sum256(bytes.Join([][]byte{cert.Raw, s.responderID, s.certs}, []byte{0}))
 	if !opaque {
-		if err := s.selfTest(); err != nil {
+		if _, err := protect(context.Background(), s.selfTest); err != nil {
 			return nil, unfit("give the whole private key", "failed at a trial signature (%w)", err)
 		}
 	}
@@ -307,6 +315,7 @@ func (s *signer) sign(ctx context.Context, algorithm int, message []byte) ([]byt
 		return nil, err
 	}
 	if s.opaque {
+		sig = bytes.Clone(sig) // the host may sign into the same memory again
 		if err := s.verify(algorithm, message, sig); err != nil {
 			return nil, fmt.Errorf("a wrong signature: %w", err)
 		}
@@ -331,13 +340,13 @@ func (r *Responder) warnOfEnd(ctx context.Context, issuerID string, s *signer, n
 }
 
 // selfTest signs and verifies once.
-func (s *signer) selfTest() error {
+func (s *signer) selfTest(ctx context.Context) (struct{}, error) {
 	message := []byte("ocsp signer self-test")
-	sig, err := s.sign(context.Background(), 0, message)
+	sig, err := s.sign(ctx, 0, message)
 	if err != nil {
-		return err
+		return struct{}{}, err
 	}
-	return s.verify(0, message, sig)
+	return struct{}{}, s.verify(0, message, sig)
 }
 
 // window is the life of an answer, in seconds since 1970.
