@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"log/slog"
 	"math/big"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -159,4 +160,18 @@ func TestObserveAndTheLogPanic(t *testing.T) {
 			require.Equal(t, disabled, answer.Outcome == ocsp.OutcomeUnauthorized)
 		})
 	}
+}
+
+// The log says what a panic was answered with, which need not be an error.
+func TestLogSaysWhatBecameOfAPanic(t *testing.T) {
+	var text strings.Builder
+	r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Logger = slog.New(slog.NewTextHandler(&text, nil)) })
+	r.query(r.leaf)
+	r.signer.SetFault(ocsptest.Panic)
+	client := r.client()
+	client.Nonce = []byte("nonce")
+	answer := r.responder.Respond(t.Context(), client.Request(r.ca.Certificate, r.leaf))
+	require.Equal(t, ocsp.OutcomeStale, answer.Outcome)
+	require.Contains(t, text.String(), "a panic was contained")
+	require.Contains(t, text.String(), "outcome="+answer.Outcome.String())
 }

@@ -84,7 +84,7 @@ func (l *logs) failure(ctx context.Context, logger *slog.Logger, x *exchange) {
 	switch {
 	case errors.As(x.err, &p):
 		if l.due(logPanic) {
-			logger.ErrorContext(ctx, "ocsp: a panic was answered with internalError", slog.Any("error", x.err), slog.String("stack", string(p.stack)))
+			logger.ErrorContext(ctx, "ocsp: a panic was contained", slog.String("outcome", x.outcome.String()), slog.Any("error", x.err), slog.String("stack", string(p.stack)))
 		}
 	case ctx.Err() != nil: // the client has left; that is no failure
 	case x.outcome == OutcomeInternalError:
