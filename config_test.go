@@ -52,6 +52,7 @@ func TestNewNamesTheFieldAtFault(t *testing.T) {
 		{"Limits.MaxExtensions", func(c *ocsp.Config) { c.Limits.MaxExtensions = -1 }},
 		{"ResponderID", func(c *ocsp.Config) { c.Issuers[0].ResponderID = 9 }},
 		{"CompromisedAt", func(c *ocsp.Config) { c.Issuers[0].CompromisedAt = time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC) }},
+		{"CompromisedAt", func(c *ocsp.Config) { c.Issuers[0].CompromisedAt = time.Time{}.Add(1) }},
 		{"NameAliases", func(c *ocsp.Config) { c.Issuers[0].NameAliases = [][]byte{[]byte("CN=x")} }},
 	} {
 		cfg := ocsp.Config{Issuers: []ocsp.Issuer{ca.Issuer()}, Store: ocsptest.NewStore()}

@@ -271,7 +271,7 @@ func TestT7BodyLimit(t *testing.T) {
 		r.requireAnswer(conn.receive(der), xocsp.Good) // the connection lives on
 	})
 	signatures := r.signer.Calls()
-	for _, length := range []int{limit + 1, 1 << 40} {
+	for _, length := range []int64{limit + 1, 1 << 40} {
 		httpRun(r, fmt.Sprint("announced length ", length), func(r *rig) {
 			// Nothing of the body is sent, so a server that waited for it would hang. net/http may look for the
 			// body for a while before it closes, but not for longer than Config.Timeout.

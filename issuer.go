@@ -127,8 +127,8 @@ func (r *Responder) newIssuer(cfg Issuer) (*issuer, error) {
 	if cfg.ResponderID > ResponderIDByName {
 		return nil, fmt.Errorf("the field ResponderID is %d: use ResponderIDByKey or ResponderIDByName", cfg.ResponderID)
 	}
-	if y := cfg.CompromisedAt.UTC().Year(); y < 1 || y > 9999 {
-		return nil, fmt.Errorf("the field CompromisedAt has the year %d: it must have four digits", y)
+	if y := cfg.CompromisedAt.UTC().Year(); y < 2 && !cfg.CompromisedAt.IsZero() || y > 9999 {
+		return nil, fmt.Errorf("the field CompromisedAt has the year %d: it must be zero or from 2 to 9999", y)
 	}
 	if slices.ContainsFunc(cfg.NameAliases, func(n []byte) bool { return !isSequence(n) }) {
 		return nil, errors.New("the field NameAliases has a name that is not the DER of a SEQUENCE: use the RawSubject of a certificate")

@@ -221,7 +221,7 @@ func TestSettingsValidate(t *testing.T) {
 		"status_ttl_secs":           {StatusTTLSecs: -1},
 		"backdate_secs":             {BackdateSecs: -1},
 		"max_age_secs":              {MaxAgeSecs: -1},
-		"timeout_secs":              {TimeoutSecs: 1 << 40},
+		"timeout_secs":              {TimeoutSecs: math.MaxInt},
 		"retention_days":            {RetentionDays: -2},
 		"cache_max_entries":         {CacheMaxEntries: -1},
 		"max_concurrent_signatures": {MaxConcurrentSignatures: -1},

@@ -103,8 +103,8 @@ func (c Certificate) check() error {
 		return fmt.Errorf("the reason %d is not a revocation reason", uint8(r.Reason))
 	}
 	for _, t := range []time.Time{r.RevokedAt, r.CompromisedAt, r.NotAfter} {
-		if y := t.UTC().Year(); y < 1 || y > 9999 {
-			return fmt.Errorf("a time is in the year %d: it must have four digits", y)
+		if y := t.UTC().Year(); y < 2 && !t.IsZero() || y > 9999 {
+			return fmt.Errorf("a time is in the year %d: it must be zero or from 2 to 9999", y)
 		}
 	}
 	switch {
