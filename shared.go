@@ -92,27 +92,24 @@ func (r *Responder) checkShared(f *flight, value []byte) (k kept, der []byte, er
 	if err != nil {
 		return kept{}, nil, err
 	}
-	if len(response.Data.Singles) != 1 {
-		return kept{}, nil, errSharedBytes
-	}
 	s, now := f.job.authority.signer, f.job.now.Unix()
 	if err := s.verify(f.job.algorithm, response.TBS, response.Signature); err != nil {
 		return kept{}, nil, err
 	}
-	if !bytes.Equal(response.Data.Singles[0].CertID, f.job.parts[0].certID) {
+	if !bytes.Equal(response.CertID, f.job.parts[0].certID) {
 		return kept{}, nil, errSharedBytes
 	}
-	made := response.Data.ProducedAt
+	made := response.ProducedAt
 	if made > now {
 		return kept{}, nil, errSharedOld
 	}
 	times, err := r.window(s, made, notAfterAt(f.job.parts, made))
-	if err != nil || response.Data.Singles[0].NextUpdate > times.nextUpdate || response.Data.Singles[0].ThisUpdate > made {
+	if err != nil || response.NextUpdate > times.nextUpdate || response.ThisUpdate > made {
 		return kept{}, nil, errSharedOld
 	}
-	times.thisUpdate, times.nextUpdate = response.Data.Singles[0].ThisUpdate, response.Data.Singles[0].NextUpdate
+	times.thisUpdate, times.nextUpdate = response.ThisUpdate, response.NextUpdate
 	times.refreshAt = refreshPoint(times.thisUpdate, times.nextUpdate, made)
-	if times.refreshAt <= ceilSecond(f.job.now) || times.nextUpdate <= now {
+	if times.refreshAt <= ceilSecond(f.job.now) {
 		return kept{}, nil, errSharedOld
 	}
 	data := r.responseData(&f.job, times, nil)

@@ -110,6 +110,17 @@ func TestSharedCacheIsNotBelieved(t *testing.T) {
 			replica.settle()
 		}
 
+		t.Log("an answer of which any octet is another")
+		for i := range early {
+			value := clone(early)
+			value[i] ^= 1
+			cache.Poison(value)
+			replica := newReplica(r, cache)
+			require.Equal(t, xocsp.Good, replica.status(r.leaf).Status)
+			require.Equal(t, 1, replica.signer.Calls(), i)
+			replica.settle()
+		}
+
 		t.Log("an answer past its refresh point, from the future, or too long")
 		cache.Poison(good)
 		for _, move := range []time.Duration{16*time.Hour - time.Second, 25 * time.Hour, -time.Minute} {

@@ -1,8 +1,8 @@
 package codec
 
 import (
-	"bytes"
 	"crypto/sha1"
+	encodingasn1 "encoding/asn1"
 	"errors"
 	"slices"
 	"time"
@@ -234,135 +234,44 @@ func AppendResponse(dst, tbs, algorithm, signature, certs []byte) []byte {
 	return append(dst, certs...)
 }
 
-// Response is a parsed successful OCSPResponse. Its slices point into the bytes that were parsed.
+// Response is what a successful OCSPResponse about one certificate says. Its slices point into the bytes that were read.
 type Response struct {
-	Data      ResponseData
-	TBS       []byte
-	Algorithm []byte
-	Signature []byte
-	Certs     []byte // the certs field, nil when absent
+	TBS        []byte // the ResponseData, which is signed
+	Signature  []byte
+	CertID     []byte
+	ProducedAt int64
+	ThisUpdate int64
+	NextUpdate int64
 }
 
-var errNotOurs = errors.New("not a response this package writes")
+var errNotOurs = errors.New("not a response about one certificate that this package writes")
 
-// ParseResponse reads back what AppendTBS and AppendResponse wrote, and nothing else: the answer's parts
-// written again must give the same bytes.
+// ParseResponse takes from a response what is needed to write it again, and to tell whether that gives the same bytes,
+// which is left to the caller: everything else is passed over, and may be anything.
 func ParseResponse(der []byte) (*Response, error) {
 	var r Response
 	if !r.read(der) {
-		return nil, errNotOurs
-	}
-	if !bytes.Equal(AppendResponse(nil, r.Data.AppendTBS(nil), r.Algorithm, r.Signature, r.Certs), der) {
 		return nil, errNotOurs
 	}
 	return &r, nil
 }
 
 func (r *Response) read(der cryptobyte.String) bool {
-	var outer, explicit, responseBytes, octets, basic, algorithm, bits, certs cryptobyte.String
-	var present bool
-	if !der.ReadASN1(&outer, asn1.SEQUENCE) || !outer.Skip(3) || !outer.ReadASN1(&explicit, tagContext0) ||
+	var outer, explicit, responseBytes, octets, basic, element, tbs, responses, single, other cryptobyte.String
+	var bits encodingasn1.BitString
+	var tag asn1.Tag
+	if !der.ReadASN1(&outer, asn1.SEQUENCE) || !outer.SkipASN1(asn1.ENUM) || !outer.ReadASN1(&explicit, tagContext0) ||
 		!explicit.ReadASN1(&responseBytes, asn1.SEQUENCE) || !responseBytes.SkipASN1(asn1.OBJECT_IDENTIFIER) ||
 		!responseBytes.ReadASN1(&octets, asn1.OCTET_STRING) || !octets.ReadASN1(&basic, asn1.SEQUENCE) ||
-		!basic.ReadASN1Element((*cryptobyte.String)(&r.TBS), asn1.SEQUENCE) ||
-		!basic.ReadASN1Element(&algorithm, asn1.SEQUENCE) ||
-		!basic.ReadASN1(&bits, asn1.BIT_STRING) || len(bits) == 0 {
+		!basic.ReadASN1Element(&element, asn1.SEQUENCE) || !basic.SkipASN1(asn1.SEQUENCE) || !basic.ReadASN1BitString(&bits) {
 		return false
 	}
-	if r.Algorithm, r.Signature = algorithm, bits[1:]; !basic.Empty() {
-		if !basic.ReadASN1Element(&certs, tagContext0) {
-			return false
-		}
-		r.Certs = certs
-	}
-	var tbs, responses cryptobyte.String
-	var tag asn1.Tag
-	element := cryptobyte.String(r.TBS)
-	if !element.ReadASN1(&tbs, asn1.SEQUENCE) || !tbs.ReadAnyASN1Element((*cryptobyte.String)(&r.Data.ResponderID), &tag) ||
-		!readTime(&tbs, &r.Data.ProducedAt) || !tbs.ReadASN1(&responses, asn1.SEQUENCE) {
-		return false
-	}
-	for !responses.Empty() {
-		var single Single
-		if !single.read(&responses) {
-			return false
-		}
-		r.Data.Singles = append(r.Data.Singles, single)
-	}
-	var extensions cryptobyte.String
-	if !tbs.ReadOptionalASN1(&extensions, &present, tagContext1) {
-		return false
-	}
-	return !present || r.Data.readExtensions(extensions)
-}
-
-func (d *ResponseData) readExtensions(field cryptobyte.String) bool {
-	var list cryptobyte.String
-	if !field.ReadASN1(&list, asn1.SEQUENCE) {
-		return false
-	}
-	for !list.Empty() {
-		var ext Extension
-		if ext.read(&list) != nil {
-			return false
-		}
-		switch value := cryptobyte.String(ext.Value); {
-		case bytes.Equal(ext.OID, oidNonce):
-			if !value.ReadASN1((*cryptobyte.String)(&d.Nonce), asn1.OCTET_STRING) {
-				return false
-			}
-		case bytes.Equal(ext.OID, oidExtendedRevoke):
-			d.ExtendedRevoke = true
-		}
-	}
-	return true
-}
-
-func (s *Single) read(list *cryptobyte.String) bool {
-	var body, status, next, field, extensions cryptobyte.String
-	var tag asn1.Tag
-	var present bool
-	s.RevokedAt, s.InvalidityDate, s.ArchiveCutoff = NoTime, NoTime, NoTime
-	if !list.ReadASN1(&body, asn1.SEQUENCE) || !body.ReadASN1Element((*cryptobyte.String)(&s.CertID), asn1.SEQUENCE) ||
-		!body.ReadAnyASN1(&status, &tag) {
-		return false
-	}
-	if s.Status = CertStatus(tag & 0x1f); s.Status == Revoked {
-		var reason cryptobyte.String
-		if !readTime(&status, &s.RevokedAt) || !status.ReadOptionalASN1(&reason, &present, tagContext0) {
-			return false
-		}
-		if present && len(reason) == 3 {
-			s.Reason = reason[2]
-		}
-	}
-	if !readTime(&body, &s.ThisUpdate) || !body.ReadASN1(&next, tagContext0) || !readTime(&next, &s.NextUpdate) ||
-		!body.ReadOptionalASN1(&field, &present, tagContext1) {
-		return false
-	}
-	if !present {
-		return true
-	}
-	if !field.ReadASN1(&extensions, asn1.SEQUENCE) {
-		return false
-	}
-	for !extensions.Empty() {
-		var ext Extension
-		if ext.read(&extensions) != nil {
-			return false
-		}
-		value := cryptobyte.String(ext.Value)
-		switch {
-		case bytes.Equal(ext.OID, oidArchiveCutoff):
-			present = readTime(&value, &s.ArchiveCutoff)
-		case bytes.Equal(ext.OID, oidInvalidityDate):
-			present = readTime(&value, &s.InvalidityDate)
-		}
-		if !present {
-			return false
-		}
-	}
-	return true
+	r.TBS, r.Signature = element, bits.Bytes
+	return element.ReadASN1(&tbs, asn1.SEQUENCE) && tbs.ReadAnyASN1(&other, &tag) && // the ResponderID
+		readTime(&tbs, &r.ProducedAt) && tbs.ReadASN1(&responses, asn1.SEQUENCE) &&
+		responses.ReadASN1(&single, asn1.SEQUENCE) && responses.Empty() &&
+		single.ReadASN1Element((*cryptobyte.String)(&r.CertID), asn1.SEQUENCE) && single.ReadAnyASN1(&other, &tag) && // the CertStatus
+		readTime(&single, &r.ThisUpdate) && single.ReadASN1(&other, tagContext0) && readTime(&other, &r.NextUpdate)
 }
 
 func readTime(s *cryptobyte.String, unix *int64) bool {
@@ -371,9 +280,6 @@ func readTime(s *cryptobyte.String, unix *int64) bool {
 		return false
 	}
 	t, err := time.Parse(generalizedTimeLayout, string(text))
-	if err != nil {
-		return false
-	}
 	*unix = t.Unix()
-	return true
+	return err == nil
 }
