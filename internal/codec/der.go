@@ -2,8 +2,8 @@
 // 9654 and the profile of RFC 9919. It reads strict DER and writes DER. It knows no clock, no I/O, no HTTP
 // and no policy.
 //
-// Reading goes through cryptobyte. Writing appends to a buffer of the caller's: an answer is written once per
-// signature, straight into the memory that is kept.
+// Reading goes through cryptobyte. Writing appends to a buffer of the caller's, which sizes known beforehand let it do
+// in one pass.
 package codec
 
 import (
@@ -100,11 +100,11 @@ func readASN1(s, out *cryptobyte.String, tag asn1.Tag) bool {
 	return s.ReadASN1(out, tag)
 }
 
-// readElement is s.ReadASN1Element(out, tag), likewise.
-func readElement(s, out *cryptobyte.String, tag asn1.Tag) bool {
-	if in := *s; len(in) >= 2 && in[0] == byte(tag) && int(in[1]) <= min(len(in)-2, 0x7f) {
+// readElement is s.ReadASN1Element(out, asn1.SEQUENCE), likewise.
+func readElement(s, out *cryptobyte.String) bool {
+	if in := *s; len(in) >= 2 && in[0] == tagSequence && int(in[1]) <= min(len(in)-2, 0x7f) {
 		*out, *s = in[:2+in[1]], in[2+in[1]:]
 		return true
 	}
-	return s.ReadASN1Element(out, tag)
+	return s.ReadASN1Element(out, asn1.SEQUENCE)
 }

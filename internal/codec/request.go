@@ -57,12 +57,10 @@ type RequestEntry struct {
 // CertID names a certificate (RFC 6960 section 4.1.1). Equal Issuer bytes mean the same hash algorithm, the
 // same parameters and the same two hashes, so they serve as the key of an issuer table.
 type CertID struct {
-	Raw      []byte      // the whole CertID, mirrored in the answer
-	Issuer   []byte      // hashAlgorithm, issuerNameHash and issuerKeyHash as encoded
-	Hash     crypto.Hash // 0 when the algorithm is not one of CertIDHashes
-	NameHash []byte
-	KeyHash  []byte
-	Serial   []byte // two's complement, minimal
+	Raw    []byte      // the whole CertID, mirrored in the answer
+	Issuer []byte      // hashAlgorithm, issuerNameHash and issuerKeyHash as encoded
+	Hash   crypto.Hash // 0 when the algorithm is not one of CertIDHashes
+	Serial []byte      // two's complement, minimal
 }
 
 // Extension is an X.509 Extension.
@@ -102,8 +100,8 @@ func (req *Request) Reset() {
 
 func malformed(what string) error { return fmt.Errorf("%w: %s", ErrMalformed, what) }
 
-// ParseRequest reads exactly one DER OCSPRequest from der into req, whose slices it reuses. It allocates
-// nothing once they have grown.
+// ParseRequest reads exactly one DER OCSPRequest from der into req, whose slices it reuses: once they have
+// grown, a request that is not signed costs no allocation.
 func ParseRequest(der []byte, req *Request, lim ReadLimits) error {
 	req.Reset()
 	input := cryptobyte.String(der)
@@ -111,7 +109,7 @@ func ParseRequest(der []byte, req *Request, lim ReadLimits) error {
 	if !readASN1(&input, &outer, asn1.SEQUENCE) || !input.Empty() {
 		return malformed("not exactly one SEQUENCE")
 	}
-	if !readElement(&outer, &tbs, asn1.SEQUENCE) {
+	if !readElement(&outer, &tbs) {
 		return malformed("no tbsRequest")
 	}
 	req.TBS = tbs
@@ -211,8 +209,8 @@ func (req *Request) readEntry(list *cryptobyte.String, lim ReadLimits) error {
 // caller finds no issuer for it.
 func (id *CertID) read(s *cryptobyte.String) error {
 	*id = CertID{}
-	var element, body, algorithm, oid cryptobyte.String
-	if !readElement(s, &element, asn1.SEQUENCE) {
+	var element, body, algorithm, oid, nameHash, keyHash cryptobyte.String
+	if !readElement(s, &element) {
 		return malformed("no CertID")
 	}
 	id.Raw = element
@@ -227,11 +225,10 @@ func (id *CertID) read(s *cryptobyte.String) error {
 	if id.Hash != 0 && !algorithm.Empty() && !bytes.Equal(algorithm, derNull) {
 		return malformed("hashAlgorithm parameters are neither absent nor NULL")
 	}
-	if !readASN1(&body, (*cryptobyte.String)(&id.NameHash), asn1.OCTET_STRING) ||
-		!readASN1(&body, (*cryptobyte.String)(&id.KeyHash), asn1.OCTET_STRING) {
+	if !readASN1(&body, &nameHash, asn1.OCTET_STRING) || !readASN1(&body, &keyHash, asn1.OCTET_STRING) {
 		return malformed("bad issuer hashes")
 	}
-	if id.Hash != 0 && (len(id.NameHash) != id.Hash.Size() || len(id.KeyHash) != id.Hash.Size()) {
+	if id.Hash != 0 && (len(nameHash) != id.Hash.Size() || len(keyHash) != id.Hash.Size()) {
 		return malformed("issuer hash does not fit its algorithm")
 	}
 	id.Issuer = content[:len(content)-len(body)]
@@ -371,7 +368,7 @@ func (req *Request) readPreferred(value cryptobyte.String) error {
 		return malformed("bad preferredSignatureAlgorithms")
 	}
 	for !list.Empty() {
-		if !readASN1(&list, &one, asn1.SEQUENCE) || !readElement(&one, &algorithm, asn1.SEQUENCE) {
+		if !readASN1(&list, &one, asn1.SEQUENCE) || !readElement(&one, &algorithm) {
 			return malformed("bad preferredSignatureAlgorithms")
 		}
 		element := algorithm
@@ -408,7 +405,7 @@ func ParseSignature(der []byte) (Signature, error) {
 	var body, algorithm, element, oid, field, list, cert cryptobyte.String
 	var bits encodingasn1.BitString
 	var present bool
-	if !readASN1(&input, &body, asn1.SEQUENCE) || !input.Empty() || !readElement(&body, &algorithm, asn1.SEQUENCE) {
+	if !readASN1(&input, &body, asn1.SEQUENCE) || !input.Empty() || !readElement(&body, &algorithm) {
 		return sig, malformed("bad optionalSignature")
 	}
 	element = algorithm
@@ -433,7 +430,7 @@ func ParseSignature(der []byte) (Signature, error) {
 		if len(sig.Certificates) == maxSignatureCerts {
 			return sig, malformed("too many certs")
 		}
-		if !readElement(&list, &cert, asn1.SEQUENCE) {
+		if !readElement(&list, &cert) {
 			return sig, malformed("bad certs")
 		}
 		sig.Certificates = append(sig.Certificates, cert)
