@@ -10,18 +10,16 @@ import (
 // checkRequestSigner applies Config.RequestSigners (RFC 6960 section 4.1.2): the first certificate beside the
 // signature must verify it and chain to one of the roots, and the request must name its requestor.
 func (r *Responder) checkRequestSigner(req *codec.Request) (Outcome, error) {
-	if req.Signature == nil {
+	sig := &req.Signature
+	if sig.Raw == nil {
 		return OutcomeSigRequired, errUnsigned
-	}
-	sig, err := codec.ParseSignature(req.Signature)
-	if err != nil {
-		return OutcomeMalformed, err
 	}
 	if req.RequestorName == nil || len(sig.Certificates) == 0 {
 		return OutcomeUnauthorized, errSigner
 	}
 	certs := make([]*x509.Certificate, len(sig.Certificates))
 	intermediates := x509.NewCertPool()
+	var err error
 	for i, der := range sig.Certificates {
 		if certs[i], err = x509.ParseCertificate(der); err != nil || isHugeKey(certs[i]) {
 			return OutcomeUnauthorized, errSigner

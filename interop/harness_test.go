@@ -287,7 +287,7 @@ func (r *request) read(der []byte) {
 	if req.RequestorName != nil {
 		r.others = append(r.others, "requestor name")
 	}
-	if req.Signature != nil {
+	if req.Signature.Raw != nil {
 		r.others = append(r.others, "signature")
 	}
 }

@@ -67,9 +67,9 @@ func longSerialInt(content []byte) *big.Int {
 }
 
 // AppendRequest appends the DER of a request, from VersionGiven, RequestorName, the entries' CertID.Raw and
-// extensions, Extensions and Signature; what ParseRequest derives is not looked at.
+// extensions, Extensions and Signature.Raw; what ParseRequest derives is not looked at.
 func AppendRequest(dst []byte, req *Request) []byte {
-	return appendTLV(dst, tagSequence, AppendTBSRequest(nil, req), optional(tagContext0, req.Signature))
+	return appendTLV(dst, tagSequence, AppendTBSRequest(nil, req), optional(tagContext0, req.Signature.Raw))
 }
 
 // AppendTBSRequest appends the part of a request that its signature covers.

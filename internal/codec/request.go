@@ -37,9 +37,9 @@ type Request struct {
 	RequestorName   []byte // the GeneralName, nil when absent
 	Entries         []RequestEntry
 	Extensions      []Extension
-	ExtensionsGiven bool   // an extension list was there, though perhaps empty
-	TBS             []byte // the bytes that a signature covers
-	Signature       []byte // the Signature, nil when the request is not signed
+	ExtensionsGiven bool      // an extension list was there, though perhaps empty
+	TBS             []byte    // the bytes that a signature covers
+	Signature       Signature // zero when the request is not signed
 
 	// What the known request extensions say.
 	Nonce     []byte
@@ -94,7 +94,7 @@ func (req *Request) Reset() {
 	clear(req.Extensions)
 	req.VersionGiven, req.RequestorName, req.Entries = false, nil, req.Entries[:0]
 	req.Extensions, req.ExtensionsGiven = req.Extensions[:0], false
-	req.TBS, req.Signature = nil, nil
+	req.TBS, req.Signature = nil, Signature{}
 	req.Nonce, req.NonceForm, req.Preferred = nil, NonceAbsent, req.Preferred[:0]
 }
 
@@ -119,10 +119,9 @@ func ParseRequest(der []byte, req *Request, lim ReadLimits) error {
 		return malformed("unexpected field after tbsRequest")
 	}
 	if signed {
-		if err := checkSignature(signature); err != nil {
+		if err := req.Signature.read(signature); err != nil {
 			return err
 		}
-		req.Signature = signature
 	}
 	if err := req.readTBS(tbs, lim); err != nil {
 		return err
@@ -385,57 +384,51 @@ func (req *Request) readPreferred(value cryptobyte.String) error {
 	return nil
 }
 
-// checkSignature checks the frame of an optionalSignature without judging the signature.
-func checkSignature(s cryptobyte.String) error {
-	_, err := ParseSignature(s)
-	return err
-}
-
 // Signature is the optionalSignature of a request (RFC 6960 section 4.1.1).
 type Signature struct {
+	Raw          []byte                  // the whole Signature
 	Algorithm    x509.SignatureAlgorithm // Unknown for one this package does not know
 	Value        []byte
 	Certificates [][]byte
 }
 
-// ParseSignature reads Request.Signature.
-func ParseSignature(der []byte) (Signature, error) {
-	var sig Signature
-	input := cryptobyte.String(der)
+// read takes one Signature apart, without judging it.
+func (sig *Signature) read(input cryptobyte.String) error {
+	sig.Raw = input
 	var body, algorithm, element, oid, field, list, cert cryptobyte.String
 	var bits encodingasn1.BitString
 	var present bool
 	if !readASN1(&input, &body, asn1.SEQUENCE) || !input.Empty() || !readElement(&body, &algorithm) {
-		return sig, malformed("bad optionalSignature")
+		return malformed("bad optionalSignature")
 	}
 	element = algorithm
 	if !readASN1(&element, &field, asn1.SEQUENCE) || !readASN1(&field, &oid, asn1.OBJECT_IDENTIFIER) || !isOID(oid) {
-		return sig, malformed("bad signatureAlgorithm")
+		return malformed("bad signatureAlgorithm")
 	}
 	sig.Algorithm = signatureAlgorithmOf(algorithm)
 	if !body.ReadASN1BitString(&bits) {
-		return sig, malformed("bad signature")
+		return malformed("bad signature")
 	}
 	sig.Value = bits.Bytes
 	if !body.ReadOptionalASN1(&field, &present, tagContext0) || !body.Empty() {
-		return sig, malformed("unexpected field in optionalSignature")
+		return malformed("unexpected field in optionalSignature")
 	}
 	if !present {
-		return sig, nil
+		return nil
 	}
 	if !readASN1(&field, &list, asn1.SEQUENCE) || !field.Empty() {
-		return sig, malformed("bad certs")
+		return malformed("bad certs")
 	}
 	for !list.Empty() {
 		if len(sig.Certificates) == maxSignatureCerts {
-			return sig, malformed("too many certs")
+			return malformed("too many certs")
 		}
 		if !readElement(&list, &cert) {
-			return sig, malformed("bad certs")
+			return malformed("bad certs")
 		}
 		sig.Certificates = append(sig.Certificates, cert)
 	}
-	return sig, nil
+	return nil
 }
 
 // isGeneralName reports whether b is one element tagged as a choice of GeneralName. What is inside is the

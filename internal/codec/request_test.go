@@ -59,7 +59,7 @@ func TestParseRequestReadsEverything(t *testing.T) {
 			Extensions: []codec.Extension{{OID: []byte{0x2a, 3}, CriticalGiven: true, Value: []byte{5, 0}}},
 		})
 		req.Extensions = []codec.Extension{codec.NonceExtension([]byte("nonce")), {OID: []byte{0x2a, 4}, Value: []byte{}}}
-		req.Signature = []byte{0x30, 11, 0x30, 5, 6, 3, 0x2b, 101, 112, 3, 2, 0, 0xff}
+		req.Signature.Raw = []byte{0x30, 11, 0x30, 5, 6, 3, 0x2b, 101, 112, 3, 2, 0, 0xff}
 	})
 	var req codec.Request
 	require.NoError(t, codec.ParseRequest(der, &req, limits))
@@ -75,9 +75,9 @@ func TestParseRequestReadsEverything(t *testing.T) {
 	assert.Equal(t, []byte("nonce"), req.Nonce)
 	assert.Equal(t, codec.NonceWrapped, req.NonceForm)
 	assert.True(t, bytes.Contains(der, req.TBS))
-	sig, err := codec.ParseSignature(req.Signature)
-	require.NoError(t, err)
-	assert.Equal(t, codec.Signature{Algorithm: x509.PureEd25519, Value: []byte{0xff}}, sig)
+	assert.Equal(t, x509.PureEd25519, req.Signature.Algorithm)
+	assert.Equal(t, []byte{0xff}, req.Signature.Value)
+	assert.Empty(t, req.Signature.Certificates)
 	assert.Equal(t, der, codec.AppendRequest(nil, &req))
 }
 
@@ -125,18 +125,18 @@ func TestParseRequestRefuses(t *testing.T) {
 		"requestor is no name":   encode(func(req *codec.Request) { req.RequestorName = []byte{0x30, 0} }),
 		"requestor is two names": encode(func(req *codec.Request) { req.RequestorName = []byte{0x82, 0, 0x82, 0} }),
 		"requestor is a ninth":   encode(func(req *codec.Request) { req.RequestorName = []byte{0x89, 0} }),
-		"signature is not one":   encode(func(req *codec.Request) { req.Signature = []byte{5, 0} }),
+		"signature is not one":   encode(func(req *codec.Request) { req.Signature.Raw = []byte{5, 0} }),
 		"signature has unused bits": encode(func(req *codec.Request) {
-			req.Signature = []byte{0x30, 11, 0x30, 5, 6, 3, 0x2b, 101, 112, 3, 2, 1, 0xff}
+			req.Signature.Raw = []byte{0x30, 11, 0x30, 5, 6, 3, 0x2b, 101, 112, 3, 2, 1, 0xff}
 		}),
 		"signature with a tail": encode(func(req *codec.Request) {
-			req.Signature = []byte{0x30, 13, 0x30, 5, 6, 3, 0x2b, 101, 112, 3, 2, 0, 0xff, 5, 0}
+			req.Signature.Raw = []byte{0x30, 13, 0x30, 5, 6, 3, 0x2b, 101, 112, 3, 2, 0, 0xff, 5, 0}
 		}),
 		"certs are not a list": encode(func(req *codec.Request) {
-			req.Signature = []byte{0x30, 15, 0x30, 5, 6, 3, 0x2b, 101, 112, 3, 2, 0, 0xff, 0xa0, 2, 5, 0}
+			req.Signature.Raw = []byte{0x30, 15, 0x30, 5, 6, 3, 0x2b, 101, 112, 3, 2, 0, 0xff, 0xa0, 2, 5, 0}
 		}),
 		"certs hold something else": encode(func(req *codec.Request) {
-			req.Signature = []byte{0x30, 17, 0x30, 5, 6, 3, 0x2b, 101, 112, 3, 2, 0, 0xff, 0xa0, 4, 0x30, 2, 5, 0}
+			req.Signature.Raw = []byte{0x30, 17, 0x30, 5, 6, 3, 0x2b, 101, 112, 3, 2, 0, 0xff, 0xa0, 4, 0x30, 2, 5, 0}
 		}),
 		"no extension after the tag": append([]byte{0x30, 2}, 0xa2, 0),
 		"CertID is no sequence":      raw(5, 0),
