@@ -80,7 +80,12 @@ func TestNonceRequireGivesUpNoNonce(t *testing.T) {
 	r.requireError(xocsp.Malformed, r.post(bare))
 	_, err := client.Query(context.Background(), r.ca.Certificate, r.leaf)
 	require.NoError(t, err)
+	staple, err := r.responder.Staple(context.Background(), r.leaf) // which leaves an answer without a nonce in the cache
+	require.NoError(t, err)
 	r.signer.SetFault(ocsptest.Fail)
+	again, err := r.responder.Staple(context.Background(), r.leaf)
+	require.NoError(t, err)
+	require.Equal(t, staple, again)
 	r.requireError(xocsp.TryLater, r.post(client.Request(r.ca.Certificate, r.leaf)))
 	r.store.SetFault(ocsptest.Fail)
 	r.requireError(xocsp.TryLater, r.post(client.Request(r.ca.Certificate, r.leaf)))
