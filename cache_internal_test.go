@@ -151,3 +151,23 @@ func TestRecordInOrder(t *testing.T) {
 		}
 	}
 }
+
+// What a read found is not valid once another status was recorded, also when that has given way to another certificate.
+func TestEvictionIsNotForgotten(t *testing.T) {
+	for kind := range storages {
+		good, revoked := certStatus{issued: true, status: Good}, certStatus{issued: true, status: Revoked}
+		key, other := newCertKey(1, []byte{1}), newCertKey(1, []byte{2})
+		c := newReplyCache(CacheOptions{StatusTTL: time.Hour, MaxEntries: 1, Storage: kind}, standing)
+		slow := c.begin()
+		require.True(t, c.record(key, slow, found{good, "ca"}, standing()))
+		require.True(t, c.valid(&key, slow, &good), "no other status was seen")
+		require.False(t, c.record(key, c.begin(), found{revoked, "ca"}, standing()), "the first time it is in doubt")
+		require.True(t, c.record(key, c.begin(), found{revoked, "ca"}, standing()))
+		require.False(t, c.valid(&key, slow, &good))
+		require.True(t, c.record(other, c.begin(), found{good, "ca"}, standing()))
+		_, ok := c.current(&key)
+		require.False(t, ok, "it has given way")
+		require.False(t, c.valid(&key, slow, &good))
+		require.True(t, c.valid(&key, c.begin(), &good))
+	}
+}

@@ -3,6 +3,9 @@ package ocsp_test
 import (
 	"context"
 	"crypto"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/base64"
 	"math/big"
 	"net/http"
 	"strconv"
@@ -102,6 +105,38 @@ func multiRequireStatuses(r *rig, result *ocsptest.Result, statuses ...int) {
 	for i, status := range statuses {
 		require.Equal(r, byte(status), derSplit(r, singles[i])[1][0]&0x1f, i)
 	}
+}
+
+// What could be made of a path that lost slashes is believed for several certificates only if all were issued.
+func TestSlashesMergedForSeveral(t *testing.T) {
+	r := newRig(t, nil)
+	repaired := 0
+	for range 10_000 {
+		serial := make([]byte, 16)
+		_, err := rand.Read(serial)
+		require.NoError(t, err)
+		serial[0], serial[10], serial[11] = 0x40, 0xff, 0xff
+		cert := &x509.Certificate{SerialNumber: new(big.Int).SetBytes(serial)}
+		der := r.request(r.leaf, cert)
+		text := base64.StdEncoding.EncodeToString(der)
+		if strings.Count(text[len(text)-30:], "/") != 2 || strings.Count(text, "//") != 1 || !strings.HasSuffix(text, "=") {
+			continue
+		}
+		target := "/ocsp/" + strings.Replace(text, "//", "/", 1)
+		r.store.Add(r.ca.ID, cert)
+		result := pathGet(r, target, der)
+		if len(result.DER) == 5 { // there is more than one repair
+			continue
+		}
+		r.requireAnswer(result, xocsp.Good, xocsp.Good)
+		r.store.Remove(r.ca.ID, cert.SerialNumber)
+		r.requireError(xocsp.Malformed, pathGet(r, target, der))
+		r.requireAnswer(pathGet(r, "/ocsp/"+text, der), xocsp.Good, xocsp.Unknown)
+		if repaired++; repaired == 5 {
+			return
+		}
+	}
+	require.FailNow(t, "no request was repaired")
 }
 
 func TestT137CertIDLimit(t *testing.T) {

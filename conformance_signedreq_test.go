@@ -3,7 +3,11 @@ package ocsp_test
 import (
 	"crypto"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/x509"
+	"errors"
+	"io"
+	"math/big"
 	"testing"
 	"time"
 
@@ -84,6 +88,21 @@ func TestT127SignatureRequired(t *testing.T) {
 	derRefuse(r, xocsp.Malformed, r.request(r.leaf)[1:]) // what cannot be read need not be signed
 }
 
+// sreqRSA is a certificate whose RSA key has so many bits, and no private key.
+func sreqRSA(clients *ocsptest.CA, bits uint) []byte {
+	n := new(big.Int).Lsh(big.NewInt(1), bits-1)
+	return clients.Issue(ocsptest.Options{Signer: publicKey{&rsa.PublicKey{N: n.SetBit(n, 0, 1), E: 65537}}}).Raw
+}
+
+// publicKey is a key to certify.
+type publicKey struct{ key crypto.PublicKey }
+
+func (p publicKey) Public() crypto.PublicKey { return p.key }
+
+func (publicKey) Sign(io.Reader, []byte, crypto.SignerOpts) ([]byte, error) {
+	return nil, errors.New("it cannot sign")
+}
+
 func TestT128SignatureTrusted(t *testing.T) {
 	clients := ocsptest.NewCA(ocsptest.Options{Name: "Clients"})
 	cert, key := clients.IssueKey(ocsptest.Options{})
@@ -96,6 +115,9 @@ func TestT128SignatureTrusted(t *testing.T) {
 		},
 		"with the root": func(r *rig) derRequest {
 			return sreqSign(r, sreqNamed(r), key, cert.Raw, clients.Certificate.Raw)
+		},
+		"with a large key beside": func(r *rig) derRequest {
+			return sreqSign(r, sreqNamed(r), key, cert.Raw, sreqRSA(clients, 8192))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -130,6 +152,7 @@ func TestT129SignatureNotTrusted(t *testing.T) {
 		"no certs":            func(r *rig) derRequest { return sreqSign(r, sreqNamed(r), key) },
 		"empty certs":         func(r *rig) derRequest { return sreqSign(r, sreqNamed(r), key, [][]byte{}...) },
 		"garbage certificate": func(r *rig) derRequest { return sreqSign(r, sreqNamed(r), key, derSeq(derNull)) },
+		"huge key beside":     func(r *rig) derRequest { return sreqSign(r, sreqNamed(r), key, cert.Raw, sreqRSA(clients, 8193)) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := sreqRig(t, clients)

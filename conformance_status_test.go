@@ -58,6 +58,7 @@ func TestT142Unissued(t *testing.T) {
 				assert.Equal(t, xocsp.Unknown, r.status(never).Status)
 			case ocsp.UnissuedUnauthorized:
 				r.requireError(xocsp.Unauthorized, r.post(r.request(never)))
+				r.requireError(xocsp.Unauthorized, r.post(r.request(r.leaf, never)))
 				assert.Zero(t, r.signer.Calls())
 			case ocsp.UnissuedRevoked:
 				assert.Equal(t, xocsp.Revoked, r.status(never).Status)
@@ -171,6 +172,7 @@ func TestT149Expired(t *testing.T) {
 			r.store.Set(r.ca.ID, r.leaf.SerialNumber, ocsp.Record{State: ocsp.Active, NotAfter: r.clock.Now().Add(-test.ago)})
 			if test.gone {
 				r.requireError(xocsp.Unauthorized, r.post(r.request(r.leaf)))
+				r.requireError(xocsp.Unauthorized, r.post(r.request(r.issue(), r.leaf)))
 				assert.Zero(t, r.signer.Calls())
 				return
 			}
@@ -295,6 +297,7 @@ func TestT155InvalidRecords(t *testing.T) {
 		"reason 200":           {State: ocsp.Deactivated, Reason: 200, RevokedAt: now},
 		"active and revoked":   {State: ocsp.Active, RevokedAt: now},
 		"active with a reason": {State: ocsp.Active, Reason: ocsp.KeyCompromise},
+		"active, compromised":  {State: ocsp.Active, CompromisedAt: now},
 		"compromised, on hold": {State: ocsp.Compromised, Reason: ocsp.CertificateHold, RevokedAt: now},
 		"destroyed, on hold":   {State: ocsp.Destroyed, Reason: ocsp.CertificateHold, RevokedAt: now},
 	} {
@@ -352,6 +355,17 @@ func TestT159IssuerEnds(t *testing.T) {
 			statusRequireEnd(r, end)
 		})
 	}
+}
+
+// A clock that was set back may be before all that answers depend on.
+func TestSignerHasNotBegun(t *testing.T) {
+	r := newRig(t, nil)
+	begin := r.ca.Certificate.NotBefore
+	r.clock.Set(begin.Add(-time.Second))
+	r.requireError(xocsp.TryLater, r.post(r.request(r.leaf)))
+	assert.Zero(t, r.signer.Calls())
+	r.clock.Set(begin)
+	assert.True(t, r.status(r.leaf).ThisUpdate.Equal(begin))
 }
 
 func TestT160ExtendedRevoke(t *testing.T) {

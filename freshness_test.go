@@ -544,6 +544,31 @@ func (s *signerHook) Sign(rand io.Reader, digest []byte, opts crypto.SignerOpts)
 	return s.Signer.Sign(rand, digest, opts)
 }
 
+// An answer whose end comes while its renewal fails is not served.
+func TestEndsWhileRenewed(t *testing.T) {
+	hook := &signerHook{before: func() {}}
+	r := newRig(t, func(r *rig, cfg *ocsp.Config) {
+		hook.Signer, cfg.Issuers[0].Signer, cfg.Validity = r.signer, hook, time.Minute
+	})
+	end := r.status(r.leaf).NextUpdate
+	r.clock.Set(end.Add(-time.Second))
+	r.signer.SetFault(ocsptest.Fail)
+	r.requireAnswer(r.post(r.request(r.leaf)), xocsp.Good)
+	hook.before = func() { r.clock.Set(end) }
+	r.requireError(xocsp.TryLater, r.post(r.request(r.leaf)))
+}
+
+// An answer whose refresh point has passed when it is made, since its certificate ends soon, is kept for half of its time.
+func TestRefreshPointPassed(t *testing.T) {
+	r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Validity, cfg.Backdate = time.Hour, 29*time.Minute })
+	r.store.Set(r.ca.ID, r.leaf.SerialNumber, ocsp.Record{State: ocsp.Active, NotAfter: r.clock.Now().Add(20 * time.Minute)})
+	for minute := range 14 {
+		r.status(r.leaf)
+		require.Equal(t, 1+minute/10, r.signer.Calls(), minute)
+		r.clock.Advance(time.Minute)
+	}
+}
+
 // An answer that is begun again, because the certificate was revoked while it was being signed, has the times of its
 // second beginning: its first may be longer ago than answers are valid.
 func TestBegunAgain(t *testing.T) {

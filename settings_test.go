@@ -250,14 +250,14 @@ func TestSettingsValidate(t *testing.T) {
 // What is refused alone is no reason to refuse another value, and is not refused again.
 func TestSettingsAreRefusedOnce(t *testing.T) {
 	for want, s := range map[string]ocsp.Settings{
-		"cache_ttl_secs = -1: ":              {CacheTTLSecs: -1},
-		"cache_ttl_secs = 9: ":               {CacheTTLSecs: 9, Profile: "cabf", BackdateSecs: 5},
-		"cache_ttl_secs = 60: profile":       {CacheTTLSecs: 60, Profile: "cabf", BackdateSecs: 40},
-		"backdate_secs = 1099511627776: use": {BackdateSecs: 1 << 40},
-		"status_ttl_secs = -1: ":             {StatusTTLSecs: -1, CacheDisabled: true},
-		"cache_max_entries = -1: ":           {CacheMaxEntries: -1, CacheDisabled: true},
-		`cache_storage = "disk": `:           {CacheStorage: "disk", CacheDisabled: true},
-		`profile = "etsi": `:                 {Profile: "etsi", Unissued: "revoked", CacheTTLSecs: 60},
+		"cache_ttl_secs = -1: ":           {CacheTTLSecs: -1},
+		"cache_ttl_secs = 9: ":            {CacheTTLSecs: 9, Profile: "cabf", BackdateSecs: 5},
+		"cache_ttl_secs = 60: profile":    {CacheTTLSecs: 60, Profile: "cabf", BackdateSecs: 40},
+		"backdate_secs = 2000000000: use": {BackdateSecs: 2_000_000_000},
+		"status_ttl_secs = -1: ":          {StatusTTLSecs: -1, CacheDisabled: true},
+		"cache_max_entries = -1: ":        {CacheMaxEntries: -1, CacheDisabled: true},
+		`cache_storage = "disk": `:        {CacheStorage: "disk", CacheDisabled: true},
+		`profile = "etsi": `:              {Profile: "etsi", Unissued: "revoked", CacheTTLSecs: 60},
 	} {
 		err := s.Validate()
 		require.ErrorContains(t, err, "ocsp: settings: "+want)

@@ -2,6 +2,9 @@ package ocsp_test
 
 import (
 	"context"
+	"crypto"
+	"crypto/rand"
+	"crypto/x509"
 	"log/slog"
 	"strings"
 	"testing"
@@ -12,6 +15,7 @@ import (
 	xocsp "golang.org/x/crypto/ocsp"
 
 	"github.com/kmsocsp/ocsp"
+	"github.com/kmsocsp/ocsp/internal/codec"
 	"github.com/kmsocsp/ocsp/ocsptest"
 )
 
@@ -138,6 +142,40 @@ func TestSharedCacheIsNotBelieved(t *testing.T) {
 		replica := newReplica(r, cache)
 		replica.status(r.leaf)
 		require.Equal(t, 1, replica.signer.Calls())
+	})
+}
+
+// Of what this responder's own key has signed, what it would not sign does not count either.
+func TestSharedCacheHasTimesOfItsOwn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cache := ocsptest.NewCache()
+		r := sharedRig(t, cache)
+		responderID := signTakeApart(r, r.query(r.leaf).DER).tbs[0]
+		r.settle()
+		var req codec.Request
+		require.NoError(t, codec.ParseRequest(r.request(r.leaf), &req, codec.ReadLimits{CertIDs: 1}))
+		now := r.clock.Now().Unix()
+		for name, test := range map[string]struct {
+			thisUpdate, producedAt int64
+			signatures             int
+		}{
+			"as it would be":    {now, now, 0},
+			"begins in advance": {now + 60, now, 1},
+			"made in advance":   {now, now + 60, 1},
+		} {
+			data := codec.ResponseData{ResponderID: responderID, ProducedAt: test.producedAt, Singles: []codec.Single{{
+				CertID: req.Entries[0].CertID.Raw, Status: codec.Good, ThisUpdate: test.thisUpdate, NextUpdate: now + 12*3600,
+				RevokedAt: codec.NoTime, InvalidityDate: codec.NoTime, ArchiveCutoff: codec.NoTime,
+			}}}
+			tbs := data.AppendTBS(nil)
+			signature, err := crypto.SignMessage(r.ca.Key, rand.Reader, tbs, crypto.SHA256)
+			require.NoError(t, err)
+			cache.Poison(codec.AppendResponse(nil, tbs, codec.AlgorithmIdentifier(x509.ECDSAWithSHA256), signature, nil))
+			replica := newReplica(r, cache)
+			replica.status(r.leaf)
+			require.Equal(t, test.signatures, replica.signer.Calls(), name)
+			replica.settle()
+		}
 	})
 }
 
