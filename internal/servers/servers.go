@@ -34,6 +34,7 @@ const (
 type Server struct {
 	Port int
 
+	hold       io.Closer // of the port
 	dir        string
 	credential *syscall.Credential
 	command    []string
@@ -49,7 +50,7 @@ type Server struct {
 // Address returns the host and the port.
 func (s *Server) Address() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.Port)) }
 
-// prepare makes a folder that belongs to the account, if we are root, and finds a port.
+// prepare makes a folder that belongs to the account, if we are root, and reserves a port.
 func prepare(account string) (*Server, error) {
 	s := &Server{stop: "-INT"}
 	uid, gid := os.Getuid(), os.Getgid()
@@ -70,15 +71,40 @@ func prepare(account string) (*Server, error) {
 	if s.dir, err = os.MkdirTemp("", "ocsp-server"); err != nil {
 		return nil, err
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
+	if s.Port, s.hold, err = reserve(); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(s.dir))
 	}
-	s.Port = listener.Addr().(*net.TCPAddr).Port
-	if err := errors.Join(listener.Close(), os.Chown(s.dir, uid, gid)); err != nil {
-		return nil, errors.Join(err, os.RemoveAll(s.dir))
+	if err := os.Chown(s.dir, uid, gid); err != nil {
+		return nil, errors.Join(err, s.Remove())
 	}
 	return s, nil
+}
+
+// reserve finds a port and keeps it from everybody who asks for any port, or connects from one, until hold is closed. A
+// server that names it gets it all the same, if it sets SO_REUSEADDR as servers do, since this socket does not listen.
+// So who answers there is the server that was started, also when it is started again.
+func reserve() (port int, hold io.Closer, err error) {
+	syscall.ForkLock.RLock()
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
+	if err == nil {
+		syscall.CloseOnExec(fd)
+	}
+	syscall.ForkLock.RUnlock()
+	if err != nil {
+		return 0, nil, err
+	}
+	file := os.NewFile(uintptr(fd), "reserved port")
+	err = syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1)
+	if err == nil {
+		err = syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}})
+	}
+	if err == nil {
+		var address syscall.Sockaddr
+		if address, err = syscall.Getsockname(fd); err == nil {
+			return address.(*syscall.SockaddrInet4).Port, file, nil
+		}
+	}
+	return 0, nil, errors.Join(err, file.Close())
 }
 
 // find returns the path of a program.
@@ -158,7 +184,7 @@ func (s *Server) Stop() error {
 
 // Remove ends the server and removes its data.
 func (s *Server) Remove() error {
-	return errors.Join(s.Resume(), s.Stop(), os.RemoveAll(s.dir))
+	return errors.Join(s.Resume(), s.Stop(), s.hold.Close(), os.RemoveAll(s.dir))
 }
 
 // Pause stops the server's processes as they are; connections stay open and nothing answers.

@@ -3,8 +3,10 @@ package servers
 import (
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"os"
+	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -33,6 +35,33 @@ func TestServers(t *testing.T) {
 			require.NoError(t, s.ready())
 			require.DirExists(t, s.dir)
 		})
+	}
+}
+
+func TestReserve(t *testing.T) {
+	reserved := map[int]bool{}
+	address := func(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
+	for range 200 {
+		port, hold, err := reserve()
+		require.NoError(t, err)
+		defer func() { require.NoError(t, hold.Close()) }()
+		require.False(t, reserved[port], "it is given away once")
+		reserved[port] = true
+	}
+	for range 200 {
+		other, err := net.Listen("tcp", address(0))
+		require.NoError(t, err)
+		defer func() { require.NoError(t, other.Close()) }()
+		require.False(t, reserved[other.Addr().(*net.TCPAddr).Port], "nobody else gets it")
+	}
+	for port := range reserved {
+		_, err := net.Dial("tcp", address(port))
+		require.Error(t, err, "nobody answers there")
+		for range 2 { // a server that is started again
+			server, err := net.Listen("tcp", address(port))
+			require.NoError(t, err, "who names it gets it")
+			require.NoError(t, server.Close())
+		}
 	}
 }
 
