@@ -35,8 +35,9 @@ type CacheOptions struct {
 
 	// StatusTTL is how long a status read from the store is trusted. Zero reads the store for every answer,
 	// which signs nothing unless the status changed, so that the very next answer after a revocation says
-	// revoked whoever wrote it. With more, revocations that are not announced by Invalidate show after
-	// StatusTTL at the latest, or when Changes tells of them.
+	// revoked whoever wrote it. A status that is not the one known is read a second time. With more than zero,
+	// revocations that are not announced by Invalidate show after StatusTTL at the latest, or when Changes tells
+	// of them.
 	StatusTTL time.Duration
 
 	// MaxEntries bounds the certificates that are cached; the least used give way. Zero is 100,000. Each holds a

@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -71,7 +72,10 @@ func prepare(account string) (*Server, error) {
 	if s.dir, err = os.MkdirTemp("", "ocsp-server"); err != nil {
 		return nil, err
 	}
-	if s.Port, s.hold, err = reserve(); err != nil {
+	if s.Port, s.hold, err = reserve(); err == nil && runtime.GOOS != "linux" { // elsewhere it would keep out the server too
+		err, s.hold = s.hold.Close(), io.NopCloser(nil)
+	}
+	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(s.dir))
 	}
 	if err := os.Chown(s.dir, uid, gid); err != nil {
