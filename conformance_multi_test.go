@@ -110,6 +110,10 @@ func multiRequireStatuses(r *rig, result *ocsptest.Result, statuses ...int) {
 // What could be made of a path that lost slashes is believed for several certificates only if all were issued.
 func TestSlashesMergedForSeveral(t *testing.T) {
 	r := newRig(t, nil)
+	// What is the same in all requests must have no two slashes in a row, wherever they fall.
+	for strings.Contains(new(big.Int).SetBytes(r.request(r.leaf, r.leaf)).Text(2), strings.Repeat("1", 12)) {
+		r = newRig(t, nil)
+	}
 	repaired := 0
 	for range 10_000 {
 		serial := make([]byte, 16)
@@ -119,7 +123,7 @@ func TestSlashesMergedForSeveral(t *testing.T) {
 		cert := &x509.Certificate{SerialNumber: new(big.Int).SetBytes(serial)}
 		der := r.request(r.leaf, cert)
 		text := base64.StdEncoding.EncodeToString(der)
-		if strings.Count(text[len(text)-30:], "/") != 2 || strings.Count(text, "//") != 1 || !strings.HasSuffix(text, "=") {
+		if strings.Count(text[len(text)-24:], "/") != 2 || strings.Count(text, "//") != 1 || !strings.HasSuffix(text, "=") {
 			continue
 		}
 		target := "/ocsp/" + strings.Replace(text, "//", "/", 1)
