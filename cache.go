@@ -235,24 +235,30 @@ func (c *replyCache) record(key certKey, begun uint64, f found, now time.Time) b
 	case old.found == f:
 		if begun > old.begun || next.checked > old.checked {
 			next.since, next.begun = old.since, max(begun, old.begun)
-			c.storage.update(key, next)
+			c.update(st, key, next)
 			st.renew(&key, tag, next)
 		}
-	case old.since > begun, old.begun > begun:
-		return false
 	case old.begun != doubted:
 		c.suspect(st, key, tag, old)
 		return false
 	default:
 		next.since = c.ticks.Add(1)
 		c.unplace(st, &key, tag)
-		c.storage.update(key, next)
+		c.update(st, key, next)
 	}
 	return true
 }
 
-// forget drops a certificate that the store does not know any more. It reports false like record, and when it does what is
-// known is in doubt, or newer than the read.
+// update changes what is known about a certificate. The stripe is locked. If the certificate gives way meanwhile, no read from
+// before may be recorded as if nothing had been known.
+func (c *replyCache) update(st *stripe, key certKey, h head) {
+	c.storage.update(key, h)
+	if _, ok := c.storage.head(key); !ok {
+		raise(&st.gone, c.ticks.Add(1))
+	}
+}
+
+// forget drops a certificate that the store does not know any more. It reports false like record.
 func (c *replyCache) forget(key certKey, begun uint64) bool {
 	st, tag := c.stripe(&key)
 	st.mu.Lock()
@@ -261,9 +267,6 @@ func (c *replyCache) forget(key certKey, begun uint64) bool {
 		return false
 	}
 	if h, ok := c.head(key); ok {
-		if h.since > begun || h.begun > begun {
-			return false
-		}
 		if h.begun != doubted {
 			c.suspect(st, key, tag, h)
 			return false
@@ -273,6 +276,25 @@ func (c *replyCache) forget(key certKey, begun uint64) bool {
 		raise(&st.gone, c.ticks.Add(1))
 	}
 	return true
+}
+
+// distrust is told that what the store says about a certificate cannot be read: it may be something else than what is known,
+// or than what a read under way has found.
+func (c *replyCache) distrust(key certKey) {
+	st, tag := c.stripe(&key)
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if h, ok := c.head(key); ok {
+		c.suspect(st, key, tag, h)
+	} else {
+		raise(&st.gone, c.ticks.Add(1))
+	}
+}
+
+// lastFence returns the tick of the last fence that a certificate is behind.
+func (c *replyCache) lastFence(key *certKey) uint64 {
+	st, _ := c.stripe(key)
+	return st.fenced.Load()
 }
 
 // add keeps a reply that attests a status, if that still stands and no newer one is there, and returns it as it is sent.
@@ -344,7 +366,7 @@ func (c *replyCache) doubt(key certKey) {
 // suspect puts what is known about a certificate in doubt. The stripe is locked.
 func (c *replyCache) suspect(st *stripe, key certKey, tag uint8, h head) {
 	h.begun = doubted
-	c.storage.update(key, h)
+	c.update(st, key, h)
 	st.renew(&key, tag, h)
 	c.fence(st)
 }

@@ -13,3 +13,37 @@ func fillReady(r *Responder, with *ready) {
 		}
 	}
 }
+
+// Hooks are what a test does before storage.update, and before storage.head and storage.reply return.
+type Hooks struct{ Update, Head, Reply func() }
+
+// HookStorage installs hooks.
+func HookStorage(r *Responder, h *Hooks) { r.cache.storage = &hooked{r.cache.storage, h} }
+
+type hooked struct {
+	storage
+	hooks *Hooks
+}
+
+func (s *hooked) update(key certKey, h head) {
+	if s.hooks.Update != nil {
+		s.hooks.Update()
+	}
+	s.storage.update(key, h)
+}
+
+func (s *hooked) head(key certKey) (head, bool) {
+	h, ok := s.storage.head(key)
+	if s.hooks.Head != nil {
+		s.hooks.Head()
+	}
+	return h, ok
+}
+
+func (s *hooked) reply(key certKey, status certStatus, id replyID, room []byte) (kept, bool) {
+	k, ok := s.storage.reply(key, status, id, room)
+	if s.hooks.Reply != nil {
+		s.hooks.Reply()
+	}
+	return k, ok
+}

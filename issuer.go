@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/crypto/cryptobyte"
@@ -147,8 +148,9 @@ func isSequence(der cryptobyte.String) bool {
 
 // authority is what a client takes for one CA: one name and one key.
 type authority struct {
-	number      uint64   // in its certificates' keys in the cache; never used for another authority
-	ids         []string // of its issuers, in the order of configuration
+	number      uint64       // in its certificates' keys in the cache; never used for another authority
+	retired     *atomic.Bool // the number is not in use any more: Invalidate does not reach what is cached under it
+	ids         []string     // of its issuers, in the order of configuration
 	signer      *signer
 	certificate *x509.Certificate
 	compromised int64 // codec.NoTime: it is not
@@ -216,9 +218,9 @@ func newRegistry(issuers []*issuer, old *registry, nextNumber func() uint64) (*r
 		lost := func(id string) bool { return reg.byID[id] != a }
 		before := old.byName[name]
 		if before != nil && before.signer.seq <= a.signer.seq && before.compromised == a.compromised && slices.Equal(before.encodings, a.encodings) && !slices.ContainsFunc(before.ids, lost) {
-			a.number = before.number
+			a.number, a.retired = before.number, before.retired
 		} else {
-			a.number = nextNumber()
+			a.number, a.retired = nextNumber(), new(atomic.Bool)
 		}
 	}
 	return reg, nil
@@ -233,6 +235,15 @@ func (reg *registry) with(iss *issuer, nextNumber func() uint64) (*registry, err
 		list = append(list, iss)
 	}
 	return newRegistry(list, reg, nextNumber)
+}
+
+// retire ends the numbers that the next registry does not have, before it takes this one's place.
+func (reg *registry) retire(next *registry) {
+	for name, a := range reg.byName {
+		if b := next.byName[name]; b == nil || b.number != a.number {
+			a.retired.Store(true)
+		}
+	}
 }
 
 // without returns the registry without the issuer of that ID.

@@ -5,6 +5,7 @@ import (
 	"crypto"
 	"crypto/rand"
 	"crypto/x509"
+	"errors"
 	"log/slog"
 	"math/big"
 	"strings"
@@ -100,4 +101,128 @@ func TestLogWarnsOfTheEnd(t *testing.T) {
 			require.Equal(t, 1, lines())
 		})
 	}
+}
+
+// Errors name the component, the issuer and, of the store, the certificate, once.
+func TestErrorTexts(t *testing.T) {
+	down := errors.New("down")
+	ask := func(r *rig, nonce []byte) string {
+		answer := r.responder.Respond(r.Context(), ocsptest.Client{Nonce: nonce}.Request(r.ca.Certificate, r.leaf))
+		require.Error(r, answer.Err)
+		return answer.Err.Error()
+	}
+	for name, second := range map[string]struct {
+		record ocsp.Record
+		err    error
+		want   string
+	}{
+		"fails":      {ocsp.Record{}, down, "down"},
+		"unreadable": {ocsp.Record{State: ocsp.Compromised}, nil, "invalid record: State Compromised without RevokedAt"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, func(r *rig, cfg *ocsp.Config) {
+				other := cfg.Issuers[0]
+				cfg.Issuers[0].ID, other.ID = "one", "two"
+				cfg.Issuers = append(cfg.Issuers, other)
+				r.leaf.SerialNumber = big.NewInt(0x1f)
+				cfg.Store = ocsp.StoreFunc(func(_ context.Context, id string, _ *big.Int) (ocsp.Record, error) {
+					if id == "one" {
+						return ocsp.Record{}, ocsp.ErrNotFound
+					}
+					return second.record, second.err
+				})
+			})
+			require.Equal(t, `ocsp: store: issuer "two", serial 1f: `+second.want, ask(r, nil))
+		})
+	}
+	for name, nonce := range map[string][]byte{"plain": nil, "nonce": []byte("nonce")} {
+		t.Run("signer, "+name, func(t *testing.T) {
+			r := newRig(t, nil)
+			r.signer.SetFault(ocsptest.Fail)
+			require.True(t, strings.HasPrefix(ask(r, nonce), `ocsp: signer: issuer "`+r.ca.ID+`": `), ask(r, nonce))
+			require.Equal(t, 1, strings.Count(ask(r, nonce), "ocsp: signer"))
+		})
+	}
+	t.Run("one of Go's own keys", func(t *testing.T) {
+		r := newRig(t, func(r *rig, cfg *ocsp.Config) {
+			cfg.Issuers[0].ResponderCertificate, cfg.Issuers[0].Signer = r.ca.Delegate(ocsptest.Options{NotAfter: r.clock.Now().Add(time.Hour)})
+		})
+		r.clock.Advance(2 * time.Hour)
+		require.True(t, strings.HasPrefix(ask(r, nil), `ocsp: signer: issuer "`+r.ca.ID+`": the signing certificate`), ask(r, nil))
+	})
+	t.Run("a signer that outlasts the answer", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			r := newRig(t, func(r *rig, cfg *ocsp.Config) { cfg.Timeout = time.Second })
+			r.signer.SetFault(ocsptest.Hang)
+			require.Equal(t, `ocsp: signer: issuer "`+r.ca.ID+`": no answer in time`, ask(r, nil))
+		})
+	})
+}
+
+// That the responder is closed is nobody's fault.
+func TestClosedIsNobodysFault(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		r := newRig(t, func(r *rig, cfg *ocsp.Config) {
+			cfg.Store = ocsp.StoreFunc(func(ctx context.Context, id string, serial *big.Int) (ocsp.Record, error) {
+				<-release
+				return r.store.FindBySerial(ctx, id, serial)
+			})
+		})
+		answer := make(chan ocsp.Answer, 1)
+		go func() { answer <- r.responder.Respond(t.Context(), r.request(r.leaf, r.issue())) }()
+		synctest.Wait()
+		closed := make(chan error, 1)
+		go func() { closed <- r.responder.Close() }()
+		synctest.Wait()
+		close(release)
+		require.EqualError(t, (<-answer).Err, "ocsp: the responder is closed")
+		require.NoError(t, <-closed)
+	})
+}
+
+// A request that comes after Close is nothing to log.
+func TestLogSaysNothingAfterClose(t *testing.T) {
+	var text strings.Builder
+	r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Logger = slog.New(slog.NewTextHandler(&text, nil)) })
+	require.NoError(t, r.responder.Close())
+	r.requireError(xocsp.TryLater, r.post(r.request(r.leaf)))
+	require.Empty(t, text.String())
+}
+
+// A panic outside the host's store and signer is nobody's in particular.
+func TestPanicOfTheClock(t *testing.T) {
+	broken := false
+	r := newRig(t, func(r *rig, cfg *ocsp.Config) {
+		now := cfg.Now
+		cfg.Now = func() time.Time {
+			if broken {
+				panic("clock")
+			}
+			return now()
+		}
+	})
+	broken = true
+	require.EqualError(t, r.responder.Respond(t.Context(), r.request(r.leaf)).Err, "ocsp: panic: clock")
+	broken = false
+}
+
+// A client that leaves is nothing to log.
+func TestLogSaysNothingOfWhoLeaves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var text strings.Builder
+		r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Logger = slog.New(slog.NewTextHandler(&text, nil)) })
+		r.store.SetFault(ocsptest.Hang)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		require.Equal(t, ocsp.OutcomeTryLater, r.responder.Respond(ctx, r.request(r.leaf)).Outcome)
+		require.Empty(t, text.String())
+	})
+}
+
+// A wrong signature is told from a signer that fails.
+func TestWrongSignatureIsNamed(t *testing.T) {
+	r := newRig(t, nil)
+	r.signer.SetFault(ocsptest.Wrong)
+	require.ErrorContains(t, r.responder.Respond(t.Context(), r.request(r.leaf)).Err, "a wrong signature")
 }

@@ -400,8 +400,14 @@ func (r *Responder) SetIssuer(cfg Issuer) error {
 	if err != nil {
 		return fmt.Errorf("ocsp: issuer %q: %w", cfg.ID, err)
 	}
-	r.registry.Store(reg)
+	r.replaceRegistry(reg)
 	return nil
+}
+
+// replaceRegistry replaces the registry. issuerMu is locked.
+func (r *Responder) replaceRegistry(next *registry) {
+	r.registry.Load().retire(next)
+	r.registry.Store(next)
 }
 
 // RemoveIssuer removes an issuer. Requests begun after it returned that name it are unauthorized. Removing an
@@ -410,7 +416,7 @@ func (r *Responder) RemoveIssuer(id string) {
 	r.issuerMu.Lock()
 	defer r.issuerMu.Unlock()
 	if reg, err := r.registry.Load().without(id, r.nextNumber); err == nil { // fewer issuers have no new conflicts
-		r.registry.Store(reg)
+		r.replaceRegistry(reg)
 	}
 }
 

@@ -29,7 +29,7 @@ type statusRead struct {
 // clock anew.
 func (r *Responder) status(ctx context.Context, a *authority, key *certKey, serial []byte, x *exchange, read *statusRead) {
 	begun := r.cache.begin()
-	known, ok := r.cache.current(key)
+	known, ok := r.known(a, key)
 	if ok && r.cache.trusts(&known, x.now) {
 		read.found, read.begun, read.at = known.found, begun, x.now
 		return
@@ -51,6 +51,12 @@ func (r *Responder) status(ctx context.Context, a *authority, key *certKey, seri
 		read.err = blame("store", a.ids[0], codec.SerialInt(serial), read.err)
 	}
 	x.now = r.now()
+}
+
+// known returns what is known about a certificate, unless it may have been invalidated unnoticed.
+func (r *Responder) known(a *authority, key *certKey) (head, bool) {
+	known, ok := r.cache.current(key)
+	return known, ok && !a.retired.Load()
 }
 
 // remaining returns how much of Config.Timeout is left to this exchange.
@@ -98,7 +104,7 @@ func (r *Responder) startRead(ctx context.Context, a *authority, key certKey, se
 			r.reads.land(key, s, read, nil)
 		}()
 		// A read that ended between the caller's look into the cache and this one's start found it already.
-		if known, ok := r.cache.current(&key); ok && r.cache.trusts(&known, r.now()) {
+		if known, ok := r.known(a, &key); ok && r.cache.trusts(&known, r.now()) {
 			read = statusRead{found: known.found, begun: begun, at: now}
 			return
 		}
@@ -130,7 +136,7 @@ func (r *Responder) note(a *authority, key certKey, serial *big.Int, said said, 
 	}
 	switch f := read.found; {
 	case errors.Is(read.err, ErrInvalidRecord):
-		r.cache.forget(key, begun) // it may be to say something else than what is known
+		r.cache.distrust(key)
 	case read.err != nil:
 	case f.status.issued && !r.cache.record(key, begun, f, now),
 		!f.status.issued && !r.cache.forget(key, begun):

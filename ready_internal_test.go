@@ -246,6 +246,9 @@ func TestReadyWhileEvicted(t *testing.T) {
 			c.ticks.Add(1)    // anything else
 			require.True(t, c.record(key, c.begin(), found{held, "ca"}, standing()))
 			require.False(t, c.record(key, slow, found{good, "ca"}, standing()), "it is overtaken")
+			_, ok = c.current(&key)
+			require.False(t, ok, "it is in doubt")
+			require.True(t, c.record(key, c.begin(), found{held, "ca"}, standing()))
 			h, ok := c.current(&key)
 			require.True(t, ok)
 			require.Equal(t, held, h.status)

@@ -277,7 +277,7 @@ func (r *Responder) replyFor(ctx context.Context, match certIDMatch, id *codec.C
 		if ok && old.fresh(x.now) {
 			return x.serve(OutcomeCached, r.write(*key, &job, &old, x), nil)
 		}
-		f := flight{job: job, key: *key, want: want, begun: read.begun}
+		f := flight{job: job, key: *key, want: want, begun: read.begun, fence: r.cache.lastFence(key)}
 		if ok && old.alive(x.now) {
 			return r.refresh(ctx, f, &old, x)
 		}
@@ -313,7 +313,7 @@ func (r *Responder) stale(match certIDMatch, id *codec.CertID, key certKey, x *e
 		return nil
 	}
 	begun := r.cache.begin()
-	known, ok := r.cache.current(&key)
+	known, ok := r.known(match.authority, &key)
 	if !ok {
 		return nil
 	}

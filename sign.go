@@ -63,6 +63,7 @@ type flight struct {
 	key      certKey // of the certificate in the cache
 	want     replyID
 	begun    uint64 // the tick at which the read of the status began
+	fence    uint64 // the tick of the last fence: who asks after another one joins no flight from before
 	renews   bool   // a reply past its refresh point
 	replaces int64  // the thisUpdate of that reply
 }
@@ -72,12 +73,13 @@ type flightKey struct {
 	key      certKey
 	want     replyID
 	status   certStatus
+	fence    uint64
 	renews   bool
 	replaces int64
 }
 
 func (f *flight) flightKey() flightKey {
-	return flightKey{f.key, f.want, f.job.parts[0].status, f.renews, f.replaces}
+	return flightKey{f.key, f.want, f.job.parts[0].status, f.fence, f.renews, f.replaces}
 }
 
 // renewal names a reply that is being renewed.
