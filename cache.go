@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"hash/maphash"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -69,10 +70,10 @@ const (
 //
 // Three rules keep an answer from outliving a revocation. A status read is recorded only if nothing newer was
 // recorded and the certificate was not invalidated since the read began; who invalidates a certificate first drops what is
-// recorded, or marks it as in doubt, and then it is neither trusted nor stands in for a failing store. Replies are kept
+// recorded, or puts it in doubt, and then it is neither trusted nor stands in for a failing store. Replies are kept
 // only beside the status they attest. And whoever is about to answer asks valid once more.
 //
-// "Since" is counted in ticks of a counter that moves whenever a status changes or a fence is set. Fences are
+// "Since" is counted in ticks of a counter that moves whenever a status changes, is in doubt, or a fence is set. Fences are
 // striped over all serials, whoever issued them, so that one holds whatever becomes of the issuer meanwhile.
 // Two serials that share a stripe cost each other a second look at the store, if they are asked about at that moment.
 //
@@ -186,12 +187,12 @@ func (c *replyCache) valid(key *certKey, begun uint64, status *certStatus) bool 
 		return false
 	}
 	if h, ok := c.head(*key); ok {
-		return h.status == *status
+		return h.status == *status && h.since <= begun
 	}
-	return !status.issued || c.storage == nil || st.gone.Load() <= begun
+	return c.storage == nil || st.gone.Load() <= begun
 }
 
-// current returns what is known about a certificate and is not in doubt.
+// current returns what is known about a certificate, and whether it is not in doubt.
 func (c *replyCache) current(key *certKey) (head, bool) {
 	st, tag := c.stripe(key)
 	h, ok := head{}, false
@@ -212,7 +213,7 @@ func (c *replyCache) record(key certKey, begun uint64, f found, now time.Time) b
 	st, tag := c.stripe(&key)
 	if c.ttl == 0 {
 		if h, ok := c.current(&key); ok && h.found == f {
-			return st.fenced.Load() <= begun // nothing to note
+			return max(st.fenced.Load(), h.since) <= begun // nothing to note
 		}
 	}
 	st.mu.Lock()
@@ -223,17 +224,17 @@ func (c *replyCache) record(key certKey, begun uint64, f found, now time.Time) b
 	if c.storage == nil {
 		return true
 	}
-	next := head{found: f, begun: begun, checked: now.Sub(c.base)}
+	next := head{found: f, begun: begun, checked: now.Sub(c.base)} // and never in doubt
 	old, ok := c.head(key)
 	switch {
-	case !ok && st.gone.Load() > begun:
+	case ok && old.since > begun, !ok && st.gone.Load() > begun:
 		return false
 	case !ok:
-		next.since = c.ticks.Add(1)
+		c.ticks.Add(1)
 		st.clear(&key, tag)
 		c.storage.insert(key, next)
 	case old.found == f:
-		if begun > old.begun || next.checked > old.checked {
+		if begun > old.begun || next.checked > old.checked || old.checked > c.now().Sub(c.base) { // the clock was set back
 			next.since, next.begun = old.since, max(begun, old.begun)
 			c.update(st, key, next)
 			st.renew(&key, tag, next)
@@ -242,7 +243,8 @@ func (c *replyCache) record(key certKey, begun uint64, f found, now time.Time) b
 		c.suspect(st, key, tag, old)
 		return false
 	default:
-		next.since = c.ticks.Add(1)
+		c.ticks.Add(1)
+		next.since = old.since
 		c.unplace(st, &key, tag)
 		c.update(st, key, next)
 	}
@@ -266,7 +268,11 @@ func (c *replyCache) forget(key certKey, begun uint64) bool {
 	if st.fenced.Load() > begun {
 		return false
 	}
-	if h, ok := c.head(key); ok {
+	h, ok := c.head(key)
+	if ok && h.since > begun || !ok && st.gone.Load() > begun {
+		return false
+	}
+	if ok {
 		if h.begun != doubted {
 			c.suspect(st, key, tag, h)
 			return false
@@ -279,22 +285,26 @@ func (c *replyCache) forget(key certKey, begun uint64) bool {
 }
 
 // distrust is told that what the store says about a certificate cannot be read: it may be something else than what is known,
-// or than what a read under way has found.
+// or than what a read under way has found. All that is kept of a certificate of which nothing is known is the doubt.
 func (c *replyCache) distrust(key certKey) {
 	st, tag := c.stripe(&key)
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	if h, ok := c.head(key); ok {
 		c.suspect(st, key, tag, h)
-	} else {
-		raise(&st.gone, c.ticks.Add(1))
+	} else if c.storage != nil {
+		c.storage.insert(key, head{begun: doubted, since: c.ticks.Add(1)})
+		if _, ok := c.storage.head(key); !ok {
+			raise(&st.gone, c.ticks.Add(1))
+		}
 	}
 }
 
-// lastFence returns the tick of the last fence that a certificate is behind.
+// lastFence returns the tick of the last fence or doubt that a certificate is behind.
 func (c *replyCache) lastFence(key *certKey) uint64 {
 	st, _ := c.stripe(key)
-	return st.fenced.Load()
+	h, _ := c.head(*key)
+	return max(st.fenced.Load(), h.since)
 }
 
 // add keeps a reply that attests a status, if that still stands and no newer one is there, and returns it as it is sent.
@@ -305,7 +315,7 @@ func (c *replyCache) add(key certKey, begun uint64, status certStatus, k kept, d
 	defer st.mu.Unlock()
 	var h head
 	added, used := false, false
-	if c.storage != nil && st.fenced.Load() <= begun {
+	if old, _ := c.head(key); c.storage != nil && max(st.fenced.Load(), old.since) <= begun {
 		used = st.supersede(&key, tag, k.id)
 		h, added = c.storage.add(key, status, k)
 	}
@@ -351,7 +361,7 @@ func (c *replyCache) invalidate(key certKey) {
 	c.fence(st)
 }
 
-// doubt makes what was read about a certificate be read again. Replies stay, for the case that it says the same.
+// doubt makes what was read about a certificate be read again. Replies stay, for the case that the store says the same.
 func (c *replyCache) doubt(key certKey) {
 	st, tag := c.stripe(&key)
 	st.mu.Lock()
@@ -363,12 +373,15 @@ func (c *replyCache) doubt(key certKey) {
 	}
 }
 
-// suspect puts what is known about a certificate in doubt. The stripe is locked.
+// suspect puts what is known about a certificate in doubt, and stops what is being made of earlier reads about it. The stripe is
+// locked. In this order: who still saw it trusted has an earlier tick than the doubt.
 func (c *replyCache) suspect(st *stripe, key certKey, tag uint8, h head) {
-	h.begun = doubted
+	h.begun, h.since = doubted, math.MaxUint64
 	c.update(st, key, h)
 	st.renew(&key, tag, h)
-	c.fence(st)
+	h.since = c.ticks.Add(1)
+	c.update(st, key, h)
+	st.renew(&key, tag, h)
 }
 
 // fence stops what is being made of earlier reads about the serials of a stripe, which is locked. What is known about the

@@ -1,5 +1,11 @@
 package ocsp
 
+import (
+	"math/big"
+
+	"github.com/kmsocsp/ocsp/internal/codec"
+)
+
 // ClearReady takes away all that is ready, so that answers come from the storage and are made ready again.
 func ClearReady(r *Responder) { fillReady(r, nil) }
 
@@ -46,4 +52,14 @@ func (s *hooked) reply(key certKey, status certStatus, id replyID, room []byte) 
 		s.hooks.Reply()
 	}
 	return k, ok
+}
+
+// SameStripe reports whether two serials of the first authority share a fence.
+func SameStripe(r *Responder, a, b *big.Int) bool {
+	stripe := func(serial *big.Int) *stripe {
+		key := newCertKey(1, codec.SerialBytes(serial))
+		st, _ := r.cache.stripe(&key)
+		return st
+	}
+	return stripe(a) == stripe(b)
 }

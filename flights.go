@@ -3,6 +3,8 @@ package ocsp
 import (
 	"context"
 	"sync"
+	"sync/atomic"
+	"time"
 )
 
 // flights lets those who want the same at the same time share what one of them gets. Unlike with package singleflight,
@@ -10,11 +12,15 @@ import (
 type flights[K comparable, V any] struct {
 	mu   sync.Mutex
 	list map[K]*shared[V]
+	seq  atomic.Uint64 // flights begun
 }
 
 // shared is what a flight brings.
 type shared[V any] struct {
 	over   bool
+	number uint64        // of all flights, in the order in which they began
+	tick   uint64        // of a read: at which it began
+	at     time.Time     // of a read: when that was
 	landed chan struct{} // closed when the rest is set
 	value  V
 	err    error
@@ -22,15 +28,20 @@ type shared[V any] struct {
 
 // join returns the flight that is under way. If there is none it begins one, which the caller must land.
 func (f *flights[K, V]) join(key K) (s *shared[V], begun bool) {
+	return f.joinIf(key, 0, time.Time{}, func(*shared[V]) bool { return true })
+}
+
+// joinIf is join, and begins a flight also if the one that is under way will not do.
+func (f *flights[K, V]) joinIf(key K, tick uint64, at time.Time, will func(*shared[V]) bool) (s *shared[V], begun bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if s, ok := f.list[key]; ok {
+	if s, ok := f.list[key]; ok && will(s) {
 		return s, false
 	}
 	if f.list == nil {
 		f.list = map[K]*shared[V]{}
 	}
-	s = &shared[V]{landed: make(chan struct{})}
+	s = &shared[V]{landed: make(chan struct{}), number: f.seq.Add(1), tick: tick, at: at}
 	f.list[key] = s
 	return s, true
 }

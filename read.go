@@ -42,8 +42,9 @@ func (r *Responder) status(ctx context.Context, a *authority, key *certKey, seri
 		ctx, cancel = context.WithTimeout(ctx, hangPatience)
 		defer cancel()
 	}
-	if r.cfg.Cache.StatusTTL > 0 && r.cache.lease.holds(begun) {
-		*read = r.shareRead(ctx, a, *key, codec.SerialInt(serial), x)
+	doubtful := known.inDoubt()
+	if doubtful || r.cfg.Cache.StatusTTL > 0 && r.cache.lease.holds(begun) {
+		*read = r.shareRead(ctx, a, *key, codec.SerialInt(serial), doubtful, x)
 	} else {
 		*read = r.read(ctx, a, *key, codec.SerialInt(serial), begun, x.now)
 	}
@@ -64,11 +65,17 @@ func (r *Responder) remaining(x *exchange) time.Duration {
 	return time.Until(x.start.Add(r.cfg.Timeout))
 }
 
-// shareRead joins the read of the certificate's status that is under way, or starts one. Only a StatusTTL
-// above zero allows it: what a joined read finds may be as old as the read.
-func (r *Responder) shareRead(ctx context.Context, a *authority, key certKey, serial *big.Int, x *exchange) statusRead {
+// shareRead joins the read of the certificate's status that is under way, or starts one. What a joined read finds may be as
+// old as the read, so it must have begun after the request arrived, or less than StatusTTL ago. While what is known is in
+// doubt, one read at a time looks, and those for whom it is too old wait for its end: all together would go on
+// contradicting each other, where replicas of a database do.
+func (r *Responder) shareRead(ctx context.Context, a *authority, key certKey, serial *big.Int, doubtful bool, x *exchange) statusRead {
 	tick := r.cache.begin()
-	s, begun := r.reads.join(key)
+	joined := false
+	s, begun := r.reads.joinIf(key, tick, x.now, func(s *shared[statusRead]) bool {
+		joined = s.number > x.arrived || x.now.Sub(s.at) < r.cfg.Cache.StatusTTL && r.cache.lease.holds(s.tick)
+		return joined || doubtful
+	})
 	if begun {
 		r.startRead(ctx, a, key, serial, tick, x.now, s)
 	}
@@ -76,8 +83,8 @@ func (r *Responder) shareRead(ctx context.Context, a *authority, key certKey, se
 	if err != nil {
 		return statusRead{begun: tick, err: err}
 	}
-	if !begun && read.err == nil && (x.now.Sub(read.at) >= r.cfg.Cache.StatusTTL || !r.cache.lease.holds(read.begun)) {
-		read.err = errOvertaken // it began too long ago
+	if !begun && read.err == nil && !joined {
+		read.err = errOvertaken
 	}
 	return read
 }

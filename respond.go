@@ -53,6 +53,7 @@ type exchange struct {
 type exchangeState struct {
 	method   string
 	repaired bool      // slashes were put back into the request
+	arrived  uint64    // how many shared reads had begun when the request came
 	own      bool      // the request is the host's own: policies for clients do not apply
 	renewing bool      // the reply that follows the one to be served is being made
 	observed bool      // timings are wanted
@@ -121,6 +122,7 @@ func (r *Responder) release(x *exchange) {
 func (r *Responder) respond(ctx context.Context, der []byte, x *exchange) (p *reply) {
 	x.start = time.Now()
 	x.now = x.start
+	x.arrived = r.reads.seq.Load()
 	p = r.contained(ctx, der, x)
 	if x.err != nil {
 		r.logs.failure(ctx, r.cfg.Logger, x)

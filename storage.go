@@ -89,10 +89,13 @@ func (k *certKey) serial() []byte { return k[5:] }
 // head is what is known about one certificate.
 type head struct {
 	found
-	since   uint64        // the tick at which the status was recorded
+	since   uint64        // the tick at which it was last put in doubt, 0 for never
 	begun   uint64        // the tick at which the last read that found it began, or doubted
 	checked time.Duration // when that was, by the responder's clock, since the replyCache was made
 }
+
+// inDoubt reports whether it is to be read again before it is believed. The zero head is not: nothing is known.
+func (h *head) inDoubt() bool { return h.begun == doubted && h.since != 0 }
 
 // kept is what is kept of a signed reply that attests a certificate's status: all that tells it from another that
 // does. It is in the default algorithm and without nonce.
