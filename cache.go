@@ -277,8 +277,7 @@ func (c *replyCache) forget(key certKey, begun uint64) bool {
 			c.suspect(st, key, tag, h)
 			return false
 		}
-		st.clear(&key, tag)
-		c.storage.remove(key)
+		c.drop(st, key, tag, h)
 		raise(&st.gone, c.ticks.Add(1))
 	}
 	return true
@@ -355,8 +354,8 @@ func (c *replyCache) invalidate(key certKey) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	if c.storage != nil {
-		st.clear(&key, tag)
-		c.storage.remove(key)
+		h, _ := c.head(key)
+		c.drop(st, key, tag, h)
 	}
 	c.fence(st)
 }
@@ -368,9 +367,8 @@ func (c *replyCache) doubt(key certKey) {
 	defer st.mu.Unlock()
 	if h, ok := c.head(key); ok {
 		c.suspect(st, key, tag, h)
-	} else {
-		c.fence(st)
 	}
+	c.fence(st)
 }
 
 // suspect puts what is known about a certificate in doubt, and stops what is being made of earlier reads about it. The stripe is
@@ -382,6 +380,14 @@ func (c *replyCache) suspect(st *stripe, key certKey, tag uint8, h head) {
 	h.since = c.ticks.Add(1)
 	c.update(st, key, h)
 	st.renew(&key, tag, h)
+}
+
+// drop removes a certificate from the storage, but first hands its last doubt on to the stripe: there is no moment at which
+// neither has it. The stripe is locked.
+func (c *replyCache) drop(st *stripe, key certKey, tag uint8, h head) {
+	raise(&st.gone, h.since)
+	st.clear(&key, tag)
+	c.storage.remove(key)
 }
 
 // fence stops what is being made of earlier reads about the serials of a stripe, which is locked. What is known about the

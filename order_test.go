@@ -128,3 +128,29 @@ func TestJoinedReadIsNotTooOld(t *testing.T) {
 		})
 	})
 }
+
+// Nor if the clock was set back since it began.
+func TestJoinedReadIsNotOfTheFuture(t *testing.T) {
+	for _, ttl := range []time.Duration{0, time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			s := &slow{first: true}
+			r := newRig(t, func(r *rig, cfg *ocsp.Config) { s.rig, cfg.Store, cfg.Cache.StatusTTL = r, s, ttl })
+			r.status(r.leaf)
+			r.clock.Advance(10 * time.Second)
+			r.store.SetFault(ocsptest.Wrong)
+			r.post(r.request(r.leaf)) // in doubt
+			r.store.SetFault(ocsptest.Healthy)
+			release := make(chan struct{})
+			s.serial, s.wait = r.leaf.SerialNumber, func() { <-release }
+			early := r.ask(r.request(r.leaf)) // has seen good
+			synctest.Wait()
+			r.revoke(r.leaf, ocsp.KeyCompromise)
+			r.clock.Advance(-time.Second)
+			late := r.ask(r.request(r.leaf))
+			synctest.Wait()
+			close(release)
+			r.requireAnswer(<-late, xocsp.Revoked)
+			<-early
+		})
+	}
+}

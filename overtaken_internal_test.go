@@ -258,3 +258,56 @@ func TestRenewedWhileCleared(t *testing.T) {
 	}
 	require.Zero(t, wrong)
 }
+
+// removing lets a test look at once when a certificate is removed.
+type removing struct {
+	storage
+	after func()
+}
+
+func (s *removing) remove(key certKey) {
+	s.storage.remove(key)
+	s.after()
+}
+
+// A doubt holds in every moment, also while its certificate is dropped.
+func TestDoubtHoldsWhileDropped(t *testing.T) {
+	for kind := range storages {
+		for drop, do := range map[string]func(c *replyCache){
+			"invalidate": func(c *replyCache) { c.invalidate(overtakenKey) },
+			"forget":     func(c *replyCache) { c.forget(overtakenKey, c.begin()) },
+		} {
+			for how, doubt := range map[string]func(c *replyCache){
+				"Changed":      func(c *replyCache) { c.doubt(overtakenKey) },
+				"contradicted": func(c *replyCache) { c.record(overtakenKey, c.begin(), found{overtakenHeld, "ca"}, standing()) },
+				"unreadable":   func(c *replyCache) { c.distrust(overtakenKey) },
+			} {
+				t.Run(how+", "+drop, func(t *testing.T) {
+					c := newReplyCache(CacheOptions{StatusTTL: time.Hour, MaxEntries: 4, Storage: kind}, standing)
+					require.True(t, c.record(overtakenKey, c.begin(), found{overtakenGood, "ca"}, standing()))
+					slow := c.begin()
+					doubt(c)
+					require.False(t, c.valid(&overtakenKey, slow, &overtakenGood))
+					called := false
+					c.storage = &removing{c.storage, func() {
+						called = true
+						require.False(t, c.valid(&overtakenKey, slow, &overtakenGood))
+					}}
+					do(c)
+					require.True(t, called)
+				})
+			}
+		}
+	}
+}
+
+// What is told to have changed is so under each number that the authority has had.
+func TestChangedReachesRetiredNumbers(t *testing.T) {
+	c := overtakenCache(time.Hour)
+	old, next := newCertKey(1, []byte{5}), newCertKey(2, []byte{5})
+	slow := c.begin()
+	require.True(t, c.record(old, slow, found{overtakenGood, "ca"}, standing()))
+	require.True(t, c.record(next, c.begin(), found{overtakenGood, "ca"}, standing())) // after SetIssuer
+	c.doubt(next)
+	require.False(t, c.valid(&old, slow, &overtakenGood))
+}

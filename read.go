@@ -73,7 +73,8 @@ func (r *Responder) shareRead(ctx context.Context, a *authority, key certKey, se
 	tick := r.cache.begin()
 	joined := false
 	s, begun := r.reads.joinIf(key, tick, x.now, func(s *shared[statusRead]) bool {
-		joined = s.number > x.arrived || x.now.Sub(s.at) < r.cfg.Cache.StatusTTL && r.cache.lease.holds(s.tick)
+		age := x.now.Sub(s.at) // below zero: the clock was set back
+		joined = s.number > x.arrived || age >= 0 && age < r.cfg.Cache.StatusTTL && r.cache.lease.holds(s.tick)
 		return joined || doubtful
 	})
 	if begun {
