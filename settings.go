@@ -115,10 +115,6 @@ const (
 	// maxSettingSecs keeps durations from overflowing.
 	maxSettingSecs = int(maxValidity / time.Second)
 
-	// minRequestBytes is the shortest request that can be answered: for one certificate, with SHA-1 without
-	// parameters, a serial number of one octet and no extensions. Nothing gets through a lower limit.
-	minRequestBytes = 66
-
 	// What is above these is a slip of the pen, not a size to run at.
 	maxSettingEntries    = 100_000_000 // some 50 GB
 	maxSettingSignatures = 10_000
@@ -126,26 +122,6 @@ const (
 	maxSettingRequest    = 1 << 20 // 10,000 certificates
 	maxSettingCertIDs    = 10_000
 )
-
-// faults collects what is wrong with named values, one fault for each name: a second one may only follow from the
-// first.
-type faults struct {
-	prefix string
-	errs   []error
-	names  map[string]bool
-}
-
-func (f *faults) add(name, format string, args ...any) {
-	if f.none(name) {
-		f.names[name] = true
-		f.errs = append(f.errs, errors.New(f.prefix+name+" "+fmt.Sprintf(format, args...)))
-	}
-}
-
-// none reports whether nothing is wrong with any of the names so far.
-func (f *faults) none(names ...string) bool {
-	return !slices.ContainsFunc(names, func(name string) bool { return f.names[name] })
-}
 
 // Validate checks every value, and those that must fit each other, and names each bad one as the configuration
 // file spells it. Whether they fit the CA's certificate and key is for NewFromSettings to find out. It looks at

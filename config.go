@@ -1,0 +1,307 @@
+package ocsp
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"slices"
+	"time"
+)
+
+// Config is what a Responder is made of. Every zero value is the default that suits a private CA.
+type Config struct {
+	// Disabled makes Handler answer 404 to everything; nothing else is looked at. Zero is enabled.
+	Disabled bool
+
+	// Issuers are the CAs to answer for. At least one; SetIssuer adds more later.
+	Issuers []Issuer
+
+	// Store knows the certificates. Required.
+	Store CertStore
+
+	// Validity is how long a signed answer may be believed: nextUpdate − thisUpdate + 1 s, since both ends
+	// count. Whole seconds, at least 10 s. Zero is 24 h.
+	Validity time.Duration
+
+	// Backdate moves thisUpdate before the present, for clients whose clocks are slow. Whole seconds, less
+	// than half of Validity. Zero does not.
+	Backdate time.Duration
+
+	// MaxAge bounds the max-age of HTTP caching headers, which passes the answer's refresh point only while
+	// the answer to follow cannot be made. Whole seconds. Zero sets no other bound.
+	MaxAge time.Duration
+
+	// Nonce is what becomes of a client's nonce. Zero is NonceEcho.
+	Nonce NoncePolicy
+
+	// Unissued is the answer for a serial number that the issuer never issued. Zero is UnissuedUnknown.
+	Unissued UnissuedPolicy
+
+	// Retention is how long after its NotAfter a certificate is still answered for. Then the answer is
+	// unauthorized, as RFC 9919 section 3.2.3 allows. Answers carry the archive cutoff of RFC 6960 section 4.4.4:
+	// producedAt − Retention, or the CA's notBefore with RetainForever. Zero goes on answering, without an
+	// archive cutoff.
+	Retention time.Duration
+
+	// RequestSigners, when set, makes the responder answer only requests signed by a certificate that chains
+	// to one of these roots (RFC 6960 section 4.1.2): unsigned requests get sigRequired, others unauthorized.
+	// Nil ignores signatures, as RFC 9919 section 3.1.2 allows.
+	RequestSigners *x509.CertPool
+
+	// Profile refuses settings that a rule book forbids. Zero is ProfilePrivate.
+	Profile Profile
+
+	// Strict refuses what the standards forbid but common clients do: a POST without the content type
+	// application/ocsp-request, an empty extension list, a request that names a foreign issuer beside a
+	// configured one. Zero accepts them.
+	Strict bool
+
+	// Timeout bounds one answer: store, shared cache and signer together. It also bounds, by itself and to an eighth
+	// more, how long a request's body may take, and how long Close waits. Zero is 10 s.
+	Timeout time.Duration
+
+	Cache   CacheOptions   // zero: see its fields
+	Signing SigningOptions // zero: see its fields
+	Limits  Limits         // zero: see its fields
+
+	// Logger gets what an operator should look into, at most once a second for each kind of failure. It never
+	// gets a secret. Nil is silent.
+	Logger *slog.Logger
+
+	// Observe is called once for each answer, from the goroutine that serves it, so it should be quick. Nil
+	// costs nothing.
+	Observe func(context.Context, Event)
+
+	// Now is the clock. Nil is time.Now.
+	Now func() time.Time
+}
+
+// RetainForever, as Config.Retention, says that expired certificates are answered for without end, and says
+// so in an archive cutoff.
+const RetainForever time.Duration = math.MaxInt64
+
+// NoncePolicy is what becomes of a client's nonce (RFC 9654).
+type NoncePolicy uint8
+
+const (
+	// NonceEcho signs an answer with the nonce, and serves requests without one from the cache.
+	NonceEcho NoncePolicy = iota
+	// NonceIgnore answers as if there were none, so that every answer can come from the cache.
+	NonceIgnore
+	// NonceRequire is NonceEcho, and refuses requests without a nonce that can be echoed as malformed. Under it
+	// no answer goes without its nonce, whatever becomes of the signer.
+	NonceRequire
+	// NonceEchoBare is NonceEcho, and also echoes, well wrapped, the unwrapped nonces of clients older than
+	// RFC 6960.
+	NonceEchoBare
+)
+
+// UnissuedPolicy is the answer for a serial number that the issuer never issued.
+type UnissuedPolicy uint8
+
+const (
+	// UnissuedUnknown answers unknown.
+	UnissuedUnknown UnissuedPolicy = iota
+	// UnissuedUnauthorized answers with the unsigned error unauthorized (RFC 9919 section 3.2.3), which costs
+	// no signature.
+	UnissuedUnauthorized
+	// UnissuedRevoked answers revoked, on hold since 1970, with the extended revoke extension (RFC 6960
+	// sections 2.2 and 4.4.8).
+	UnissuedRevoked
+)
+
+// Profile is a rule book that a configuration must keep.
+type Profile uint8
+
+const (
+	// ProfilePrivate keeps to the RFCs.
+	ProfilePrivate Profile = iota
+	// ProfileCABF keeps to the CA/B Forum's TLS Baseline Requirements 4.9.9, 4.9.13 and 7.3: Validity from 8 h
+	// to 10 days, no UnissuedRevoked, no certificateHold.
+	ProfileCABF
+)
+
+// Limits bounds what a request may be. Zero fields are the defaults.
+type Limits struct {
+	MaxRequestBytes int // a request's DER, 66 to 1 GiB; more is 413 by POST. Zero is 16 KiB
+	MaxPathBytes    int // a GET's path, at most 1 GiB; more is 414. Zero is 8 KiB
+	MaxCertIDs      int // certificates in one request; more is malformedRequest. Zero is 32
+	MaxExtensions   int // extensions in one list; more is malformedRequest. Zero is 16
+}
+
+// SigningOptions is the budget for signatures. Zero fields are the defaults. Over budget, a request with a
+// nonce is answered from the cache without one (RFC 9654 section 2.1 allows it), a serial that was never issued
+// gets the unsigned error unauthorized, and anything else tryLater.
+//
+// Answers that cannot be cached, because of a nonce, an unissued serial, several certificates or an algorithm that the
+// client prefers to the default, may take three quarters of MaxConcurrent and half of MaxWaiting, so that no number of
+// them keeps out the others.
+type SigningOptions struct {
+	MaxConcurrent int           // signatures at a time. Zero is 16
+	MaxWaiting    int           // answers that wait for their turn. Zero is 256
+	Timeout       time.Duration // one signature, its turn included. Zero is 5 s
+}
+
+const (
+	defaultValidity = 24 * time.Hour
+	minValidity     = 10 * time.Second
+	maxValidity     = 10 * 366 * 24 * time.Hour
+
+	// minRequestBytes is the shortest request that can be answered: for one certificate, with SHA-1 without
+	// parameters, a serial number of one octet and no extensions. Nothing gets through a lower limit.
+	minRequestBytes = 66
+
+	maxBytes = 1 << 30 // of a request or a path; sums with it do not overflow
+)
+
+// check names every field that cannot be used, and those that contradict each other. What issuers are made of
+// is for newIssuer to check.
+func (c *Config) check() error {
+	bad := &faults{prefix: "ocsp: config: the field ", names: map[string]bool{}}
+	if c.Store == nil {
+		bad.add("Store", "is nil: give a CertStore")
+	}
+	if len(c.Issuers) == 0 {
+		bad.add("Issuers", "is empty: give at least one CA")
+	}
+	durations := []struct {
+		field string
+		value time.Duration
+	}{
+		{"Validity", c.Validity}, {"Backdate", c.Backdate}, {"MaxAge", c.MaxAge}, {"Retention", c.Retention}, {"Timeout", c.Timeout},
+		{"Cache.StatusTTL", c.Cache.StatusTTL}, {"Signing.Timeout", c.Signing.Timeout},
+	}
+	for _, d := range durations {
+		if d.value < 0 {
+			bad.add(d.field, "is %v: it must not be negative", d.value)
+		}
+	}
+	for _, d := range durations[:4] {
+		if d.value%time.Second != 0 && d.value != RetainForever {
+			bad.add(d.field, "is %v: OCSP knows whole seconds only", d.value)
+		}
+	}
+	for _, n := range []struct {
+		field string
+		value int
+	}{
+		{"Cache.MaxEntries", c.Cache.MaxEntries}, {"Signing.MaxConcurrent", c.Signing.MaxConcurrent}, {"Signing.MaxWaiting", c.Signing.MaxWaiting},
+		{"Limits.MaxRequestBytes", c.Limits.MaxRequestBytes}, {"Limits.MaxPathBytes", c.Limits.MaxPathBytes},
+		{"Limits.MaxCertIDs", c.Limits.MaxCertIDs}, {"Limits.MaxExtensions", c.Limits.MaxExtensions},
+	} {
+		if n.value < 0 {
+			bad.add(n.field, "is %d: it must not be negative", n.value)
+		}
+	}
+	if n := c.Limits.MaxRequestBytes; n != 0 && n < minRequestBytes {
+		bad.add("Limits.MaxRequestBytes", "is %d: use %d or more, since no request for a certificate has fewer", n, minRequestBytes)
+	}
+	for _, n := range []struct {
+		field string
+		value int
+	}{{"Limits.MaxRequestBytes", c.Limits.MaxRequestBytes}, {"Limits.MaxPathBytes", c.Limits.MaxPathBytes}} {
+		if n.value > maxBytes {
+			bad.add(n.field, "is %d: use %d or less, since that much may be kept in memory for each request", n.value, maxBytes)
+		}
+	}
+	if v := c.validity(); v < minValidity || v > maxValidity {
+		bad.add("Validity", "is %v: use %v to %v, an hour or more if answers are to be stapled", v, minValidity, maxValidity)
+	}
+	if c.Nonce > NonceEchoBare {
+		bad.add("Nonce", "is %d: use NonceEcho, NonceIgnore, NonceRequire or NonceEchoBare", c.Nonce)
+	}
+	if c.Unissued > UnissuedRevoked {
+		bad.add("Unissued", "is %d: use UnissuedUnknown, UnissuedUnauthorized or UnissuedRevoked", c.Unissued)
+	}
+	if c.Profile > ProfileCABF {
+		bad.add("Profile", "is %d: use ProfilePrivate or ProfileCABF", c.Profile)
+	}
+	if c.Cache.Storage >= storages {
+		bad.add("Cache.Storage", "is %d: use StorageGoCache or StorageCompact", c.Cache.Storage)
+	}
+	c.checkTogether(bad)
+	return errors.Join(bad.errs...)
+}
+
+// checkTogether names fields that are good alone but not together. One that is refused is no reason to refuse
+// another.
+func (c *Config) checkTogether(bad *faults) {
+	validity := c.validity()
+	if c.Profile == ProfileCABF {
+		if validity < 8*time.Hour || validity > 10*24*time.Hour {
+			bad.add("Validity", "is %v: ProfileCABF wants 8 h to 10 days (TLS BR 4.9.9)", validity)
+		}
+		if c.Unissued == UnissuedRevoked {
+			bad.add("Unissued", "is UnissuedRevoked, which answers certificateHold: ProfileCABF forbids it (TLS BR 4.9.13, 7.3)")
+		}
+	}
+	if bad.none("Validity", "Backdate") && c.Backdate >= validity-c.Backdate { // twice Backdate may overflow
+		bad.add("Backdate", "is %v: it must be less than half of Validity, which is %v", c.Backdate, validity)
+	}
+	if c.Cache.Disabled && (c.Cache.Shared != nil || c.Cache.StatusTTL != 0 && bad.none("Cache.StatusTTL") ||
+		c.Cache.MaxEntries != 0 && bad.none("Cache.MaxEntries") || c.Cache.Storage != 0 && bad.none("Cache.Storage")) {
+		bad.add("Cache.Disabled", "contradicts StatusTTL, MaxEntries, Storage and Shared: leave those zero")
+	}
+}
+
+// validity returns Validity or its default.
+func (c *Config) validity() time.Duration {
+	if c.Validity == 0 {
+		return defaultValidity
+	}
+	return c.Validity
+}
+
+func (c *Config) setDefaults() {
+	setDefault(&c.Validity, defaultValidity)
+	setDefault(&c.Timeout, 10*time.Second)
+	setDefault(&c.Cache.MaxEntries, defaultMaxEntries)
+	setDefault(&c.Signing.MaxConcurrent, 16)
+	setDefault(&c.Signing.MaxWaiting, 256)
+	setDefault(&c.Signing.Timeout, 5*time.Second)
+	setDefault(&c.Limits.MaxRequestBytes, 16<<10)
+	setDefault(&c.Limits.MaxPathBytes, 8<<10)
+	setDefault(&c.Limits.MaxCertIDs, 32)
+	setDefault(&c.Limits.MaxExtensions, 16)
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+}
+
+// logger returns Logger, or its default, in a form that does not panic.
+func (c *Config) logger() *slog.Logger {
+	if c.Logger == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return slog.New(safeHandler{c.Logger.Handler()})
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// faults collects what is wrong with named values, one fault for each name: a second one may only follow from the
+// first.
+type faults struct {
+	prefix string
+	errs   []error
+	names  map[string]bool
+}
+
+func (f *faults) add(name, format string, args ...any) {
+	if f.none(name) {
+		f.names[name] = true
+		f.errs = append(f.errs, errors.New(f.prefix+name+" "+fmt.Sprintf(format, args...)))
+	}
+}
+
+// none reports whether nothing is wrong with any of the names so far.
+func (f *faults) none(names ...string) bool {
+	return !slices.ContainsFunc(names, func(name string) bool { return f.names[name] })
+}
