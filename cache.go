@@ -49,8 +49,25 @@ type CacheOptions struct {
 	// Storage is where they are kept. Zero is StorageGoCache.
 	Storage Storage
 
-	// FailClosed answers tryLater while the store fails. Zero serves cached answers until their nextUpdate.
+	// FailClosed answers tryLater while the store is silent or fails, after Config.Timeout at the latest. Zero
+	// serves cached answers until their nextUpdate.
 	FailClosed bool
+
+	// StorePatience is how long a store may leave everybody without an answer before it is silent: from then
+	// on, until it answers again, cached answers stand in for what it would say, up to their nextUpdate, as
+	// they do for an error of a store that has answered nobody for that long. While it is silent each request
+	// still asks it, and waits for a tenth of a second. Requests that find no cached answer wait for
+	// Config.Timeout.
+	//
+	// It counts while a call waits that did not have to wait for its turn (see Config.MaxStoreCalls), and
+	// begins again with each answer, whomever it is for: a store that answers others is busy, and then no
+	// cached answer stands in. A lookup slower than StorePatience is taken for silence when nothing else
+	// returns, so it should be longer than the slowest lookup of a healthy store, and shorter than the store's
+	// own timeouts, which say that the store is busy unless it is silent. An error is such a timeout if it is
+	// context.DeadlineExceeded or has a method Timeout that returns true.
+	//
+	// At most Config.Timeout, of which it counts as three quarters at the most. Zero is 1 s. It contradicts FailClosed and Disabled.
+	StorePatience time.Duration
 
 	// Shared is an optional second tier. Zero is none.
 	Shared Cache

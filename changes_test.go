@@ -103,7 +103,7 @@ func TestChangesOfManyLeaveOthersAlone(t *testing.T) {
 				require.Zero(t, r.reads(xocsp.Good))
 
 				f.TrustUntil(time.Now()) // now the store is needed
-				r.store.SetFault(ocsptest.Fail)
+				r.breakStore()
 				require.Equal(t, 1, r.reads(xocsp.Good))
 				f.Changed(r.ca.ID, changed.SerialNumber)
 				require.Equal(t, 1, r.reads(xocsp.Good))

@@ -473,7 +473,9 @@ func TestJunkDoesNotStarveTheCache(t *testing.T) {
 // After Invalidate nobody waits for a read that began before it.
 func TestInvalidateLeavesAHangingReadBehind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Cache.StatusTTL = time.Second })
+		r := newRig(t, func(_ *rig, cfg *ocsp.Config) {
+			cfg.Cache.StatusTTL, cfg.Cache.StorePatience = time.Second, 2*time.Second
+		})
 		r.store.SetFault(ocsptest.Hang)
 		hanging := r.ask(r.request(r.leaf))
 		synctest.Wait()

@@ -19,8 +19,14 @@ type Config struct {
 	// Issuers are the CAs to answer for. At least one; SetIssuer adds more later.
 	Issuers []Issuer
 
-	// Store knows the certificates. Required.
+	// Store knows the certificates of issuers that have no Issuer.Store. Required unless each has one.
 	Store CertStore
+
+	// MaxStoreCalls bounds the calls of one store that are under way. Set it to at most the size of the
+	// store's connection pool, so that requests wait for their turn here, where their wait is not taken
+	// for a store that is silent, and not there. Of a store with several issuers each may use half. Some
+	// 4096 more may wait; beyond that the answer is tryLater. Zero is 1024.
+	MaxStoreCalls int
 
 	// Validity is how long a signed answer may be believed: nextUpdate − thisUpdate + 1 s, since both ends
 	// count. Whole seconds, at least 10 s. Zero is 24 h.
@@ -147,6 +153,8 @@ type SigningOptions struct {
 
 const (
 	defaultValidity = 24 * time.Hour
+	defaultTimeout  = 10 * time.Second
+	defaultPatience = time.Second // Cache.StorePatience
 	minValidity     = 10 * time.Second
 	maxValidity     = 10 * 366 * 24 * time.Hour
 
@@ -161,7 +169,7 @@ const (
 // is for newIssuer to check.
 func (c *Config) check() error {
 	bad := &faults{prefix: "ocsp: config: the field ", names: map[string]bool{}}
-	if c.Store == nil {
+	if c.Store == nil && (len(c.Issuers) == 0 || slices.ContainsFunc(c.Issuers, func(i Issuer) bool { return i.Store == nil })) {
 		bad.add("Store", "is nil: give a CertStore")
 	}
 	if len(c.Issuers) == 0 {
@@ -172,7 +180,7 @@ func (c *Config) check() error {
 		value time.Duration
 	}{
 		{"Validity", c.Validity}, {"Backdate", c.Backdate}, {"MaxAge", c.MaxAge}, {"Retention", c.Retention}, {"Timeout", c.Timeout},
-		{"Cache.StatusTTL", c.Cache.StatusTTL}, {"Signing.Timeout", c.Signing.Timeout},
+		{"Cache.StatusTTL", c.Cache.StatusTTL}, {"Cache.StorePatience", c.Cache.StorePatience}, {"Signing.Timeout", c.Signing.Timeout},
 	}
 	for _, d := range durations {
 		if d.value < 0 {
@@ -188,7 +196,7 @@ func (c *Config) check() error {
 		field string
 		value int
 	}{
-		{"Cache.MaxEntries", c.Cache.MaxEntries}, {"Signing.MaxConcurrent", c.Signing.MaxConcurrent}, {"Signing.MaxWaiting", c.Signing.MaxWaiting},
+		{"MaxStoreCalls", c.MaxStoreCalls}, {"Cache.MaxEntries", c.Cache.MaxEntries}, {"Signing.MaxConcurrent", c.Signing.MaxConcurrent}, {"Signing.MaxWaiting", c.Signing.MaxWaiting},
 		{"Limits.MaxRequestBytes", c.Limits.MaxRequestBytes}, {"Limits.MaxPathBytes", c.Limits.MaxPathBytes},
 		{"Limits.MaxCertIDs", c.Limits.MaxCertIDs}, {"Limits.MaxExtensions", c.Limits.MaxExtensions},
 	} {
@@ -241,6 +249,16 @@ func (c *Config) checkTogether(bad *faults) {
 	if bad.none("Validity", "Backdate") && c.Backdate >= validity-c.Backdate { // twice Backdate may overflow
 		bad.add("Backdate", "is %v: it must be less than half of Validity, which is %v", c.Backdate, validity)
 	}
+	if patience := c.Cache.StorePatience; patience != 0 && bad.none("Cache.StorePatience", "Timeout") {
+		switch timeout := c.timeout(); {
+		case c.Cache.FailClosed:
+			bad.add("Cache.StorePatience", "is %v beside FailClosed, under which no answer stands in: leave one of them zero", patience)
+		case c.Cache.Disabled:
+			bad.add("Cache.StorePatience", "is %v beside Cache.Disabled, under which no answer stands in: leave one of them zero", patience)
+		case patience > timeout:
+			bad.add("Cache.StorePatience", "is %v: it must be at most Timeout, which is %v", patience, timeout)
+		}
+	}
 	if c.Cache.Disabled && (c.Cache.Shared != nil || c.Cache.StatusTTL != 0 && bad.none("Cache.StatusTTL") ||
 		c.Cache.MaxEntries != 0 && bad.none("Cache.MaxEntries") || c.Cache.Storage != 0 && bad.none("Cache.Storage")) {
 		bad.add("Cache.Disabled", "contradicts StatusTTL, MaxEntries, Storage and Shared: leave those zero")
@@ -255,9 +273,19 @@ func (c *Config) validity() time.Duration {
 	return c.Validity
 }
 
+// timeout returns Timeout or its default.
+func (c *Config) timeout() time.Duration {
+	if c.Timeout == 0 {
+		return defaultTimeout
+	}
+	return c.Timeout
+}
+
 func (c *Config) setDefaults() {
 	setDefault(&c.Validity, defaultValidity)
-	setDefault(&c.Timeout, 10*time.Second)
+	setDefault(&c.Timeout, defaultTimeout)
+	setDefault(&c.MaxStoreCalls, defaultStoreCalls)
+	setDefault(&c.Cache.StorePatience, min(defaultPatience, c.Timeout))
 	setDefault(&c.Cache.MaxEntries, defaultMaxEntries)
 	setDefault(&c.Signing.MaxConcurrent, 16)
 	setDefault(&c.Signing.MaxWaiting, 256)

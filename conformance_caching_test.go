@@ -421,7 +421,7 @@ func TestT171AnswersMayBeKept(t *testing.T) {
 	r.clock.Advance(20 * time.Hour)
 	r.signer.SetFault(ocsptest.Fail)
 	check("past the refresh point", get(r.leaf, xocsp.Good))
-	r.store.SetFault(ocsptest.Fail)
+	r.breakStore()
 	check("without a store", get(r.leaf, xocsp.Good))
 }
 
@@ -522,8 +522,8 @@ func TestT177NoExpiredAnswer(t *testing.T) {
 		"dead signer":           func(r *rig) { r.signer.SetFault(ocsptest.Fail) },
 		"signer that panics":    func(r *rig) { r.signer.SetFault(ocsptest.Panic) },
 		"signer that goes mad":  func(r *rig) { r.signer.SetFault(ocsptest.Wrong) },
-		"dead store":            func(r *rig) { r.store.SetFault(ocsptest.Fail) },
-		"dead store and signer": func(r *rig) { r.store.SetFault(ocsptest.Fail); r.signer.SetFault(ocsptest.Fail) },
+		"dead store":            func(r *rig) { r.breakStore() },
+		"dead store and signer": func(r *rig) { r.breakStore(); r.signer.SetFault(ocsptest.Fail) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Validity = time.Hour })

@@ -2,6 +2,7 @@ package ocsp
 
 import (
 	"math/big"
+	"time"
 
 	"github.com/kmsocsp/ocsp/internal/codec"
 )
@@ -62,4 +63,14 @@ func SameStripe(r *Responder, a, b *big.Int) bool {
 		return st
 	}
 	return stripe(a) == stripe(b)
+}
+
+// QuietStores makes it as if no store had answered anybody for StorePatience, after which an error of a store lets a
+// cached answer stand in.
+func QuietStores(r *Responder) {
+	for _, l := range r.lanes {
+		l.mu.Lock()
+		l.answered = time.Time{}
+		l.mu.Unlock()
+	}
 }

@@ -20,7 +20,9 @@ type shared[V any] struct {
 	over   bool
 	number uint64        // of all flights, in the order in which they began
 	tick   uint64        // of a read: at which it began
-	at     time.Time     // of a read: when that was
+	at     time.Time     // of a read: when that was, by the responder's clock
+	begun  time.Time     // of a read: when that was, by the monotonic clock
+	queued atomic.Bool   // of a read: it had to wait for its place
 	landed chan struct{} // closed when the rest is set
 	value  V
 	err    error
@@ -41,7 +43,7 @@ func (f *flights[K, V]) joinIf(key K, tick uint64, at time.Time, will func(*shar
 	if f.list == nil {
 		f.list = map[K]*shared[V]{}
 	}
-	s = &shared[V]{landed: make(chan struct{}), number: f.seq.Add(1), tick: tick, at: at}
+	s = &shared[V]{landed: make(chan struct{}), number: f.seq.Add(1), tick: tick, at: at, begun: time.Now()}
 	f.list[key] = s
 	return s, true
 }

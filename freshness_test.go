@@ -98,7 +98,7 @@ func TestNewStatusDropsEveryEncoding(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, xocsp.Revoked, result.Responses[0].Status)
 
-	r.store.SetFault(ocsptest.Fail)
+	r.breakStore()
 	r.requireError(xocsp.TryLater, r.post(r.request(r.leaf)))
 	result, err = sha256.Query(context.Background(), r.ca.Certificate, r.leaf)
 	require.NoError(t, err)
@@ -110,7 +110,7 @@ func TestForgottenCertificateIsNotServedFromTheCache(t *testing.T) {
 	r.status(r.leaf)
 	r.store.Remove(r.ca.ID, r.leaf.SerialNumber)
 	require.Equal(t, xocsp.Unknown, r.status(r.leaf).Status)
-	r.store.SetFault(ocsptest.Fail)
+	r.breakStore()
 	r.requireError(xocsp.TryLater, r.post(r.request(r.leaf)))
 }
 
@@ -226,6 +226,7 @@ func TestStoreFails(t *testing.T) {
 			r.status(r.leaf)
 			other := r.issue()
 			r.store.SetFault(c.fault)
+			ocsp.QuietStores(r.responder)
 			if c.cached == xocsp.Success {
 				require.Equal(t, xocsp.Good, r.status(r.leaf).Status)
 			} else {
@@ -439,9 +440,9 @@ func TestStandInMayExpireMeanwhile(t *testing.T) {
 		r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Now, cfg.Validity = time.Now, 20*time.Second })
 		r.clock.Set(time.Now())
 		r.post(r.request(r.leaf))
-		time.Sleep(15 * time.Second)
+		time.Sleep(18*time.Second + 500*time.Millisecond)
 		r.store.SetFault(ocsptest.Hang)
-		r.requireError(xocsp.TryLater, r.post(r.request(r.leaf))) // ten seconds later
+		r.requireError(xocsp.TryLater, r.post(r.request(r.leaf))) // a second later
 	})
 }
 
@@ -449,7 +450,7 @@ func TestMaxAgeCountsFromWhenTheAnswerIsSent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var delay time.Duration
 		r := newRig(t, func(r *rig, cfg *ocsp.Config) {
-			cfg.Now, cfg.Validity = time.Now, time.Hour
+			cfg.Now, cfg.Validity, cfg.Cache.StorePatience = time.Now, time.Hour, 10*time.Second
 			cfg.Store = ocsp.StoreFunc(func(ctx context.Context, id string, serial *big.Int) (ocsp.Record, error) {
 				time.Sleep(delay)
 				return r.store.FindBySerial(ctx, id, serial)

@@ -114,14 +114,26 @@ func (l *lifecycle) close(limit time.Duration) bool {
 // hangs keeps its slot, since the component is still busy with it.
 type slots struct {
 	free       *semaphore.Weighted
+	size       int
 	waiting    atomic.Int64
 	maxWaiting int64
-	moved      atomic.Int64 // when, while others wait, one was last given back, or the first began to; nanoseconds since 1970
-	within     *slots       // of which these are a part; nil for none
+	within     *slots // of which these are a part; nil for none
 }
 
 func newSlots(concurrent, waiting int) *slots {
-	return &slots{free: semaphore.NewWeighted(int64(concurrent)), maxWaiting: int64(waiting)}
+	return &slots{free: semaphore.NewWeighted(int64(concurrent)), size: concurrent, maxWaiting: int64(waiting)}
+}
+
+// tryAcquire takes a slot if one is free.
+func (s *slots) tryAcquire() bool {
+	if !s.free.TryAcquire(1) {
+		return false
+	}
+	if s.within != nil && !s.within.tryAcquire() {
+		s.free.Release(1)
+		return false
+	}
+	return true
 }
 
 // acquire takes a slot, waiting for it if the queue is not full, until ctx ends or for limit.
@@ -145,10 +157,7 @@ func (s *slots) take(ctx context.Context, limit time.Duration) error {
 		return nil
 	}
 	defer s.waiting.Add(-1)
-	switch waiting := s.waiting.Add(1); {
-	case waiting == 1:
-		s.moved.Store(time.Now().UnixNano())
-	case waiting > s.maxWaiting:
+	if s.waiting.Add(1) > s.maxWaiting {
 		return errBusy
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
@@ -159,15 +168,7 @@ func (s *slots) take(ctx context.Context, limit time.Duration) error {
 	return nil
 }
 
-// stuck reports whether those who wait have waited for that long without any of them getting on.
-func (s *slots) stuck(limit time.Duration) bool {
-	return time.Since(time.Unix(0, s.moved.Load())) >= limit
-}
-
 func (s *slots) release() {
-	if s.waiting.Load() > 0 {
-		s.moved.Store(time.Now().UnixNano())
-	}
 	if s.within != nil { // first: who waits for this part goes on to the whole
 		s.within.release()
 	}

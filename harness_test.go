@@ -71,6 +71,12 @@ func (r *rig) revoke(cert *x509.Certificate, reason ocsp.Reason) {
 	r.store.Revoke(r.ca.ID, cert.SerialNumber, reason, r.clock.Now())
 }
 
+// breakStore lets the store fail from now on, which has answered nobody lately.
+func (r *rig) breakStore() {
+	r.store.SetFault(ocsptest.Fail)
+	ocsp.QuietStores(r.responder)
+}
+
 // client asks the rig's handler by its clock.
 func (r *rig) client() ocsptest.Client {
 	return ocsptest.Client{Handler: r.handler, Now: r.clock.Now}

@@ -57,6 +57,10 @@ type Issuer struct {
 	// Zero is never.
 	CompromisedAt time.Time
 
+	// Store knows the certificates of this issuer, such as a tenant's own database. How many calls of it
+	// may be under way and whether it is silent are matters of its own. Zero is Config.Store.
+	Store CertStore
+
 	// NameAliases are further DER encodings of the CA's subject that clients hash, for a CA that changed the
 	// string type of its name in the certificates it issues. Zero is none.
 	NameAliases [][]byte
@@ -77,6 +81,7 @@ type issuer struct {
 	Issuer
 	name   string // RawSubject and the key: what makes an authority
 	signer *signer
+	lane   *storeLane
 }
 
 // issuerError is why an Issuer cannot be used. Its parts are apart for NewFromSettings, since whoever writes settings
@@ -138,6 +143,9 @@ func (r *Responder) newIssuer(cfg Issuer) (*issuer, error) {
 	if err != nil {
 		return nil, err
 	}
+	if cfg.Store == nil && r.cfg.Store == nil {
+		return nil, errors.New("the field Store is nil, and so is Config.Store: give a CertStore")
+	}
 	name := string(cfg.Certificate.RawSubject) + string(cfg.Certificate.RawSubjectPublicKeyInfo)
 	return &issuer{Issuer: cfg, name: name, signer: s}, nil
 }
@@ -151,10 +159,18 @@ type authority struct {
 	number      uint64       // in its certificates' keys in the cache; never used for another authority
 	retired     *atomic.Bool // the number is not in use any more: Invalidate does not reach what is cached under it
 	ids         []string     // of its issuers, in the order of configuration
+	sources     []source     // where they are asked for
 	signer      *signer
 	certificate *x509.Certificate
 	compromised int64 // codec.NoTime: it is not
 	encodings   []string
+}
+
+// source is a store and the IDs under which it is asked about an authority's certificates.
+type source struct {
+	lane   *storeLane
+	places *slots // of the lane, for this authority
+	ids    []string
 }
 
 // replyID is the identity of replies that its present signer makes.
@@ -194,6 +210,11 @@ func newRegistry(issuers []*issuer, old *registry, nextNumber func() uint64) (*r
 			a.signer, a.certificate = iss.signer, iss.Certificate
 		}
 		a.ids = append(a.ids, iss.ID)
+		if n := len(a.sources); n > 0 && a.sources[n-1].lane == iss.lane {
+			a.sources[n-1].ids = append(a.sources[n-1].ids, iss.ID)
+		} else {
+			a.sources = append(a.sources, source{lane: iss.lane, ids: []string{iss.ID}})
+		}
 		reg.byID[iss.ID] = a
 		if at := iss.CompromisedAt.Unix(); at != codec.NoTime && (a.compromised == codec.NoTime || at < a.compromised) {
 			a.compromised = at
@@ -214,7 +235,20 @@ func newRegistry(issuers []*issuer, old *registry, nextNumber func() uint64) (*r
 			}
 		}
 	}
+	users := map[*storeLane]map[string]bool{}
+	for _, iss := range issuers {
+		if users[iss.lane] == nil {
+			users[iss.lane] = map[string]bool{}
+		}
+		users[iss.lane][iss.name] = true
+	}
 	for name, a := range reg.byName {
+		for i := range a.sources {
+			src := &a.sources[i]
+			if src.places = src.lane.places; len(users[src.lane]) > 1 {
+				src.places = src.lane.share(name)
+			}
+		}
 		lost := func(id string) bool { return reg.byID[id] != a }
 		before := old.byName[name]
 		if before != nil && before.signer.seq <= a.signer.seq && before.compromised == a.compromised && slices.Equal(before.encodings, a.encodings) && !slices.ContainsFunc(before.ids, lost) {

@@ -182,7 +182,7 @@ func TestStoreSlowerThanStatusTTL(t *testing.T) {
 		t.Run(l.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := newRig(t, func(r *rig, cfg *ocsp.Config) {
-					cfg.Now, cfg.Cache.StatusTTL = nil, time.Second
+					cfg.Now, cfg.Cache.StatusTTL, cfg.Cache.StorePatience = nil, time.Second, 10*time.Second
 					cfg.Store = ocsp.StoreFunc(func(ctx context.Context, id string, serial *big.Int) (ocsp.Record, error) {
 						time.Sleep(l)
 						return ocsp.Record{State: ocsp.Active}, nil

@@ -15,9 +15,9 @@ import (
 
 // How many calls into the host's components may be under way, and how many may wait for their turn.
 const (
-	storeConcurrent  = 1024
-	storeWaiting     = 4096
-	sharedConcurrent = 64
+	defaultStoreCalls = 1024
+	storeWaiting      = 4096
+	sharedConcurrent  = 64
 )
 
 // Responder answers OCSP requests. Make one with New. It is safe for concurrent use.
@@ -34,7 +34,6 @@ type Responder struct {
 
 	cache       *replyCache
 	sharedUntil atomic.Int64 // until when the shared cache is left alone; nanoseconds since 1970
-	hangsUntil  atomic.Int64 // until when the store is taken to hang, likewise; 0: the last read to end did so in time
 
 	life     lifecycle
 	crew     crew
@@ -44,9 +43,10 @@ type Responder struct {
 	renewing renewals
 
 	signing   *slots
-	extra     *slots // of signing's, those that answers which cannot be cached may take
-	storing   *slots
-	deadlines deadlines // of calls of the store
+	extra     *slots       // of signing's, those that answers which cannot be cached may take
+	lane      *storeLane   // to Config.Store, nil for none
+	lanes     []*storeLane // to all stores; guarded by issuerMu
+	deadlines deadlines    // of calls of the stores
 	bodies    bodyReads
 	sharing   *slots // reads and writes of the shared cache
 	deleting  *slots // deletes, which the host waits for and clients must not crowd out
@@ -63,7 +63,7 @@ func New(cfg Config) (*Responder, error) {
 	r.exchanges.New = func() any {
 		return &exchange{signature: make([]byte, 0, 512), tbs: make([]byte, 0, 512), body: bodyRead{shard: r.bodies.seat()}}
 	}
-	r.storeCalls.New = func() any { return newStoreCall() }
+	r.storeCalls.New = func() any { return newStoreCall(r) }
 	r.registry.Store(&registry{})
 	r.cfg.Logger = cfg.logger()
 	if cfg.Disabled {
@@ -80,7 +80,10 @@ func New(cfg Config) (*Responder, error) {
 	n := r.cfg.Signing.MaxConcurrent
 	r.extra = newSlots(max(1, n/4*3+n%4*3/4), r.cfg.Signing.MaxWaiting/2) // three times n may overflow
 	r.extra.within = r.signing
-	r.storing = newSlots(storeConcurrent, storeWaiting)
+	if cfg.Store != nil {
+		r.lane = newStoreLane(cfg.Store, &r.cfg)
+		r.lanes = []*storeLane{r.lane}
+	}
 	r.sharing = newSlots(sharedConcurrent, 0)
 	r.deleting = newSlots(sharedConcurrent, storeWaiting)
 	r.deadlines.limit, r.bodies.limit = r.cfg.Timeout, r.cfg.Timeout
@@ -89,6 +92,7 @@ func New(cfg Config) (*Responder, error) {
 		if err != nil {
 			return nil, fmt.Errorf("ocsp: config: Issuers[%d]: %w", i, err)
 		}
+		iss.lane = r.laneOf(issuer.Store)
 		reg := r.registry.Load()
 		if reg.byID[iss.ID] != nil {
 			return nil, fmt.Errorf("ocsp: config: Issuers[%d]: the field ID is %q, like that of an earlier issuer: give each its own", i, iss.ID)
@@ -125,6 +129,7 @@ func (r *Responder) SetIssuer(cfg Issuer) error {
 	}
 	r.issuerMu.Lock()
 	defer r.issuerMu.Unlock()
+	iss.lane = r.laneOf(cfg.Store)
 	reg, err := r.registry.Load().with(iss, r.nextNumber)
 	if err != nil {
 		return fmt.Errorf("ocsp: issuer %q: %w", cfg.ID, err)
@@ -137,6 +142,40 @@ func (r *Responder) SetIssuer(cfg Issuer) error {
 func (r *Responder) replaceRegistry(next *registry) {
 	r.registry.Load().retire(next)
 	r.registry.Store(next)
+	r.lanes = slices.DeleteFunc(r.lanes, func(l *storeLane) bool {
+		used := l == r.lane
+		for _, iss := range next.issuers {
+			used = used || iss.lane == l
+		}
+		if !used {
+			l.close()
+		}
+		return !used
+	})
+}
+
+// laneOf returns the lane to an issuer's store. issuerMu is locked, or the Responder is not made yet.
+func (r *Responder) laneOf(store CertStore) *storeLane {
+	if store == nil {
+		return r.lane
+	}
+	for _, l := range r.lanes {
+		if sameStore(l.store, store) {
+			return l
+		}
+	}
+	l := newStoreLane(store, &r.cfg)
+	r.lanes = append(r.lanes, l)
+	return l
+}
+
+// closeLanes ends the lanes' timers.
+func (r *Responder) closeLanes() {
+	r.issuerMu.Lock()
+	defer r.issuerMu.Unlock()
+	for _, l := range r.lanes {
+		l.close()
+	}
 }
 
 // RemoveIssuer removes an issuer. Requests begun after it returned that name it are unauthorized. Removing an
@@ -207,6 +246,7 @@ func (r *Responder) Close() error {
 	ended := r.life.close(r.cfg.Timeout)
 	r.crew.close()
 	r.deadlines.stop()
+	r.closeLanes()
 	if !ended {
 		return errors.New("ocsp: close: the store, the signer, the shared cache or Changes still has not returned from a call")
 	}

@@ -68,7 +68,7 @@ func TestSlowReadDoesNotUndoALaterOne(t *testing.T) {
 		r.says(xocsp.Revoked)
 		close(release)
 		r.requireAnswer(<-late, xocsp.Revoked)
-		r.store.SetFault(ocsptest.Fail)
+		r.breakStore()
 		answer := r.responder.Respond(r.Context(), r.request(r.leaf))
 		require.Equal(r, ocsp.OutcomeStale, answer.Outcome)
 		require.Equal(r, ocsp.Revoked, answer.Entries[0].Status)

@@ -205,7 +205,7 @@ func TestReadAgainStandsInAgain(t *testing.T) {
 		r.status(r.leaf)
 		f.Changed(r.ca.ID, r.leaf.SerialNumber)
 		r.status(r.leaf)
-		r.store.SetFault(ocsptest.Fail)
+		r.breakStore()
 		r.requireAnswer(r.post(r.request(r.leaf)), xocsp.Good)
 	})
 }
@@ -247,6 +247,7 @@ func TestStandInIsOvertaken(t *testing.T) {
 					told := false
 					tellNow = func() { told = true; tell(r, f) }
 					failing = true
+					ocsp.QuietStores(r.responder)
 					r.requireError(xocsp.TryLater, r.post(r.request(r.leaf)))
 					require.True(t, told)
 				})

@@ -13,10 +13,6 @@ import (
 	"github.com/kmsocsp/ocsp/internal/codec"
 )
 
-// hangPatience is how long a request that could be served from the cache waits for a store that let an earlier
-// read run into Config.Timeout.
-const hangPatience = 100 * time.Millisecond
-
 // statusRead is what is known about a certificate, and since when.
 type statusRead struct {
 	found
@@ -37,16 +33,11 @@ func (r *Responder) status(ctx context.Context, a *authority, key *certKey, seri
 	if x.observed {
 		defer func(start time.Time) { x.storeTime += time.Since(start) }(time.Now())
 	}
-	if ok && !r.cfg.Cache.FailClosed && r.storeHangs() {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, hangPatience)
-		defer cancel()
-	}
 	doubtful := known.inDoubt()
 	if doubtful || r.cfg.Cache.StatusTTL > 0 && r.cache.lease.holds(begun) {
 		*read = r.shareRead(ctx, a, *key, codec.SerialInt(serial), doubtful, x)
 	} else {
-		*read = r.read(ctx, a, *key, codec.SerialInt(serial), begun, x.now)
+		*read = r.read(ctx, a, *key, codec.SerialInt(serial), begun, x)
 	}
 	if read.err != nil {
 		read.err = blame("store", a.ids[0], codec.SerialInt(serial), read.err)
@@ -68,19 +59,25 @@ func (r *Responder) remaining(x *exchange) time.Duration {
 // shareRead joins the read of the certificate's status that is under way, or starts one. What a joined read finds may be as
 // old as the read, so it must have begun after the request arrived, or less than StatusTTL ago. While what is known is in
 // doubt, one read at a time looks, and those for whom it is too old wait for its end: all together would go on
-// contradicting each other, where replicas of a database do.
+// contradicting each other, where replicas of a database do. A read that outlasts StorePatience holds up nobody: the
+// next begins beside it.
 func (r *Responder) shareRead(ctx context.Context, a *authority, key certKey, serial *big.Int, doubtful bool, x *exchange) statusRead {
 	tick := r.cache.begin()
 	joined := false
 	s, begun := r.reads.joinIf(key, tick, x.now, func(s *shared[statusRead]) bool {
 		age := x.now.Sub(s.at) // below zero: the clock was set back
 		joined = s.number > x.arrived || age >= 0 && age < r.cfg.Cache.StatusTTL && r.cache.lease.holds(s.tick)
-		return joined || doubtful
+		return (joined || doubtful) && time.Since(s.begun) < r.cfg.Cache.StorePatience
 	})
 	if begun {
 		r.startRead(ctx, a, key, serial, tick, x.now, s)
 	}
-	read, err := s.wait(ctx)
+	lane := a.sources[0].lane
+	_, silence := lane.state()
+	if err := r.await(ctx, nil, s.landed, silence, &s.queued, lane, x); err != nil {
+		return statusRead{begun: tick, err: err}
+	}
+	read, err := s.value, s.err
 	if err != nil {
 		return statusRead{begun: tick, err: err}
 	}
@@ -100,8 +97,7 @@ func (r *Responder) startRead(ctx context.Context, a *authority, key certKey, se
 	}
 	limit := r.deadlines.next()
 	call := callContext{limit, ctx}
-	var atOnce atomic.Bool
-	intime := context.AfterFunc(limit, func() { r.reads.land(key, s, statusRead{}, r.overdue(atOnce.Load())) })
+	intime := context.AfterFunc(limit, func() { r.reads.land(key, s, statusRead{}, r.overdue(a.sources[0].lane, !s.queued.Load())) })
 	r.crew.do(func() {
 		defer r.life.done()
 		defer func() {
@@ -116,23 +112,37 @@ func (r *Responder) startRead(ctx context.Context, a *authority, key certKey, se
 			read = statusRead{found: known.found, begun: begun, at: now}
 			return
 		}
-		entered, err := r.enterStore(call)
-		if read.err = err; err != nil {
-			return
+		var found said
+		var err error
+		for i := range a.sources {
+			src := &a.sources[i]
+			if err = r.enterStore(limit, limit, src, &s.queued, nil); err != nil {
+				break
+			}
+			var wait storeWait
+			src.lane.begin(&wait, !s.queued.Load())
+			r.ask(call, src, serial, &wait, &found, &read.err)
+			if err = read.err; err != nil || found.id != "" {
+				break
+			}
 		}
-		atOnce.Store(entered)
-		read.err = errNoValue
-		said, err := r.ask(call, a, serial, entered)
 		if call.Err() != nil { // others have read it anew, and found perhaps what is known already
-			err = errTimeout
+			err = r.overdue(a.sources[0].lane, !s.queued.Load())
 		}
-		read = r.note(a, key, serial, said, err, begun, now)
+		read = r.note(a, key, serial, found, err, begun, now)
 	})
 }
 
 // read asks the store, and notes in the cache what it says.
-func (r *Responder) read(ctx context.Context, a *authority, key certKey, serial *big.Int, begun uint64, now time.Time) statusRead {
-	said, err := r.call(ctx, a, serial)
+func (r *Responder) read(ctx context.Context, a *authority, key certKey, serial *big.Int, begun uint64, x *exchange) statusRead {
+	now, limit := x.now, r.deadlines.next()
+	var said said
+	var err error
+	for i := range a.sources {
+		if said, err = r.call(ctx, limit, &a.sources[i], serial, x); err != nil || said.id != "" {
+			break
+		}
+	}
 	return r.note(a, key, serial, said, err, begun, now)
 }
 
@@ -153,43 +163,77 @@ func (r *Responder) note(a *authority, key certKey, serial *big.Int, said said, 
 	return read
 }
 
-// enterStore takes a place among those who call the store, and reports whether there was one at once. ask gives it back.
-func (r *Responder) enterStore(ctx context.Context) (atOnce bool, err error) {
-	if atOnce = r.storing.free.TryAcquire(1); !atOnce {
-		if err := r.storing.acquire(ctx, r.cfg.Timeout); err != nil {
-			return false, err
+// enterStore takes a place among those who call the store. ask gives it back.
+// queued is set if it has to wait for the place. x is the request that waits, nil for a read that several share.
+func (r *Responder) enterStore(ctx, limit context.Context, src *source, queued *atomic.Bool, x *exchange) error {
+	if !src.places.tryAcquire() {
+		queued.Store(true)
+		if err := r.queueForStore(ctx, limit, src, x); err != nil {
+			return err
 		}
 	}
-	if !r.life.start() {
-		r.storing.release()
-		return false, errClosed
+	if r.life.closed.Load() {
+		src.places.release()
+		return errClosed
 	}
-	return atOnce, nil
+	return nil
 }
 
-// overdue is the error of a call whose time is up. The store hangs if the call had all of the time; one that had to wait for
-// its place may have had little.
-func (r *Responder) overdue(atOnce bool) error {
-	if !atOnce {
-		return errBusy
+// queueForStore waits for a place. For those who wait the store is silent only if no place was given back for
+// Config.Timeout: it may have much to do.
+func (r *Responder) queueForStore(ctx, limit context.Context, src *source, x *exchange) error {
+	deadline, _ := limit.Deadline()
+	for {
+		stuck := src.lane.stuckIn()
+		if stuck <= 0 && (x == nil || r.standsIn(x)) {
+			return ErrStoreSilent
+		}
+		begun, patience := time.Now(), time.Until(deadline)
+		short := stuck > 0 && stuck < patience
+		if short {
+			patience = stuck
+		}
+		err := src.places.acquire(ctx, patience)
+		switch {
+		case err == nil:
+			return nil
+		case r.life.closed.Load():
+			return errClosed
+		case ctx.Err() != nil || !short || time.Since(begun) < patience: // it left, or the queue was full
+			return &storeError{ErrStoreBusy, err}
+		}
 	}
-	r.setStoreHangs(true)
-	return errTimeout
 }
 
-// ask calls the store.
-func (r *Responder) ask(ctx context.Context, a *authority, serial *big.Int, atOnce bool) (said said, err error) {
+// overdue is the error of a call whose time is up. A call that had to wait for its place may have had little of it.
+func (r *Responder) overdue(lane *storeLane, atOnce bool) error {
+	if r.life.closed.Load() {
+		return errClosed
+	}
+	return lane.judge(errTimeout, true, atOnce)
+}
+
+// ask calls the store. It sets what it says, and the error also if the store ends the goroutine.
+func (r *Responder) ask(ctx context.Context, src *source, serial *big.Int, wait *storeWait, says *said, err *error) {
+	*err = errNoValue
+	answered, timedOut := false, false
 	defer func() {
 		if v := recover(); v != nil {
-			err = &panicError{v, debug.Stack()}
+			*err = &panicError{v, debug.Stack()}
 		}
-		if over := ctx.Err() != nil; !over || atOnce {
-			r.setStoreHangs(over)
+		src.lane.end(wait, answered)
+		switch {
+		case answered || isBroken(*err):
+		case r.life.closed.Load() && ctx.Err() != nil: // Close has ended the call
+			*err = errClosed
+		default:
+			*err = src.lane.judge(*err, timedOut, wait.atOnce)
 		}
-		r.storing.release()
-		r.life.done()
+		src.places.release()
 	}()
-	return r.find(ctx, a, serial)
+	*says, *err = src.find(ctx, serial)
+	answered = *err == nil || errors.Is(*err, ErrInvalidRecord)
+	timedOut = !answered && isTimeout(*err)
 }
 
 // storeCall is a call of the store, in a goroutine of its own, so that a store that hangs holds up nobody for
@@ -199,90 +243,98 @@ type storeCall struct {
 	start  func() // run, bound once
 	r      *Responder
 	ctx    context.Context
-	a      *authority
+	src    *source
 	serial *big.Int
-	atOnce bool
+	queued atomic.Bool // it had to wait for its place
+	wait   storeWait
 	said   said
 	err    error
 	done   chan struct{} // has room for the one signal
 }
 
-func newStoreCall() *storeCall {
-	c := &storeCall{done: make(chan struct{}, 1)}
+func newStoreCall(r *Responder) *storeCall {
+	c := &storeCall{r: r, done: make(chan struct{}, 1)}
 	c.start = c.run
 	return c
 }
 
 func (c *storeCall) run() {
+	r := c.r
+	defer r.life.done() // after the result is there: Close ends the context of those who wait for it
 	defer func() { c.done <- struct{}{} }()
-	c.err = errNoValue
-	c.said, c.err = c.r.ask(c.ctx, c.a, c.serial, c.atOnce)
+	r.ask(c.ctx, c.src, c.serial, &c.wait, &c.said, &c.err)
 }
 
-// call calls the store. It returns when the store does, when ctx ends, or after Config.Timeout.
-func (r *Responder) call(ctx context.Context, a *authority, serial *big.Int) (said, error) {
-	limit := r.deadlines.next()
-	atOnce, err := r.enterStore(ctx)
-	if err != nil {
-		return said{}, err
+// await waits for a call of the store to be done, and returns why if it stops waiting before. If a cached answer can
+// stand in, it does so when the store is silent; one that was silent before gets silentPatience. queued is set if the
+// call had to wait for its place, in which case silence says nothing. limit may be nil.
+func (r *Responder) await(ctx, limit context.Context, done, silence <-chan struct{}, queued *atomic.Bool, lane *storeLane, x *exchange) error {
+	var over <-chan struct{}
+	if limit != nil {
+		over = limit.Done()
 	}
-	c := r.storeCalls.Get().(*storeCall)
-	c.r, c.ctx, c.a, c.serial, c.atOnce = r, callContext{limit, ctx}, a, serial, atOnce
-	r.crew.do(c.start)
+	var grace <-chan time.Time
 	select {
-	case <-c.done:
-		return r.finished(c)
-	case <-ctx.Done():
-		err = ctx.Err()
-	case <-limit.Done():
-		err = r.overdue(atOnce)
+	case <-silence:
+		if silence = nil; !queued.Load() && r.standsIn(x) {
+			timer := time.NewTimer(min(silentPatience, lane.patience))
+			defer timer.Stop()
+			grace = timer.C
+		}
+	default:
+	}
+	var err error
+	for err == nil {
+		select {
+		case <-done:
+			return nil
+		case <-ctx.Done():
+			if err = ctx.Err(); !errors.Is(err, context.Canceled) {
+				err = r.overdue(lane, !queued.Load())
+			}
+		case <-over:
+			err = r.overdue(lane, !queued.Load())
+		case <-silence:
+			if silence = nil; !queued.Load() && r.standsIn(x) {
+				err = ErrStoreSilent
+			}
+		case <-grace:
+			var silent bool
+			if silent, silence = lane.state(); silent {
+				err = ErrStoreSilent
+			}
+		}
 	}
 	select { // a result that came at the same time is still a result
-	case <-c.done:
-		return r.finished(c)
+	case <-done:
+		return nil
 	default:
+		return err
+	}
+}
+
+// call calls a store. It returns when the store does, when ctx or limit ends, or when a cached answer is to stand in.
+func (r *Responder) call(ctx, limit context.Context, src *source, serial *big.Int, x *exchange) (said, error) {
+	c := r.storeCalls.Get().(*storeCall)
+	c.queued.Store(false)
+	if err := r.enterStore(ctx, limit, src, &c.queued, x); err != nil {
+		r.storeCalls.Put(c)
+		return said{}, err
+	}
+	if !r.life.start() {
+		src.places.release()
+		return said{}, errClosed
+	}
+	c.ctx, c.src, c.serial = callContext{limit, ctx}, src, serial
+	silence := src.lane.begin(&c.wait, !c.queued.Load())
+	r.crew.do(c.start)
+	if err := r.await(ctx, limit, c.done, silence, &c.queued, src.lane, x); err != nil {
 		return said{}, err // the call is left to the goroutine that is still in it
 	}
-}
-
-// finished takes the result out of a call that may be used again.
-func (r *Responder) finished(c *storeCall) (said, error) {
-	said, err := c.said, c.err
-	*c = storeCall{start: c.start, done: c.done}
+	found, err := c.said, c.err
+	c.ctx, c.src, c.serial, c.said, c.err = nil, nil, nil, said{}, nil
 	r.storeCalls.Put(c)
-	return said, err
-}
-
-// setStoreHangs notes how the last call of the store to end did so.
-func (r *Responder) setStoreHangs(hangs bool) {
-	switch {
-	case hangs:
-		r.hangsUntil.Store(time.Now().Add(r.cfg.Timeout).UnixNano())
-	case r.hangsUntil.Load() != 0: // most set what is set already
-		r.hangsUntil.Store(0)
-	}
-}
-
-// storeHangs reports whether the store let a call run into Config.Timeout less than that ago. Then one request
-// finds out, with all the patience there is, whether it still does.
-func (r *Responder) storeHangs() bool {
-	until := r.hangsUntil.Load()
-	if until == 0 {
-		return false
-	}
-	now := time.Now()
-	return now.UnixNano() < until || !r.hangsUntil.CompareAndSwap(until, now.Add(r.cfg.Timeout).UnixNano())
-}
-
-// storeFails reports whether an error says that the store fails, and not that it has much to do, or nothing more.
-func (r *Responder) storeFails(err error) bool {
-	switch {
-	case errors.Is(err, errClosed), isBroken(err):
-		return false
-	case errors.Is(err, errBusy):
-		return time.Now().UnixNano() < r.hangsUntil.Load() || r.storing.stuck(r.cfg.Timeout)
-	}
-	return true
+	return found, err
 }
 
 // callContext ends with one context and has the values of another too.
@@ -348,10 +400,10 @@ type said struct {
 	id     string
 }
 
-// find asks the store for the certificate under each of the authority's IDs.
-func (r *Responder) find(ctx context.Context, a *authority, serial *big.Int) (said, error) {
-	for _, id := range a.ids {
-		record, err := r.cfg.Store.FindBySerial(ctx, id, serial)
+// find asks the store for the certificate under each of the source's IDs.
+func (s *source) find(ctx context.Context, serial *big.Int) (said, error) {
+	for _, id := range s.ids {
+		record, err := s.lane.store.FindBySerial(ctx, id, serial)
 		if err == nil {
 			return said{record, id}, nil
 		}

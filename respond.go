@@ -52,6 +52,7 @@ type exchange struct {
 // exchangeState is what nothing is left of for the next request.
 type exchangeState struct {
 	method   string
+	asked    asked
 	repaired bool      // slashes were put back into the request
 	arrived  uint64    // how many shared reads had begun when the request came
 	own      bool      // the request is the host's own: policies for clients do not apply
@@ -68,6 +69,12 @@ type exchangeState struct {
 
 	start               time.Time     // by the wall clock
 	storeTime, signTime time.Duration // when observed
+}
+
+// asked is what a request for one certificate asks for: what could stand in is found by it. It is zero for others.
+type asked struct {
+	match certIDMatch
+	key   certKey
 }
 
 // Respond answers one DER OCSPRequest. It never fails: errors are answers too. ctx bounds the caller's wait;
@@ -215,6 +222,7 @@ func (r *Responder) nonce(req *codec.Request) []byte {
 // respondOne answers for a single certificate.
 func (r *Responder) respondOne(ctx context.Context, match certIDMatch, id *codec.CertID, x *exchange) *reply {
 	key := newCertKey(match.number, id.Serial)
+	x.asked = asked{match, key}
 	if x.observed {
 		x.entry = Entry{IssuerID: match.ids[0], Serial: codec.SerialInt(id.Serial)}
 	}
@@ -242,7 +250,7 @@ func (r *Responder) tryOne(ctx, caller context.Context, match certIDMatch, id *c
 			return nil
 		}
 		// A caller that leaves, or whose own time is up, says nothing about the store.
-		if caller.Err() == nil && r.storeFails(read.err) && !r.cfg.Cache.FailClosed {
+		if caller.Err() == nil && !r.cfg.Cache.FailClosed && letsStandIn(read.err) {
 			if p := r.stale(match, id, *key, x); p != nil {
 				return x.serve(OutcomeStale, p, read.err)
 			}
@@ -311,21 +319,41 @@ func (x *exchange) unsigned(err error, issued bool) *reply {
 // stale returns a reply that may stand in while the store or the signer fails, nil if there is none. A client
 // that was promised its nonce gets none.
 func (r *Responder) stale(match certIDMatch, id *codec.CertID, key certKey, x *exchange) *reply {
-	if x.req.NonceForm != codec.NonceAbsent && r.cfg.Nonce == NonceRequire {
-		return nil
-	}
 	begun := r.cache.begin()
-	known, ok := r.known(match.authority, &key)
-	if !ok {
-		return nil
-	}
-	k, ok := r.cache.reply(&key, known.status, match.replyID(), x.signature)
 	x.now = r.now()
-	if !ok || !k.alive(x.now) || !r.cache.valid(&key, begun, &known.status) {
+	known, k, ok := r.standIn(match, &key, x.now, x)
+	if !ok || !r.cache.valid(&key, begun, &known.status) {
 		return nil
 	}
 	x.part[0].set(id, &known.found)
 	return r.write(key, &signJob{authority: match.authority, parts: x.part[:]}, &k, x)
+}
+
+// standIn finds what stale returns.
+func (r *Responder) standIn(match certIDMatch, key *certKey, now time.Time, x *exchange) (known head, k kept, ok bool) {
+	if x.req.NonceForm != codec.NonceAbsent && r.cfg.Nonce == NonceRequire {
+		return head{}, kept{}, false
+	}
+	if known, ok = r.known(match.authority, key); !ok {
+		return head{}, kept{}, false
+	}
+	k, ok = r.cache.reply(key, known.status, match.replyID(), x.signature)
+	return known, k, ok && k.alive(now)
+}
+
+// standsIn reports whether a cached answer can stand in for that to this request while the store is silent.
+func (r *Responder) standsIn(x *exchange) bool {
+	if r.cfg.Cache.FailClosed || x.asked.match.authority == nil {
+		return false
+	}
+	_, _, ok := r.standIn(x.asked.match, &x.asked.key, r.now(), x)
+	return ok
+}
+
+// letsStandIn reports whether an error of a read says that the store fails, and not that it has much to do, or that the
+// responder is closed.
+func letsStandIn(err error) bool {
+	return !errors.Is(err, ErrStoreBusy) && !errors.Is(err, errClosed) && !isBroken(err)
 }
 
 // retired reports whether a certificate expired longer ago than it is answered for.

@@ -1,6 +1,7 @@
 package ocsp
 
 import (
+	"cmp"
 	"context"
 	"crypto"
 	"crypto/x509"
@@ -77,6 +78,11 @@ type Settings struct {
 
 	// CacheStorage is "go-cache" or "compact": CacheOptions.Storage. "" is "go-cache".
 	CacheStorage string `toml:"cache_storage" json:"cache_storage" yaml:"cache_storage"`
+	// StorePatienceMs is CacheOptions.StorePatience, in milliseconds, at most timeout_secs. 0 is 1000, or
+	// timeout_secs if that is less.
+	StorePatienceMs int `toml:"store_patience_ms" json:"store_patience_ms" yaml:"store_patience_ms"`
+	// MaxStoreCalls is Config.MaxStoreCalls, at most 100000. 0 is 1024.
+	MaxStoreCalls int `toml:"max_store_calls" json:"max_store_calls" yaml:"max_store_calls"`
 	// FailClosed is CacheOptions.FailClosed.
 	FailClosed bool `toml:"fail_closed" json:"fail_closed" yaml:"fail_closed"`
 
@@ -119,6 +125,7 @@ const (
 	maxSettingEntries    = 100_000_000 // some 50 GB
 	maxSettingSignatures = 10_000
 	maxSettingWaiting    = 100_000
+	maxSettingStoreCalls = 100_000
 	maxSettingRequest    = 1 << 20 // 10,000 certificates
 	maxSettingCertIDs    = 10_000
 )
@@ -141,6 +148,8 @@ func (s Settings) Validate() error {
 		{"max_age_secs", s.MaxAgeSecs, 1, maxSettingSecs},
 		{"timeout_secs", s.TimeoutSecs, 1, maxSettingSecs},
 		{"cache_max_entries", s.CacheMaxEntries, 1, maxSettingEntries},
+		{"store_patience_ms", s.StorePatienceMs, 1, maxSettingSecs},
+		{"max_store_calls", s.MaxStoreCalls, 1, maxSettingStoreCalls},
 		{"max_concurrent_signatures", s.MaxConcurrentSignatures, 1, maxSettingSignatures},
 		{"max_waiting_signatures", s.MaxWaitingSignatures, 1, maxSettingWaiting},
 		{"signing_timeout_secs", s.SigningTimeoutSecs, 1, maxSettingSecs},
@@ -186,6 +195,16 @@ func (s Settings) refuseContradictions(bad *faults) {
 	}
 	if bad.none("cache_ttl_secs", "backdate_secs") && s.BackdateSecs*2 >= ttl {
 		bad.add("backdate_secs", "= %d: use less than half of cache_ttl_secs, which is %d", s.BackdateSecs, ttl)
+	}
+	if s.StorePatienceMs != 0 && bad.none("store_patience_ms", "timeout_secs") {
+		switch timeout := cmp.Or(s.TimeoutSecs, int(defaultTimeout/time.Second)); {
+		case s.FailClosed:
+			bad.add("store_patience_ms", "= %d: leave it out beside fail_closed = true, under which no answer stands in", s.StorePatienceMs)
+		case s.CacheDisabled:
+			bad.add("store_patience_ms", "= %d: leave it out beside cache_disabled = true, under which no answer stands in", s.StorePatienceMs)
+		case s.StorePatienceMs > 1000*timeout:
+			bad.add("store_patience_ms", "= %d: use at most timeout_secs, which is %d", s.StorePatienceMs, timeout)
+		}
 	}
 	if s.CacheDisabled && (s.StatusTTLSecs != 0 && bad.none("status_ttl_secs") ||
 		s.CacheMaxEntries != 0 && bad.none("cache_max_entries") || s.CacheStorage != "" && bad.none("cache_storage")) {
@@ -337,9 +356,12 @@ func (s Settings) policies() Config {
 			MaxEntries: s.CacheMaxEntries,
 			Storage:    storageNames[s.CacheStorage],
 			FailClosed: s.FailClosed,
+
+			StorePatience: time.Duration(s.StorePatienceMs) * time.Millisecond,
 		},
-		Signing: SigningOptions{MaxConcurrent: s.MaxConcurrentSignatures, MaxWaiting: s.MaxWaitingSignatures, Timeout: seconds(s.SigningTimeoutSecs)},
-		Limits:  Limits{MaxRequestBytes: s.MaxRequestBytes, MaxCertIDs: s.MaxCertIDs},
+		MaxStoreCalls: s.MaxStoreCalls,
+		Signing:       SigningOptions{MaxConcurrent: s.MaxConcurrentSignatures, MaxWaiting: s.MaxWaitingSignatures, Timeout: seconds(s.SigningTimeoutSecs)},
+		Limits:        Limits{MaxRequestBytes: s.MaxRequestBytes, MaxCertIDs: s.MaxCertIDs},
 	}
 	if s.RetentionDays == -1 {
 		cfg.Retention = RetainForever

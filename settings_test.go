@@ -229,6 +229,8 @@ func TestSettingsValidate(t *testing.T) {
 		"signing_timeout_secs":      {SigningTimeoutSecs: -1},
 		"max_request_bytes":         {MaxRequestBytes: -1},
 		"max_cert_ids":              {MaxCertIDs: -1},
+		"max_store_calls":           {MaxStoreCalls: -1},
+		"store_patience_ms":         {StorePatienceMs: -1},
 		"nonce":                     {Nonce: "Echo"},
 		"unissued":                  {Unissued: "good"},
 		"profile":                   {Profile: "etsi"},
@@ -242,6 +244,14 @@ func TestSettingsValidate(t *testing.T) {
 	}
 	require.ErrorContains(t, ocsp.Settings{CacheTTLSecs: 60, BackdateSecs: 30}.Validate(), "backdate_secs = 30: use less than half of cache_ttl_secs, which is 60")
 	require.ErrorContains(t, ocsp.Settings{Profile: "cabf", Unissued: "revoked"}.Validate(), "unissued")
+	for want, s := range map[string]ocsp.Settings{
+		"store_patience_ms = 10001: use at most timeout_secs, which is 10":          {StorePatienceMs: 10_001},
+		"store_patience_ms = 2001: use at most timeout_secs, which is 2":            {StorePatienceMs: 2001, TimeoutSecs: 2},
+		"store_patience_ms = 1: leave it out beside fail_closed = true, under":      {StorePatienceMs: 1, FailClosed: true},
+		"store_patience_ms = 1: leave it out beside cache_disabled = true, under w": {StorePatienceMs: 1, CacheDisabled: true},
+	} {
+		require.ErrorContains(t, s.Validate(), "ocsp: settings: "+want)
+	}
 	err := ocsp.Settings{Nonce: "x", CacheTTLSecs: -1}.Validate()
 	require.ErrorContains(t, err, "nonce")
 	require.ErrorContains(t, err, "cache_ttl_secs", "all that is wrong is named at once")
@@ -286,13 +296,16 @@ func TestSettingsBounds(t *testing.T) {
 		if key == "backdate_secs" {
 			s.CacheTTLSecs = 316224000
 		}
+		if key == "store_patience_ms" {
+			s.TimeoutSecs = 316224000
+		}
 		require.NoError(t, json.Unmarshal(fmt.Appendf(nil, `{%q: %d}`, key, value), &s))
 		return s
 	}
 	bounds := map[string][2]int{
 		"cache_ttl_secs": {10, 316224000}, "backdate_secs": {1, 316224000}, "retention_days": {1, 3660},
 		"cache_max_entries": {1, 100_000_000}, "max_concurrent_signatures": {1, 10_000}, "max_waiting_signatures": {1, 100_000},
-		"max_request_bytes": {66, 1 << 20}, "max_cert_ids": {1, 10_000},
+		"max_request_bytes": {66, 1 << 20}, "max_cert_ids": {1, 10_000}, "max_store_calls": {1, 100_000},
 	}
 	for _, key := range settingsInts() {
 		b, ok := bounds[key]

@@ -16,6 +16,15 @@ var ErrNotFound = errors.New("ocsp: certificate not found")
 // internalError until the store is mended, and not from the cache, since the status may be another by now.
 var ErrInvalidRecord = errors.New("invalid record")
 
+// ErrStoreSilent and ErrStoreBusy say, in Answer.Err and Event.Err, why the store brought no status. A silent store has
+// answered nobody for CacheOptions.StorePatience while a call waited, and a cached answer stands in if there is one. A
+// busy one has answered others, or too many calls wait for it, and the answer is tryLater: outsiders could bring a busy
+// store about. An error that is neither is the store's own.
+var (
+	ErrStoreSilent = errors.New("ocsp: the store is silent")
+	ErrStoreBusy   = errors.New("ocsp: the store is busy")
+)
+
 // CertStore is the KMS's record of its certificates, and the only source of truth about them.
 //
 // FindBySerial reports the present state of the certificate that the issuer with that ID issued under that
@@ -23,13 +32,14 @@ var ErrInvalidRecord = errors.New("invalid record")
 // The serial comes from the network: it may be negative, zero or up to 64 octets long. Certificates of
 // subordinate CAs and of delegated responders are certificates like any other and must be found too.
 //
-// Up to 1024 calls may be under way, so a database's pool should be bounded; calls wait in it like any others.
+// Up to Config.MaxStoreCalls calls may be under way, so a database's pool should be bounded, and should have
+// as many connections or more: calls that wait in the pool look like a store that is slow.
 // It must be safe for concurrent use, should honour ctx, and must not keep serial. The goroutine in which it is
 // called serves other calls too: whoever locks its thread must unlock it.
 //
 // What cannot be read never becomes a status. A panic, a Record that makes no sense and ErrInvalidRecord are answered with
-// internalError. Any other error but ErrNotFound says that the store fails now: while it does, a cached answer stands in
-// until its nextUpdate, unless CacheOptions.FailClosed is set, and otherwise the answer is tryLater.
+// internalError. Any other error but ErrNotFound is answered with tryLater, unless the store has answered nobody for
+// CacheOptions.StorePatience: then a cached answer stands in until its nextUpdate, unless CacheOptions.FailClosed is set.
 type CertStore interface {
 	FindBySerial(ctx context.Context, issuerID string, serial *big.Int) (Record, error)
 }

@@ -1,0 +1,508 @@
+package ocsp_test
+
+import (
+	"context"
+	"crypto/x509"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"io"
+	"math/big"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/kmsocsp/ocsp"
+	"github.com/kmsocsp/ocsp/ocsptest"
+)
+
+// pool is a store over database/sql's own connection pool.
+type pool struct {
+	rig     *rig
+	db      *sql.DB
+	delay   time.Duration // of a query
+	timeout time.Duration // of a lookup, for which the pool counts; zero is the caller's
+	hang    atomic.Bool   // queries do not return before their context ends
+}
+
+func newPool(t *testing.T, connections int, delay time.Duration) *pool {
+	p := &pool{delay: delay}
+	p.db = sql.OpenDB(p)
+	p.db.SetMaxOpenConns(connections)
+	t.Cleanup(func() { require.NoError(t, p.db.Close()) })
+	return p
+}
+
+func (p *pool) FindBySerial(ctx context.Context, id string, serial *big.Int) (ocsp.Record, error) {
+	if p.timeout != 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, p.timeout)
+		defer cancel()
+	}
+	rows, err := p.db.QueryContext(ctx, "")
+	if err != nil {
+		return ocsp.Record{}, err
+	}
+	if err := rows.Close(); err != nil {
+		return ocsp.Record{}, err
+	}
+	return p.rig.store.FindBySerial(context.WithoutCancel(ctx), id, serial)
+}
+
+func (p *pool) Connect(context.Context) (driver.Conn, error) { return &poolConn{p}, nil }
+func (p *pool) Driver() driver.Driver                        { return nil }
+
+type poolConn struct{ pool *pool }
+
+func (c *poolConn) Prepare(string) (driver.Stmt, error) { return nil, errors.ErrUnsupported }
+func (c *poolConn) Begin() (driver.Tx, error)           { return nil, errors.ErrUnsupported }
+func (c *poolConn) Close() error                        { return nil }
+
+func (c *poolConn) QueryContext(ctx context.Context, _ string, _ []driver.NamedValue) (driver.Rows, error) {
+	var answer <-chan time.Time
+	if !c.pool.hang.Load() {
+		answer = time.After(c.pool.delay)
+	}
+	select {
+	case <-answer:
+		return poolRows{}, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+type poolRows struct{}
+
+func (poolRows) Columns() []string         { return nil }
+func (poolRows) Close() error              { return nil }
+func (poolRows) Next([]driver.Value) error { return io.EOF }
+
+// poolTest runs a test in a bubble with a store behind a pool of four connections of 50 ms each, and with a second CA.
+func poolTest(t *testing.T, adjust func(cfg *ocsp.Config, p *pool), run func(r *rig, p *pool, other *ocsptest.CA)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		p := newPool(t, 4, 50*time.Millisecond)
+		other := ocsptest.NewCA(ocsptest.Options{Name: "other"})
+		run(newRig(t, func(r *rig, cfg *ocsp.Config) {
+			p.rig, cfg.Store, cfg.Now = r, p, nil
+			cfg.Issuers = append(cfg.Issuers, other.Issuer())
+			if adjust != nil {
+				adjust(cfg, p)
+			}
+		}), p, other)
+	})
+}
+
+// flood asks n times at once for serials that a CA never issued. The requests go on until the bubble ends.
+func (r *rig) flood(ca *ocsptest.CA, n int) {
+	for i := range n {
+		cert := x509.Certificate{SerialNumber: big.NewInt(int64(1_000_000 + i)), RawIssuer: ca.Certificate.RawSubject}
+		request := r.client().Request(ca.Certificate, &cert)
+		go r.responder.Respond(context.Background(), request)
+	}
+	synctest.Wait()
+}
+
+// timed returns the answer about the rig's leaf and how long it took.
+func (r *rig) timed() (ocsp.Answer, time.Duration) {
+	begin := time.Now()
+	answer := r.responder.Respond(context.Background(), r.request(r.leaf))
+	return answer, time.Since(begin)
+}
+
+func requireStale(t testing.TB, answer ocsp.Answer) {
+	t.Helper()
+	require.Equal(t, ocsp.OutcomeStale, answer.Outcome, "%v", answer.Err)
+	require.Equal(t, ocsp.Good, answer.Entries[0].Status)
+}
+
+func requireRevoked(t testing.TB, answer ocsp.Answer) {
+	t.Helper()
+	require.NotEmpty(t, answer.Entries, "%v: %v", answer.Outcome, answer.Err)
+	require.Equal(t, ocsp.Revoked, answer.Entries[0].Status)
+}
+
+// Strangers who fill the pool of a healthy store bring about no answer from before a revocation, neither about the issuer
+// that they ask about nor about another.
+func TestFloodBringsNoStaleGood(t *testing.T) {
+	for name, adjust := range map[string]func(cfg *ocsp.Config, p *pool){
+		"defaults":             nil,
+		"StatusTTL":            func(cfg *ocsp.Config, _ *pool) { cfg.Cache.StatusTTL = time.Second },
+		"pool's own timeout":   func(_ *ocsp.Config, p *pool) { p.timeout = 300 * time.Millisecond },
+		"slow lookups":         func(_ *ocsp.Config, p *pool) { p.delay = 900 * time.Millisecond },
+		"as many calls":        func(cfg *ocsp.Config, _ *pool) { cfg.MaxStoreCalls = 4 },
+		"a patience of 0.1 s":  func(cfg *ocsp.Config, _ *pool) { cfg.Cache.StorePatience = 100 * time.Millisecond },
+		"a Timeout of 2 s":     func(cfg *ocsp.Config, _ *pool) { cfg.Timeout = 2 * time.Second },
+		"two stores of a kind": func(cfg *ocsp.Config, p *pool) { cfg.Issuers[1].Store = p },
+	} {
+		for _, same := range []bool{true, false} {
+			t.Run(name, func(t *testing.T) {
+				poolTest(t, adjust, func(r *rig, p *pool, other *ocsptest.CA) {
+					flooded := other
+					if same {
+						flooded = r.ca
+					}
+					r.says(0) // good
+					time.Sleep(time.Hour)
+					r.revoke(r.leaf, ocsp.KeyCompromise)
+					asked := time.Now()
+					for time.Since(asked) < 25*time.Second {
+						r.flood(flooded, 1200)
+						for range 5 {
+							answer, _ := r.timed()
+							require.NotEqual(r, ocsp.OutcomeStale, answer.Outcome, "after %v: %v", time.Since(asked), answer.Err)
+							if len(answer.Entries) > 0 {
+								requireRevoked(r, answer)
+							} else {
+								require.ErrorIs(r, answer.Err, ocsp.ErrStoreBusy)
+							}
+							time.Sleep(170 * time.Millisecond)
+						}
+					}
+					time.Sleep(time.Minute)
+					answer, _ := r.timed()
+					requireRevoked(r, answer)
+				})
+			})
+		}
+	}
+}
+
+// With as many calls as the pool has connections, requests wait in the responder, and those about one of two issuers leave
+// half of the places to the other.
+func TestFloodLeavesOtherIssuersHalfOfTheStore(t *testing.T) {
+	poolTest(t, func(cfg *ocsp.Config, _ *pool) { cfg.MaxStoreCalls = 4 }, func(r *rig, p *pool, other *ocsptest.CA) {
+		r.flood(other, 5000)
+		_, took := r.timed()
+		require.Equal(r, p.delay, took)
+	})
+}
+
+// A lone issuer has all places of its store.
+func TestLoneIssuerHasAllPlacesOfItsStore(t *testing.T) {
+	for name, store := range map[string]func(p *pool) ocsp.CertStore{
+		"alone":  func(p *pool) ocsp.CertStore { return nil },
+		"shared": func(p *pool) ocsp.CertStore { return p },
+	} {
+		t.Run(name, func(t *testing.T) {
+			poolTest(t, func(cfg *ocsp.Config, p *pool) {
+				cfg.MaxStoreCalls = 4
+				if cfg.Issuers[1].Store = store(p); name == "alone" {
+					cfg.Issuers = cfg.Issuers[:1]
+				}
+			}, func(r *rig, p *pool, _ *ocsptest.CA) {
+				r.flood(r.ca, 4)
+				time.Sleep(p.delay + 1)
+				_, took := r.timed()
+				want := p.delay // four at once, and then this one
+				if name == "shared" {
+					want = 2*p.delay - 1 // behind the second two
+				}
+				require.Equal(r, want, took)
+			})
+		})
+	}
+}
+
+// While a store hangs a cached answer stands in StorePatience after the store's last answer to anybody, and then at once;
+// when it answers again, so does the responder.
+func TestSilentStore(t *testing.T) {
+	for name, c := range map[string]struct {
+		adjust   func(cfg *ocsp.Config)
+		patience time.Duration
+	}{
+		"default":           {func(*ocsp.Config) {}, time.Second},
+		"two seconds":       {func(cfg *ocsp.Config) { cfg.Cache.StorePatience = 2 * time.Second }, 2 * time.Second},
+		"as long as it can": {func(cfg *ocsp.Config) { cfg.Cache.StorePatience = 10 * time.Second }, 7500 * time.Millisecond},
+		"short Timeout":     {func(cfg *ocsp.Config) { cfg.Timeout = 100 * time.Millisecond }, 75 * time.Millisecond},
+		"a place each":      {func(cfg *ocsp.Config) { cfg.MaxStoreCalls = 100 }, time.Second},
+		"StatusTTL":         {func(cfg *ocsp.Config) { cfg.Cache.StatusTTL = time.Millisecond }, time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			orderTest(t, c.adjust, func(r *rig, s *slow) {
+				r.says(0)
+				time.Sleep(time.Hour)
+				release := make(chan struct{})
+				defer close(release)
+				s.serial, s.first, s.wait = r.leaf.SerialNumber, false, func() { <-release }
+				answer, took := r.timed()
+				requireStale(r, answer)
+				require.ErrorIs(r, answer.Err, ocsp.ErrStoreSilent)
+				require.Equal(r, c.patience, took, "a lone call")
+				for range 10 {
+					answer, took = r.timed()
+					requireStale(r, answer)
+					require.Equal(r, min(100*time.Millisecond, c.patience), took, "it is known to be silent")
+				}
+				r.revoke(r.leaf, ocsp.KeyCompromise)
+				s.serial = nil
+				answer, took = r.timed()
+				requireRevoked(r, answer)
+				require.Zero(r, took, "recovered")
+			})
+		})
+	}
+}
+
+// The window in which a store answered nobody begins again with each answer.
+func TestSilenceBeginsWithTheLastAnswer(t *testing.T) {
+	orderTest(t, func(cfg *ocsp.Config) {}, func(r *rig, s *slow) {
+		r.says(0)
+		other := r.issue()
+		release := make(chan struct{})
+		defer close(release)
+		s.serial, s.first, s.wait = r.leaf.SerialNumber, false, func() { <-release }
+		go func() {
+			for range 7 { // answers about another certificate, until 3.5 s
+				time.Sleep(500 * time.Millisecond)
+				r.responder.Respond(context.Background(), r.request(other))
+			}
+		}()
+		answer, took := r.timed()
+		requireStale(r, answer)
+		require.Equal(r, 4500*time.Millisecond, took)
+	})
+}
+
+// An answer to somebody ends the silence also for those who wait in it.
+func TestAnswerEndsTheSilence(t *testing.T) {
+	orderTest(t, func(cfg *ocsp.Config) {}, func(r *rig, s *slow) {
+		r.says(0)
+		other := r.issue()
+		release := make(chan struct{})
+		s.serial, s.first, s.wait = r.leaf.SerialNumber, false, func() { <-release }
+		r.timed()
+		go func() {
+			time.Sleep(50 * time.Millisecond)
+			r.responder.Respond(context.Background(), r.request(other))
+			time.Sleep(500 * time.Millisecond)
+			close(release)
+		}()
+		answer, took := r.timed()
+		require.Equal(r, ocsp.OutcomeCached, answer.Outcome)
+		require.Equal(r, 550*time.Millisecond, took)
+	})
+}
+
+// A store that was silent, and that nobody has asked since, is given its time.
+func TestSilenceIsForgotten(t *testing.T) {
+	poolTest(t, nil, func(r *rig, p *pool, _ *ocsptest.CA) {
+		r.says(0)
+		p.hang.Store(true)
+		answer, _ := r.timed()
+		requireStale(r, answer)
+		time.Sleep(time.Minute) // the call has ended
+		p.hang.Store(false)
+		p.delay = 500 * time.Millisecond
+		r.revoke(r.leaf, ocsp.KeyCompromise)
+		answer, took := r.timed()
+		requireRevoked(r, answer)
+		require.Equal(r, 2*p.delay, took, "a change is read twice")
+	})
+}
+
+// An error lets a cached answer stand in only if the store has answered nobody for StorePatience.
+func TestErrorOfAStoreThatAnswersOthers(t *testing.T) {
+	orderTest(t, func(cfg *ocsp.Config) {}, func(r *rig, s *slow) {
+		r.says(0)
+		r.store.SetFault(ocsptest.Fail)
+		for range 3 {
+			answer, took := r.timed()
+			require.Equal(r, ocsp.OutcomeTryLater, answer.Outcome)
+			require.ErrorIs(r, answer.Err, ocsp.ErrStoreBusy)
+			require.ErrorIs(r, answer.Err, ocsptest.ErrInjected)
+			require.Zero(r, took)
+			time.Sleep(300 * time.Millisecond)
+		}
+		time.Sleep(100 * time.Millisecond)
+		answer, _ := r.timed()
+		requireStale(r, answer)
+		require.NotErrorIs(r, answer.Err, ocsp.ErrStoreBusy)
+		require.NotErrorIs(r, answer.Err, ocsp.ErrStoreSilent)
+		require.ErrorIs(r, answer.Err, ocsptest.ErrInjected)
+	})
+}
+
+// timeout is an error such as net's.
+type timeout struct{}
+
+func (timeout) Error() string { return "pool: timeout" }
+func (timeout) Timeout() bool { return true }
+
+// A timeout of the store's own is no word on its health, however long ago it answered, unless it is silent.
+func TestPoolTimeoutLetsNothingStandIn(t *testing.T) {
+	for name, err := range map[string]error{
+		"DeadlineExceeded": context.DeadlineExceeded,
+		"Timeout":          timeout{},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var wait time.Duration
+			orderTest(t, func(cfg *ocsp.Config) {
+				store := cfg.Store
+				cfg.Store = ocsp.StoreFunc(func(ctx context.Context, id string, serial *big.Int) (ocsp.Record, error) {
+					if wait != 0 {
+						time.Sleep(wait)
+						return ocsp.Record{}, err
+					}
+					return store.FindBySerial(ctx, id, serial)
+				})
+			}, func(r *rig, s *slow) {
+				r.says(0)
+				time.Sleep(time.Hour)
+				wait = 300 * time.Millisecond
+				answer, _ := r.timed()
+				require.Equal(r, ocsp.OutcomeTryLater, answer.Outcome)
+				require.ErrorIs(r, answer.Err, ocsp.ErrStoreBusy)
+				wait = 3 * time.Second
+				answer, took := r.timed()
+				requireStale(r, answer)
+				require.Equal(r, time.Second, took)
+			})
+		})
+	}
+}
+
+// Where nothing can stand in the store has the whole Timeout: for a certificate that was never answered about, after a start,
+// for several certificates, for a nonce that must be echoed, and with FailClosed.
+func TestWithoutAStandInTheWholeTimeoutCounts(t *testing.T) {
+	for name, c := range map[string]struct {
+		adjust  func(cfg *ocsp.Config)
+		request func(r *rig) []byte
+	}{
+		"start":       {request: func(r *rig) []byte { return r.request(r.issue()) }},
+		"several":     {request: func(r *rig) []byte { return r.request(r.leaf, r.issue()) }},
+		"FailClosed":  {func(cfg *ocsp.Config) { cfg.Cache.FailClosed = true }, func(r *rig) []byte { return r.request(r.leaf) }},
+		"no cache":    {func(cfg *ocsp.Config) { cfg.Cache = ocsp.CacheOptions{Disabled: true} }, func(r *rig) []byte { return r.request(r.leaf) }},
+		"other hash":  {request: func(r *rig) []byte { c := r.client(); c.Hash = 5; return c.Request(r.ca.Certificate, r.leaf) }},
+		"a nonce due": {func(cfg *ocsp.Config) { cfg.Nonce = ocsp.NonceRequire }, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			orderTest(t, func(cfg *ocsp.Config) {
+				if c.adjust != nil {
+					c.adjust(cfg)
+				}
+			}, func(r *rig, s *slow) {
+				client := r.client()
+				client.Nonce = []byte("nonce")
+				request := client.Request(r.ca.Certificate, r.leaf)
+				r.responder.Respond(context.Background(), request)
+				r.responder.Respond(context.Background(), r.request(r.leaf))
+				if c.request != nil {
+					request = c.request(r)
+				}
+				release := make(chan struct{})
+				defer close(release)
+				r.store.SetFault(ocsptest.Hang)
+				begin := time.Now()
+				answer := r.responder.Respond(context.Background(), request)
+				require.Equal(r, ocsp.OutcomeTryLater, answer.Outcome)
+				require.GreaterOrEqual(r, time.Since(begin), 8750*time.Millisecond)
+				require.LessOrEqual(r, time.Since(begin), 10*time.Second)
+			})
+		})
+	}
+}
+
+// An issuer's own store is judged by itself, and has places of its own.
+func TestStoreOfAnIssuer(t *testing.T) {
+	release := make(chan struct{})
+	var own ocsp.StoreFunc = func(context.Context, string, *big.Int) (ocsp.Record, error) {
+		<-release
+		return ocsp.Record{}, ocsp.ErrNotFound
+	}
+	poolTest(t, func(cfg *ocsp.Config, _ *pool) { cfg.Issuers[1].Store, cfg.MaxStoreCalls = own, 4 }, func(r *rig, p *pool, other *ocsptest.CA) {
+		release = make(chan struct{})
+		defer close(release)
+		r.says(0)
+		r.flood(other, 5000)
+		time.Sleep(time.Minute)
+		r.flood(other, 5000)
+		r.revoke(r.leaf, ocsp.KeyCompromise)
+		answer, took := r.timed()
+		requireRevoked(r, answer)
+		require.Equal(r, 2*p.delay, took)
+
+		issuer := r.ca.Issuer()
+		issuer.Store = ocsp.StoreFunc(func(context.Context, string, *big.Int) (ocsp.Record, error) {
+			return ocsp.Record{State: ocsp.Active}, nil
+		})
+		require.NoError(r, r.responder.SetIssuer(issuer))
+		answer, took = r.timed()
+		require.Equal(r, ocsp.Good, answer.Entries[0].Status)
+		require.Zero(r, took)
+	})
+}
+
+// A CA that moves from one store to another is found in both while they are asked in turn.
+func TestIssuersOfOneKeyInTwoStores(t *testing.T) {
+	first, second := ocsptest.NewStore(), ocsptest.NewStore()
+	for _, ttl := range []time.Duration{0, time.Hour} {
+		r := newRig(t, func(r *rig, cfg *ocsp.Config) {
+			moved := cfg.Issuers[0]
+			moved.ID, moved.Store = "moved", second
+			cfg.Issuers = append(cfg.Issuers, moved)
+			cfg.Store, cfg.Cache.StatusTTL = first, ttl
+		})
+		second.Add("moved", r.leaf)
+		require.Equal(t, 0, r.status(r.leaf).Status)
+		require.Equal(t, 1, first.Calls())
+		require.Equal(t, 1, second.Calls())
+		first.SetFault(ocsptest.Fail)
+		r.requireError(3, r.post(r.request(r.issue())))
+		first, second = ocsptest.NewStore(), ocsptest.NewStore()
+	}
+}
+
+func TestConfigOfStores(t *testing.T) {
+	ca := ocsptest.NewCA(ocsptest.Options{})
+	for want, adjust := range map[string]func(cfg *ocsp.Config){
+		"the field Cache.StorePatience is -1ns: it must not be negative":                 func(cfg *ocsp.Config) { cfg.Cache.StorePatience = -1 },
+		"the field Cache.StorePatience is 11s: it must be at most Timeout, which is 10s": func(cfg *ocsp.Config) { cfg.Cache.StorePatience = 11 * time.Second },
+		"the field Cache.StorePatience is 1s beside FailClosed":                          func(cfg *ocsp.Config) { cfg.Cache.StorePatience, cfg.Cache.FailClosed = time.Second, true },
+		"the field Cache.StorePatience is 1s beside Cache.Disabled":                      func(cfg *ocsp.Config) { cfg.Cache.StorePatience, cfg.Cache.Disabled = time.Second, true },
+		"the field MaxStoreCalls is -1: it must not be negative":                         func(cfg *ocsp.Config) { cfg.MaxStoreCalls = -1 },
+		"the field Store is nil: give a CertStore":                                       func(cfg *ocsp.Config) { cfg.Store = nil },
+	} {
+		cfg := ocsp.Config{Issuers: []ocsp.Issuer{ca.Issuer()}, Store: ocsptest.NewStore()}
+		adjust(&cfg)
+		_, err := ocsp.New(cfg)
+		require.ErrorContains(t, err, want)
+	}
+	cfg := ocsp.Config{Issuers: []ocsp.Issuer{ca.Issuer()}}
+	cfg.Issuers[0].Store = ocsptest.NewStore()
+	r, err := ocsp.New(cfg)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, r.Close()) }()
+	require.ErrorContains(t, r.SetIssuer(ca.Issuer()), "the field Store is nil, and so is Config.Store")
+}
+
+// Requests wait for their turn no longer than it takes to know that no place is given back.
+func TestStuckStore(t *testing.T) {
+	orderTest(t, func(cfg *ocsp.Config) { cfg.MaxStoreCalls = 2 }, func(r *rig, s *slow) {
+		r.says(0)
+		release := make(chan struct{})
+		defer close(release)
+		junk := r.ca.Issue(ocsptest.Options{})
+		s.serial, s.first, s.wait = junk.SerialNumber, false, func() { <-release }
+		for range 2 {
+			go r.responder.Respond(context.Background(), r.request(junk))
+		}
+		time.Sleep(4 * time.Second)
+		var wg sync.WaitGroup
+		for range 3 {
+			wg.Go(func() {
+				answer, took := r.timed()
+				requireStale(r, answer)
+				require.Equal(r, 6*time.Second, took)
+			})
+		}
+		wg.Wait()
+		answer, took := r.timed()
+		requireStale(r, answer)
+		require.Zero(r, took)
+	})
+}

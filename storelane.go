@@ -1,0 +1,225 @@
+package ocsp
+
+import (
+	"context"
+	"errors"
+	"reflect"
+	"sync"
+	"time"
+)
+
+// silentPatience is how long a request waits for a store that is silent already, if a cached answer
+// can stand in.
+const silentPatience = 100 * time.Millisecond
+
+// storeLane is the way to one CertStore: how many calls of it may be under way, and whether it is
+// silent. Issuers with the same store share a lane.
+//
+// A store is silent from the moment at which a call that got its place at once has been waiting for
+// CacheOptions.StorePatience, and no call has returned an answer for that long: a Record,
+// ErrNotFound or ErrInvalidRecord. The next answer ends the silence, and so does StorePatience without
+// a call under way: the store may have recovered unasked. A call that had to wait for its place is no
+// evidence: outsiders could make a busy store look silent by asking a lot.
+type storeLane struct {
+	store             CertStore
+	places            *slots // of all issuers together
+	patience, timeout time.Duration
+
+	mu             sync.Mutex
+	oldest, newest *storeWait    // calls under way that got their places at once
+	answered       time.Time     // when a call last returned an answer
+	moved          time.Time     // when a place was last taken or given back
+	silence        chan struct{} // closed while the store is silent
+	silent         bool
+	watch          *time.Timer
+	due            time.Time // when watch fires; zero if it does not run
+	closed         bool
+
+	shares map[string]*slots // places of single issuers, by issuer.name; guarded by issuerMu
+}
+
+// storeWait is a call of a store that is under way.
+type storeWait struct {
+	begun      time.Time
+	atOnce     bool // it got its place at once, and is in its lane's list
+	prev, next *storeWait
+}
+
+func newStoreLane(store CertStore, c *Config) *storeLane {
+	return &storeLane{
+		store: store, places: newSlots(c.MaxStoreCalls, storeWaiting), timeout: c.Timeout,
+		patience: min(c.Cache.StorePatience, c.Timeout/4*3), // see deadlines
+		silence:  make(chan struct{}), shares: map[string]*slots{},
+	}
+}
+
+// sameStore reports whether two stores are one. Stores that cannot be compared are not.
+func sameStore(a, b CertStore) bool {
+	return reflect.ValueOf(a).Comparable() && reflect.ValueOf(b).Comparable() && a == b
+}
+
+// share returns the places for one of the issuers that share the store: at most half of all, so that
+// requests about one issuer cannot keep out those about another.
+func (l *storeLane) share(issuer string) *slots {
+	s := l.shares[issuer]
+	if s == nil {
+		s = newSlots(max(1, l.places.size/2), int(l.places.maxWaiting)/2)
+		s.within = l.places
+		l.shares[issuer] = s
+	}
+	return s
+}
+
+// begin notes a call. It returns the channel that is closed when the store becomes silent, nil for a
+// call to which the silence does not apply.
+func (l *storeLane) begin(c *storeWait, atOnce bool) <-chan struct{} {
+	now := time.Now()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.silent && l.oldest == nil && now.Sub(l.moved) >= l.patience {
+		l.silent, l.silence = false, make(chan struct{})
+	}
+	l.moved = now
+	if *c = (storeWait{begun: now, atOnce: atOnce, prev: l.newest}); !atOnce {
+		c.prev = nil
+		return nil
+	}
+	if l.newest == nil {
+		l.oldest = c
+	} else {
+		l.newest.next = c
+	}
+	l.newest = c
+	if l.due.IsZero() && !l.silent {
+		l.watchAt(now, l.patience)
+	}
+	return l.silence
+}
+
+// end notes the end of a call, and whether it brought an answer.
+func (l *storeLane) end(c *storeWait, answered bool) {
+	now := time.Now()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.moved = now
+	if c.atOnce {
+		if c.prev == nil {
+			l.oldest = c.next
+		} else {
+			c.prev.next = c.next
+		}
+		if c.next == nil {
+			l.newest = c.prev
+		} else {
+			c.next.prev = c.prev
+		}
+		c.prev, c.next = nil, nil
+	}
+	if answered {
+		l.answered = now
+		if l.silent {
+			l.silent, l.silence = false, make(chan struct{})
+			if l.oldest != nil {
+				l.watchAt(now, l.patience)
+			}
+		}
+	}
+}
+
+// watchAt makes the lane look whether the store is silent after a time. l.mu is locked.
+func (l *storeLane) watchAt(now time.Time, after time.Duration) {
+	if l.closed {
+		return
+	}
+	l.due = now.Add(after)
+	if l.watch == nil {
+		l.watch = time.AfterFunc(after, l.look)
+	} else {
+		l.watch.Reset(after)
+	}
+}
+
+// look notes whether the store has become silent.
+func (l *storeLane) look() {
+	now := time.Now()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	late := now.Sub(l.due)
+	l.due = time.Time{}
+	if l.oldest == nil || l.silent {
+		return
+	}
+	since := l.oldest.begun
+	if l.answered.After(since) {
+		since = l.answered
+	}
+	switch left := l.patience - now.Sub(since); {
+	case left > 0:
+		l.watchAt(now, left)
+	case late > silentPatience: // the process stood still, and answers may lie unread
+		l.watchAt(now, silentPatience)
+	default:
+		l.silent = true
+		close(l.silence)
+	}
+}
+
+// state reports whether the store is silent, and returns the channel that is closed when it is.
+func (l *storeLane) state() (silent bool, silence <-chan struct{}) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.silent, l.silence
+}
+
+// quiet reports whether the store has answered nobody for StorePatience.
+func (l *storeLane) quiet() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.silent || time.Since(l.answered) >= l.patience
+}
+
+// stuckIn returns how long it takes until no place will have been given back for Config.Timeout.
+func (l *storeLane) stuckIn() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return time.Until(l.moved.Add(l.timeout))
+}
+
+// close ends the watch.
+func (l *storeLane) close() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.closed = true
+	if l.watch != nil {
+		l.watch.Stop()
+	}
+}
+
+// judge says of an error of a call what it means for cached answers: one that is ErrStoreBusy lets
+// none stand in. A call that ran out of time says something about the store only if that is silent.
+// Another error does if the store has answered nobody lately: it may be broken for this call alone.
+func (l *storeLane) judge(err error, timedOut, atOnce bool) error {
+	switch {
+	case timedOut:
+		if silent, _ := l.state(); silent && atOnce {
+			return &storeError{ErrStoreSilent, err}
+		}
+	case l.quiet():
+		return err
+	}
+	return &storeError{ErrStoreBusy, err}
+}
+
+// isTimeout reports whether a call of the store ran out of time, by our deadline, in the queue of a
+// connection pool, or by a timeout of the store's own.
+func isTimeout(err error) bool {
+	var t interface{ Timeout() bool }
+	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, &t) && t.Timeout()
+}
+
+// storeError is an error of a call of the store, and what that says about the store.
+type storeError struct{ condition, err error }
+
+func (e *storeError) Error() string { return e.condition.Error() + ": " + e.err.Error() }
+
+func (e *storeError) Unwrap() []error { return []error{e.condition, e.err} }
