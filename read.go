@@ -233,7 +233,7 @@ func (r *Responder) ask(ctx context.Context, src *source, serial *big.Int, wait 
 	}()
 	*says, *err = src.find(ctx, serial)
 	answered = *err == nil || errors.Is(*err, ErrInvalidRecord)
-	timedOut = !answered && isTimeout(*err)
+	timedOut = !answered && (ctx.Err() != nil || isTimeout(*err))
 }
 
 // storeCall is a call of the store, in a goroutine of its own, so that a store that hangs holds up nobody for

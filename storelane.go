@@ -210,8 +210,8 @@ func (l *storeLane) judge(err error, timedOut, atOnce bool) error {
 	return &storeError{ErrStoreBusy, err}
 }
 
-// isTimeout reports whether a call of the store ran out of time, by our deadline, in the queue of a
-// connection pool, or by a timeout of the store's own.
+// isTimeout reports whether an error of a store says that the call ran out of time, in the queue of a
+// connection pool or by a timeout of the store's own.
 func isTimeout(err error) bool {
 	var t interface{ Timeout() bool }
 	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, &t) && t.Timeout()

@@ -496,3 +496,22 @@ func TestOptions(t *testing.T) {
 		}
 	}
 }
+
+// A client whose pool is exhausted says that it has much to do, and not that Redis fails.
+func TestExhaustedPoolIsATimeout(t *testing.T) {
+	o := options(t)
+	settings := *o.Client.(*redis.Client).Options()
+	settings.PoolSize, settings.MaxActiveConns, settings.PoolTimeout = 1, 1, 10*time.Millisecond
+	client := redis.NewClient(&settings)
+	defer func() { require.NoError(t, client.Close()) }()
+	o.Client = client
+	store, err := ocspredis.NewStore(o)
+	require.NoError(t, err)
+	conn := client.Conn() // which takes the only connection when it is first used
+	require.NoError(t, conn.Ping(t.Context()).Err())
+	_, err = store.FindBySerial(t.Context(), "ca", big.NewInt(1))
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.NoError(t, conn.Close())
+	_, err = store.FindBySerial(t.Context(), "ca", big.NewInt(1))
+	require.ErrorIs(t, err, ocsp.ErrNotFound)
+}

@@ -101,6 +101,10 @@ func (s *Store) find(ctx context.Context, issuerID string, serial *big.Int) (ent
 		e.names = append(e.names, s.prefix+k.name(issuerID, number))
 	}
 	values, err := s.client.MGet(ctx, e.names...).Result()
+	if errors.Is(err, redis.ErrPoolTimeout) || errors.Is(err, redis.ErrPoolExhausted) {
+		// The client has much to do, which is no failure of the store: see ocsp.CacheOptions.StorePatience.
+		err = fmt.Errorf("%w: %w", err, context.DeadlineExceeded)
+	}
 	if err != nil {
 		return e, err
 	}

@@ -1,0 +1,88 @@
+package ocspsql_test
+
+import (
+	"context"
+	"crypto/x509"
+	"math/big"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/kmsocsp/ocsp"
+	"github.com/kmsocsp/ocsp/ocspsql"
+	"github.com/kmsocsp/ocsp/ocspsql/internal/dbtest"
+	"github.com/kmsocsp/ocsp/ocsptest"
+)
+
+// Strangers who fill a healthy database's pool of four connections, each lookup in which takes 50 ms, with more than it can
+// do within Config.Timeout bring about no answer from before a revocation, whoever's serials they ask for.
+func TestFloodOfARealPoolBringsNoStaleGood(t *testing.T) {
+	kind := dbtest.PostgreSQL
+	recipe, db := recipes[kind], dbtest.New(t, kind).Open(t)
+	for _, statement := range []string{recipe.schema, recipe.index} {
+		_, err := db.ExecContext(t.Context(), statement)
+		require.NoError(t, err)
+	}
+	ca, quiet := ocsptest.NewCA(ocsptest.Options{}), ocsptest.NewCA(ocsptest.Options{Name: "quiet"})
+	put := func(ca *ocsptest.CA, leaf *x509.Certificate, state, revoked string) {
+		_, err := db.ExecContext(t.Context(), recipe.insert, ca.ID,
+			`{"issuer": "`+ca.ID+`", "serial": "`+leaf.SerialNumber.Text(16)+`", "state": "`+state+`"`+revoked+`}`)
+		require.NoError(t, err)
+	}
+	leaves := map[*ocsptest.CA]*x509.Certificate{ca: ca.Issue(ocsptest.Options{}), quiet: quiet.Issue(ocsptest.Options{})}
+	for of, leaf := range leaves {
+		put(of, leaf, "Active", "")
+	}
+	slow := ocspsql.Query{Serial: ocspsql.Hex, SQL: `WITH wait AS MATERIALIZED (SELECT pg_sleep(0.05)) ` + recipe.lookup +
+		` AND (SELECT count(*) FROM wait) = 1 UNION ALL SELECT NULL, NULL, NULL, NULL, NULL FROM wait WHERE false`}
+	db.SetMaxOpenConns(4)
+	store, err := ocspsql.OpenQuery(t.Context(), db, slow)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, store.Close()) }()
+	responder, err := ocsp.New(ocsp.Config{
+		Issuers: []ocsp.Issuer{ca.Issuer(), quiet.Issuer()}, Store: store, Timeout: 2 * time.Second,
+		Cache: ocsp.CacheOptions{StorePatience: 200 * time.Millisecond},
+	})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, responder.Close()) }()
+	ask := func(of *ocsptest.CA, leaf *x509.Certificate) ocsp.Answer {
+		return responder.Respond(context.Background(), ocsptest.Client{}.Request(of.Certificate, leaf))
+	}
+	for of, leaf := range leaves {
+		begin := time.Now()
+		require.Equal(t, ocsp.Good, ask(of, leaf).Entries[0].Status)
+		require.GreaterOrEqual(t, time.Since(begin), 50*time.Millisecond, "the lookup must take its time")
+		put(of, leaf, "Compromised", `, "revoked_at": 1700000000`)
+	}
+	var flood sync.WaitGroup
+	for i := range 1000 {
+		flood.Go(func() { ask(ca, &x509.Certificate{SerialNumber: big.NewInt(int64(i)), RawIssuer: ca.Certificate.RawSubject}) })
+	}
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		flood.Wait()
+	}()
+	answers := map[ocsp.Outcome]int{}
+	for done := false; !done; {
+		select {
+		case <-over:
+			done = true
+		default:
+		}
+		for of, leaf := range leaves {
+			answer := ask(of, leaf)
+			require.NotEqual(t, ocsp.OutcomeStale, answer.Outcome, "%v", answer.Err)
+			if len(answer.Entries) > 0 {
+				require.Equal(t, ocsp.Revoked, answer.Entries[0].Status)
+			}
+			answers[answer.Outcome]++
+		}
+	}
+	require.NotZero(t, answers[ocsp.OutcomeTryLater], "the flood must be more than the pool can do: %v", answers)
+	for of, leaf := range leaves {
+		require.Equal(t, ocsp.Revoked, ask(of, leaf).Entries[0].Status)
+	}
+}
