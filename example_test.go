@@ -3,7 +3,6 @@ package ocsp_test
 import (
 	"context"
 	"crypto"
-	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
 	"fmt"
@@ -170,40 +169,6 @@ func ExampleSignerFunc() {
 	defer func() { _ = responder.Close() }()
 	answer, err := ocsptest.Query(responder.Handler(), exampleCA.Certificate, exampleLeaf)
 	fmt.Println(answer.Status == xocsp.Unknown, err)
-	// Output: true <nil>
-}
-
-// A TLS server staples answers about its own certificate from the responder in its own process.
-func ExampleResponder_Staple() {
-	store := ocsptest.NewStore()
-	cert, key := exampleCA.IssueKey(ocsptest.Options{Name: "kms.example"})
-	store.Add(exampleCA.ID, cert)
-	responder, err := ocsp.New(ocsp.Config{Issuers: []ocsp.Issuer{exampleCA.Issuer()}, Store: store})
-	if err != nil {
-		log.Fatal(err)
-	}
-	defer func() { _ = responder.Close() }()
-
-	server := httptest.NewUnstartedServer(http.NotFoundHandler())
-	server.TLS = &tls.Config{GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-		staple, err := responder.Staple(hello.Context(), cert)
-		if err != nil {
-			staple = nil // the handshake goes on without one
-		}
-		return &tls.Certificate{Certificate: [][]byte{cert.Raw}, PrivateKey: key, OCSPStaple: staple}, nil
-	}}
-	server.StartTLS()
-	defer server.Close()
-
-	roots := x509.NewCertPool()
-	roots.AddCert(exampleCA.Certificate)
-	conn, err := tls.Dial("tcp", server.Listener.Addr().String(), &tls.Config{RootCAs: roots, ServerName: "kms.example"})
-	if err != nil {
-		log.Fatal(err)
-	}
-	defer func() { _ = conn.Close() }()
-	answer, err := xocsp.ParseResponseForCert(conn.ConnectionState().OCSPResponse, cert, exampleCA.Certificate)
-	fmt.Println(answer.Status == xocsp.Good, err)
 	// Output: true <nil>
 }
 

@@ -90,6 +90,9 @@ func (r *Responder) Respond(ctx context.Context, requestDER []byte) Answer {
 // of a configured issuer. The CertID is hashed with SHA-1, the only hash that every client matches. It fails
 // rather than return an answer that says unknown or nothing. NonceRequire and RequestSigners are for clients and
 // do not apply.
+//
+// Staple may wait for the store and the signer, up to Config.Timeout. So handshakes should not call it: keep what it
+// returned until that answer's nextUpdate, and refresh it beside the handshakes, as the example does.
 func (r *Responder) Staple(ctx context.Context, leaf *x509.Certificate) ([]byte, error) {
 	if leaf == nil {
 		return nil, errors.New("ocsp: staple: the certificate is nil")
