@@ -48,8 +48,10 @@ type Issuer struct {
 	// ResponderID is how answers name their signer. Zero is ResponderIDByKey.
 	ResponderID ResponderIDKind
 
-	// EmbedCertificate puts the CA's certificate into answers that it signs itself. Apache's SSLOCSPEnable
-	// wants it; Go clients of an intermediate CA refuse it (golang.org/issue/59641). Zero leaves it out.
+	// EmbedCertificate puts the CA's certificate into answers that it signs itself. Apache's SSLOCSPEnable,
+	// FreeRADIUS and SSSD's p11_child refuse every answer of a CA that leaves it out, though they have the
+	// certificate; Go clients of an intermediate CA refuse answers that have it (golang.org/issue/59641). With
+	// a ResponderCertificate, which all of them take, it changes nothing. Zero leaves it out.
 	EmbedCertificate bool
 
 	// CompromisedAt is since when the CA's own key must be taken for compromised. Then every certificate that

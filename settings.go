@@ -46,7 +46,9 @@ type Settings struct {
 	ResponderID string `toml:"responder_id" json:"responder_id" yaml:"responder_id"`
 	// SignatureAlgorithm is one of x509.SignatureAlgorithm's names, such as "SHA256-RSAPSS". "" fits the key.
 	SignatureAlgorithm string `toml:"signature_algorithm" json:"signature_algorithm" yaml:"signature_algorithm"`
-	// EmbedCertificate puts the CA's certificate into answers that it signs itself.
+	// EmbedCertificate puts the CA's certificate into answers that it signs itself. Apache's SSLOCSPEnable,
+	// FreeRADIUS and SSSD's p11_child refuse those without it, unless responder_uid is set: see
+	// Issuer.EmbedCertificate.
 	EmbedCertificate bool `toml:"embed_certificate" json:"embed_certificate" yaml:"embed_certificate"`
 
 	// Nonce is "echo", "ignore", "require" or "echo-bare". "" is "echo".

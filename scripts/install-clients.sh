@@ -28,6 +28,10 @@ needed=(
 	haproxy=haproxy
 	stunnel4=stunnel4
 	caddy=caddy
+	freeradius=freeradius
+	eapol_test=eapoltest
+	sssd=sssd-common
+	/usr/libexec/sssd/p11_child=sssd-common
 	wrk=wrk
 )
 if [ $# -gt 0 ]; then

@@ -5,12 +5,13 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 )
 
 // Configured starts a program, which is called as its Debian package, on files of its own, which it finds in its
-// folder, and returns when it listens. In the file "config" and in the arguments DIR stands for the folder, and
-// ADDRESS for the host and the port to listen on. Where we are root it runs as nobody.
+// folder, and returns when it listens. In the file "config" and in the arguments DIR stands for the folder, ADDRESS
+// for the host and the port to listen on, and PORT for the port alone. Where we are root it runs as nobody.
 func Configured(program string, files map[string]string, args ...string) (*Server, error) {
 	path, err := find(program, "/usr/sbin/"+program, program)
 	if err != nil {
@@ -21,7 +22,7 @@ func Configured(program string, files map[string]string, args ...string) (*Serve
 		return nil, err
 	}
 	s.stop = "-TERM" // nginx and HAProxy know it, and Apache's parent forgets its children at an interrupt
-	fill := strings.NewReplacer("DIR", s.dir, "ADDRESS", s.Address()).Replace
+	fill := strings.NewReplacer("DIR", s.dir, "ADDRESS", s.Address(), "PORT", strconv.Itoa(s.Port)).Replace
 	s.command = []string{path}
 	for _, arg := range args {
 		s.command = append(s.command, fill(arg))
