@@ -18,6 +18,10 @@ const requestType = "application/ocsp-request"
 // Every OCSP outcome, errors included, has status 200 and the type application/ocsp-response. Other codes are
 // HTTP's own: 204 for OPTIONS, 304, 400 for a body that breaks off, 404 when disabled, 405, 408, 413, 414 and 415.
 //
+// Middleware that compresses should leave answers out: mount before it, or make an exception. Most of it disregards
+// Cache-Control: no-transform (RFC 9111 section 5.2.2.6), which answers have. Clients that send no Accept-Encoding,
+// as most do not, get the answer as it is in any case.
+//
 // The values of the header fields are shared with other answers: middleware may replace them in the map, but must not
 // change the slices.
 func (r *Responder) Handler() http.Handler {
@@ -29,7 +33,8 @@ func (r *Responder) Handler() http.Handler {
 
 // Mount returns a handler that sends prefix, and everything below it, to h, and the rest to next. It stands
 // before a mux that cleans paths, such as http.ServeMux or gorilla's, which would redirect a GET whose base64
-// contains two slashes in a row. A nil next answers 404.
+// contains two slashes in a row. With a router and its middleware as next, none of that sees a request below prefix:
+// so nothing compresses answers, but nothing logs or authenticates either. A nil next answers 404.
 func Mount(prefix string, h, next http.Handler) http.Handler {
 	prefix = "/" + strings.Trim(prefix, "/")
 	if next == nil {

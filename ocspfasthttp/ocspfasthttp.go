@@ -76,7 +76,8 @@ type silent struct{}
 
 func (silent) Printf(string, ...any) {}
 
-// Handler returns the responder's handler for a server of the host's own.
+// Handler returns the responder's handler for a server of the host's own. Not below fasthttp.CompressHandler, which
+// compresses answers in spite of their no-transform.
 func Handler(r *ocsp.Responder) fasthttp.RequestHandler {
 	return func(ctx *fasthttp.RequestCtx) {
 		header := &ctx.Request.Header

@@ -8,11 +8,13 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/valyala/fasthttp"
 
 	"github.com/kmsocsp/ocsp"
 	"github.com/kmsocsp/ocsp/ocspfasthttp"
@@ -22,9 +24,13 @@ import (
 // serve serves over a real socket and returns the address.
 func serve(t testing.TB, r *ocsp.Responder) string {
 	t.Helper()
+	return serveOn(t, ocspfasthttp.NewServer(r))
+}
+
+func serveOn(t testing.TB, server *ocspfasthttp.Server) string {
+	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	server := ocspfasthttp.NewServer(r)
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(listener) }()
 	t.Cleanup(func() {
@@ -57,6 +63,37 @@ func TestConformance(t *testing.T) {
 	for _, result := range results {
 		if result.Verdict == ocsptest.Failed {
 			t.Error(result)
+		}
+	}
+}
+
+// TestCompressHandler is why Handler does not go below fasthttp.CompressHandler: that compresses in spite of no-transform
+// where the client sends Accept-Encoding, and for that client alone.
+func TestCompressHandler(t *testing.T) {
+	ca, store, r := newResponder(t, ocsptest.P256)
+	cert := ca.Issue(ocsptest.Options{})
+	store.Add(ca.ID, cert)
+	target := url.PathEscape(base64.StdEncoding.EncodeToString(ocsptest.Client{}.Request(ca.Certificate, cert)))
+	for _, test := range []struct {
+		compress       bool
+		accept, coding string
+	}{
+		{false, "Accept-Encoding: gzip\r\n", ""},
+		{true, "Accept-Encoding: gzip\r\n", "gzip"},
+		{true, "", ""},
+	} {
+		server := ocspfasthttp.NewServer(r)
+		if test.compress {
+			server.Handler = fasthttp.CompressHandler(server.Handler)
+		}
+		response, body := exchange(t, serveOn(t, server), "GET /ocsp/"+target+" HTTP/1.1\r\nHost: x\r\n"+test.accept+"\r\n")
+		require.Equal(t, http.StatusOK, response.StatusCode)
+		require.Contains(t, response.Header.Get("Cache-Control"), "no-transform")
+		require.Equal(t, test.coding, response.Header.Get("Content-Encoding"))
+		if test.coding == "" {
+			answers, err := ocsptest.Parse([]byte(body), ca.Certificate)
+			require.NoError(t, err)
+			require.Equal(t, cert.SerialNumber, answers[0].SerialNumber)
 		}
 	}
 }

@@ -162,9 +162,10 @@ var faults = map[fault]struct {
 	faultNoAnswer: {"the connection ends without an answer", "a hop drops the request", []cure{{Setting: "see the logs; firewalls drop what they do not like"}}},
 	faultGone:     {"nobody listens any more", "the server ended, or shuts this client out, since the check before these", []cure{{Setting: "see its log and what limits clients; openssl ocsp ends on requests that it cannot read"}}},
 	faultNotOCSP:  {"something else answers", "the request reaches another application, a login page or an error page with status 200", []cure{{Setting: "route the prefix and all that is below it to the responder"}}},
-	faultEncoded: {"the body comes compressed", "a hop compresses, though Cache-Control says no-transform", []cure{
+	faultEncoded: {"the body comes compressed", "a hop, or middleware before the responder, compresses, though Cache-Control says no-transform", []cure{
 		{Proxy: nginx, Setting: "gzip off; for the location"}, {Proxy: apache, Setting: "SetEnv no-gzip 1"},
 		{Proxy: haproxy, Setting: "no filter compression here"}, {Proxy: traefik, Setting: "no compress middleware here"}, {Proxy: envoy, Setting: "no compressor filter for this route"},
+		{Proxy: goMux, Setting: "ocsp.Mount before the router and its middleware, or an exception for this path in what compresses (gin-contrib/gzip, echo, gorilla/handlers, gzhttp, fiber)"},
 	}},
 	faultStored: {"a cache gives an answer it must not give", "a cache ignores Cache-Control or the age, or keeps answers to POST", []cure{
 		{Proxy: nginx, Setting: "no proxy_ignore_headers Cache-Control Expires; proxy_cache_methods GET HEAD (the default); $request_uri in proxy_cache_key"},
@@ -328,7 +329,7 @@ func (d *doctor) named(before string) string {
 }
 
 // cures returns the cures for a fault: those of the products that were seen, if there are, else all. Where a Go server
-// was seen, Traefik is one that it may be: it does not name itself.
+// was seen, Traefik is one that it may be: it does not name itself. Nor does middleware that compresses, wherever it is.
 func (d *doctor) cures(f fault) []cure {
 	all := append([]cure{}, faults[f].cures...)
 	var likely []cure
@@ -336,7 +337,7 @@ func (d *doctor) cures(f fault) []cure {
 	for i := range all {
 		_, all[i].Seen = d.seen[all[i].Proxy]
 		known = known || all[i].Seen
-		if all[i].Seen || all[i].Proxy == traefik && d.seen[goMux] != "" {
+		if all[i].Seen || all[i].Proxy == traefik && d.seen[goMux] != "" || all[i].Proxy == goMux && f == faultEncoded {
 			likely = append(likely, all[i])
 		}
 	}

@@ -359,6 +359,42 @@ func TestDoctorNamesProducts(t *testing.T) {
 	}
 }
 
+// Middleware that compresses shows itself nowhere, so its cure is named beside those of the products that do.
+func TestDoctorNamesCompressingMiddleware(t *testing.T) {
+	for server, want := range map[string][]string{
+		"":             {nginx, apache, haproxy, traefik, envoy, goMux},
+		"nginx/1.22.1": {nginx, goMux},
+	} {
+		t.Run(server, func(t *testing.T) {
+			s := newScene(t)
+			s.wrap = func(h http.Handler) http.Handler {
+				return recorded(func(req *http.Request, rec *httptest.ResponseRecorder) {
+					compress(req, rec)
+					if server != "" {
+						rec.Header().Set("Server", server)
+					}
+				})(h)
+			}
+			code, d, stderr := s.doctor(t)
+			require.Empty(t, stderr)
+			assert.Equal(t, exitFailed, code)
+			require.Len(t, d.Problems, 1)
+			p := d.Problems[0]
+			assert.Equal(t, faultEncoded, p.Fault)
+			assert.True(t, p.Normative)
+			assert.Contains(t, p.Cause, "middleware")
+			assert.Equal(t, "a body encoded with gzip", p.Got)
+			var named []string
+			for _, c := range p.Cures {
+				named = append(named, c.Proxy)
+				assert.Equal(t, c.Proxy == nginx && server != "", c.Seen)
+			}
+			assert.Equal(t, want, named)
+			assert.Contains(t, p.Cures[len(p.Cures)-1].Setting, "ocsp.Mount before the router and its middleware")
+		})
+	}
+}
+
 // Traefik names itself nowhere, and its error pages are those of every Go server.
 func TestDoctorGoMayBeTraefik(t *testing.T) {
 	s := newScene(t)

@@ -58,7 +58,8 @@ func main() {
 }
 
 // handler mounts the responder under both forms of its path, since gin would redirect a POST from one to the
-// other. Leave the engine's RemoveExtraSlash off: it would change the requests in the paths of GETs.
+// other. Leave the engine's RemoveExtraSlash off: it would change the requests in the paths of GETs. Leave /ocsp out of
+// middleware that compresses.
 func handler(responder *ocsp.Responder, token string) http.Handler {
 	engine := gin.New()
 	engine.GET("/healthz", func(*gin.Context) {})
