@@ -46,7 +46,6 @@ func TestStaplingNeverWaits(t *testing.T) {
 				s := &stapler{
 					responder: responder,
 					cert:      tls.Certificate{Certificate: [][]byte{leaf.Raw}, PrivateKey: leafKey, Leaf: leaf},
-					issuer:    ca.Certificate,
 				}
 				ctx, cancel := context.WithCancel(t.Context())
 				defer func() {
