@@ -68,7 +68,7 @@ func SameStripe(r *Responder, a, b *big.Int) bool {
 // QuietStores makes it as if no store had answered anybody for StorePatience, after which an error of a store lets a
 // cached answer stand in.
 func QuietStores(r *Responder) {
-	for _, l := range r.lanes {
+	for _, l := range append(r.stores.own, r.stores.main) {
 		l.mu.Lock()
 		l.answered = time.Time{}
 		l.mu.Unlock()

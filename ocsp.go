@@ -44,9 +44,8 @@ type Responder struct {
 
 	signing   *slots
 	extra     *slots       // of signing's, those that answers which cannot be cached may take
-	lane      *storeLane   // to Config.Store, nil for none
-	lanes     []*storeLane // to all stores; guarded by issuerMu
-	deadlines deadlines    // of calls of the stores
+	stores    storeLanes // found under issuerMu
+	deadlines deadlines  // of calls of the stores
 	bodies    bodyReads
 	sharing   *slots // reads and writes of the shared cache
 	deleting  *slots // deletes, which the host waits for and clients must not crowd out
@@ -80,10 +79,7 @@ func New(cfg Config) (*Responder, error) {
 	n := r.cfg.Signing.MaxConcurrent
 	r.extra = newSlots(max(1, n/4*3+n%4*3/4), r.cfg.Signing.MaxWaiting/2) // three times n may overflow
 	r.extra.within = r.signing
-	if cfg.Store != nil {
-		r.lane = newStoreLane(cfg.Store, &r.cfg)
-		r.lanes = []*storeLane{r.lane}
-	}
+	r.stores = newStoreLanes(&r.cfg)
 	r.sharing = newSlots(sharedConcurrent, 0)
 	r.deleting = newSlots(sharedConcurrent, storeWaiting)
 	r.deadlines.limit, r.bodies.limit = r.cfg.Timeout, r.cfg.Timeout
@@ -92,7 +88,7 @@ func New(cfg Config) (*Responder, error) {
 		if err != nil {
 			return nil, fmt.Errorf("ocsp: config: Issuers[%d]: %w", i, err)
 		}
-		iss.lane = r.laneOf(issuer.Store)
+		iss.lane = r.stores.of(issuer.Store)
 		reg := r.registry.Load()
 		if reg.byID[iss.ID] != nil {
 			return nil, fmt.Errorf("ocsp: config: Issuers[%d]: the field ID is %q, like that of an earlier issuer: give each its own", i, iss.ID)
@@ -129,7 +125,7 @@ func (r *Responder) SetIssuer(cfg Issuer) error {
 	}
 	r.issuerMu.Lock()
 	defer r.issuerMu.Unlock()
-	iss.lane = r.laneOf(cfg.Store)
+	iss.lane = r.stores.of(cfg.Store)
 	reg, err := r.registry.Load().with(iss, r.nextNumber)
 	if err != nil {
 		return fmt.Errorf("ocsp: issuer %q: %w", cfg.ID, err)
@@ -142,40 +138,7 @@ func (r *Responder) SetIssuer(cfg Issuer) error {
 func (r *Responder) replaceRegistry(next *registry) {
 	r.registry.Load().retire(next)
 	r.registry.Store(next)
-	r.lanes = slices.DeleteFunc(r.lanes, func(l *storeLane) bool {
-		used := l == r.lane
-		for _, iss := range next.issuers {
-			used = used || iss.lane == l
-		}
-		if !used {
-			l.close()
-		}
-		return !used
-	})
-}
-
-// laneOf returns the lane to an issuer's store. issuerMu is locked, or the Responder is not made yet.
-func (r *Responder) laneOf(store CertStore) *storeLane {
-	if store == nil {
-		return r.lane
-	}
-	for _, l := range r.lanes {
-		if sameStore(l.store, store) {
-			return l
-		}
-	}
-	l := newStoreLane(store, &r.cfg)
-	r.lanes = append(r.lanes, l)
-	return l
-}
-
-// closeLanes ends the lanes' timers.
-func (r *Responder) closeLanes() {
-	r.issuerMu.Lock()
-	defer r.issuerMu.Unlock()
-	for _, l := range r.lanes {
-		l.close()
-	}
+	r.stores.prune(next.issuers)
 }
 
 // RemoveIssuer removes an issuer. Requests begun after it returned that name it are unauthorized. Removing an
@@ -246,7 +209,9 @@ func (r *Responder) Close() error {
 	ended := r.life.close(r.cfg.Timeout)
 	r.crew.close()
 	r.deadlines.stop()
-	r.closeLanes()
+	r.issuerMu.Lock()
+	defer r.issuerMu.Unlock()
+	r.stores.close()
 	if !ended {
 		return errors.New("ocsp: close: the store, the signer, the shared cache or Changes still has not returned from a call")
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"reflect"
+	"slices"
 	"sync"
 	"time"
 )
@@ -53,9 +54,55 @@ func newStoreLane(store CertStore, c *Config) *storeLane {
 	}
 }
 
-// sameStore reports whether two stores are one. Stores that cannot be compared are not.
-func sameStore(a, b CertStore) bool {
-	return reflect.ValueOf(a).Comparable() && reflect.ValueOf(b).Comparable() && a == b
+// storeLanes are the lanes to all stores of a Responder.
+type storeLanes struct {
+	cfg  *Config
+	main *storeLane // to Config.Store, nil for none
+	own  []*storeLane
+}
+
+func newStoreLanes(cfg *Config) storeLanes {
+	s := storeLanes{cfg: cfg}
+	if cfg.Store != nil {
+		s.main = newStoreLane(cfg.Store, cfg)
+	}
+	return s
+}
+
+// of returns the lane to the store of an issuer, which is nil for Config.Store. Stores that cannot be
+// compared have a lane each.
+func (s *storeLanes) of(store CertStore) *storeLane {
+	if store == nil {
+		return s.main
+	}
+	for _, l := range append(s.own, s.main) {
+		if l != nil && reflect.ValueOf(l.store).Comparable() && reflect.ValueOf(store).Comparable() && l.store == store {
+			return l
+		}
+	}
+	l := newStoreLane(store, s.cfg)
+	s.own = append(s.own, l)
+	return l
+}
+
+// prune drops the lanes that no issuer uses any more.
+func (s *storeLanes) prune(issuers []*issuer) {
+	s.own = slices.DeleteFunc(s.own, func(l *storeLane) bool {
+		used := slices.ContainsFunc(issuers, func(iss *issuer) bool { return iss.lane == l })
+		if !used {
+			l.close()
+		}
+		return !used
+	})
+}
+
+// close ends the watch of all lanes.
+func (s *storeLanes) close() {
+	for _, l := range append(s.own, s.main) {
+		if l != nil {
+			l.close()
+		}
+	}
 }
 
 // share returns the places for one of the issuers that share the store: at most half of all, so that
