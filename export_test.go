@@ -1,6 +1,7 @@
 package ocsp
 
 import (
+	"context"
 	"math/big"
 	"time"
 
@@ -72,5 +73,22 @@ func QuietStores(r *Responder) {
 		l.mu.Lock()
 		l.answered = time.Time{}
 		l.mu.Unlock()
+	}
+}
+
+// Lanes returns how many keys that can hang have a budget.
+func Lanes(r *Responder) int { return len(r.lanes.opaque) }
+
+// TakeNoncePlaces takes the places that signatures with Go's own keys may have at a time for answers with a nonce. It
+// returns how many those are, and what gives them back.
+func TakeNoncePlaces(r *Responder) (n int, giveBack func()) {
+	places := r.lanes.goKeys.extra
+	for places.acquire(context.Background(), 0) == nil {
+		n++
+	}
+	return n, func() {
+		for range n {
+			places.release()
+		}
 	}
 }

@@ -42,8 +42,7 @@ type Responder struct {
 	signs    flights[flightKey, landed]
 	renewing renewals
 
-	signing   *slots
-	extra     *slots       // of signing's, those that answers which cannot be cached may take
+	lanes     lanes      // of signatures; found under issuerMu
 	stores    storeLanes // found under issuerMu
 	deadlines deadlines  // of calls of the stores
 	bodies    bodyReads
@@ -75,10 +74,7 @@ func New(cfg Config) (*Responder, error) {
 	r.now = r.cfg.Now
 	r.limits = codec.ReadLimits{CertIDs: r.cfg.Limits.MaxCertIDs, Extensions: r.cfg.Limits.MaxExtensions, Strict: cfg.Strict}
 	r.cache = newReplyCache(r.cfg.Cache, r.now)
-	r.signing = newSlots(r.cfg.Signing.MaxConcurrent, r.cfg.Signing.MaxWaiting)
-	n := r.cfg.Signing.MaxConcurrent
-	r.extra = newSlots(max(1, n/4*3+n%4*3/4), r.cfg.Signing.MaxWaiting/2) // three times n may overflow
-	r.extra.within = r.signing
+	r.lanes = newLanes(r.cfg.Signing)
 	r.stores = newStoreLanes(&r.cfg)
 	r.sharing = newSlots(sharedConcurrent, 0)
 	r.deleting = newSlots(sharedConcurrent, storeWaiting)
@@ -93,6 +89,7 @@ func New(cfg Config) (*Responder, error) {
 		if reg.byID[iss.ID] != nil {
 			return nil, fmt.Errorf("ocsp: config: Issuers[%d]: the field ID is %q, like that of an earlier issuer: give each its own", i, iss.ID)
 		}
+		iss.signer.lane = r.lanes.of(iss.signer)
 		if reg, err = reg.with(iss, r.nextNumber); err != nil {
 			return nil, fmt.Errorf("ocsp: config: Issuers[%d]: %w", i, err)
 		}
@@ -126,6 +123,7 @@ func (r *Responder) SetIssuer(cfg Issuer) error {
 	r.issuerMu.Lock()
 	defer r.issuerMu.Unlock()
 	iss.lane = r.stores.of(cfg.Store)
+	iss.signer.lane = r.lanes.of(iss.signer)
 	reg, err := r.registry.Load().with(iss, r.nextNumber)
 	if err != nil {
 		return fmt.Errorf("ocsp: issuer %q: %w", cfg.ID, err)
@@ -139,6 +137,7 @@ func (r *Responder) replaceRegistry(next *registry) {
 	r.registry.Load().retire(next)
 	r.registry.Store(next)
 	r.stores.prune(next.issuers)
+	r.lanes.prune(next.issuers)
 }
 
 // RemoveIssuer removes an issuer. Requests begun after it returned that name it are unauthorized. Removing an

@@ -248,9 +248,9 @@ func (r *Responder) sign(ctx context.Context, job *signJob, limit time.Duration,
 	var one [1]codec.Single
 	data := r.responseData(job, k.window, one[:0])
 	tbs = data.AppendTBS(room)
-	slots := r.signing
+	slots := s.lane.all
 	if !job.cacheable() {
-		slots = r.extra
+		slots = s.lane.extra
 	}
 	k.signature, err = r.signature(ctx, s, job.algorithm, tbs, slots, min(limit, r.cfg.Signing.Timeout))
 	return k, tbs, err

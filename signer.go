@@ -55,6 +55,7 @@ type signer struct {
 	seq         uint64 // tells signers apart; never used twice
 	key         crypto.Signer
 	opaque      bool              // not one of Go's own keys: each signature is verified
+	lane        *lane             // the budget for its signatures
 	certificate *x509.Certificate // of the key
 	algorithms  []algorithm       // the first is the default
 	responderID []byte
