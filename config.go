@@ -142,12 +142,20 @@ type Limits struct {
 // nonce is answered from the cache without one (RFC 9654 section 2.1 allows it), a serial that was never issued
 // gets the unsigned error unauthorized, and anything else tryLater.
 //
+// Each key that can hang has a budget of its own: any number of keys may hang, and no issuer with another key is held
+// up. A key can hang unless it is a *rsa.PrivateKey, *ecdsa.PrivateKey or ed25519.PrivateKey. Those take only time of
+// the processors, which all of them share, so they share one budget. The budget belongs to the public key. Issuers
+// with the same key share it, and a call that hangs is counted until it returns, even if SetIssuer replaces the Signer
+// meanwhile.
+//
 // Answers that cannot be cached, because of a nonce, an unissued serial, several certificates or an algorithm that the
 // client prefers to the default, may take three quarters of MaxConcurrent and half of MaxWaiting, so that no number of
-// them keeps out the others.
+// them keeps out the others. In the budget of Go's own keys they may also take no more than half of the processors,
+// runtime.GOMAXPROCS when New is called, but at least one. A Signer that computes signatures in this process although
+// it is not one of these types, such as a wrapper around one, needs a MaxConcurrent that leaves processors free.
 type SigningOptions struct {
-	MaxConcurrent int           // signatures at a time. Zero is 16
-	MaxWaiting    int           // answers that wait for their turn. Zero is 256
+	MaxConcurrent int           // signatures at a time, for each key. Zero is 16
+	MaxWaiting    int           // answers that wait for their turn, for each key. Zero is 256
 	Timeout       time.Duration // one signature, its turn included. Zero is 5 s
 }
 

@@ -42,8 +42,8 @@ type Responder struct {
 	signs    flights[flightKey, landed]
 	renewing renewals
 
-	lanes     lanes      // of signatures; found under issuerMu
-	stores    storeLanes // found under issuerMu
+	lanes     lanes      // budgets for signatures; issuerMu is held while one is found or dropped
+	stores    storeLanes // likewise, of stores
 	deadlines deadlines  // of calls of the stores
 	bodies    bodyReads
 	sharing   *slots // reads and writes of the shared cache
@@ -89,10 +89,10 @@ func New(cfg Config) (*Responder, error) {
 		if reg.byID[iss.ID] != nil {
 			return nil, fmt.Errorf("ocsp: config: Issuers[%d]: the field ID is %q, like that of an earlier issuer: give each its own", i, iss.ID)
 		}
-		iss.signer.lane = r.lanes.of(iss.signer)
 		if reg, err = reg.with(iss, r.nextNumber); err != nil {
 			return nil, fmt.Errorf("ocsp: config: Issuers[%d]: %w", i, err)
 		}
+		iss.signer.lane = r.lanes.of(iss.signer)
 		r.registry.Store(reg)
 	}
 	if r.cfg.Cache.Changes != nil {
@@ -123,11 +123,11 @@ func (r *Responder) SetIssuer(cfg Issuer) error {
 	r.issuerMu.Lock()
 	defer r.issuerMu.Unlock()
 	iss.lane = r.stores.of(cfg.Store)
-	iss.signer.lane = r.lanes.of(iss.signer)
 	reg, err := r.registry.Load().with(iss, r.nextNumber)
 	if err != nil {
 		return fmt.Errorf("ocsp: issuer %q: %w", cfg.ID, err)
 	}
+	iss.signer.lane = r.lanes.of(iss.signer)
 	r.replaceRegistry(reg)
 	return nil
 }

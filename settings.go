@@ -88,9 +88,9 @@ type Settings struct {
 	// FailClosed is CacheOptions.FailClosed.
 	FailClosed bool `toml:"fail_closed" json:"fail_closed" yaml:"fail_closed"`
 
-	// MaxConcurrentSignatures is SigningOptions.MaxConcurrent, at most 10000. 0 is 16.
+	// MaxConcurrentSignatures is SigningOptions.MaxConcurrent, for each key, at most 10000. 0 is 16.
 	MaxConcurrentSignatures int `toml:"max_concurrent_signatures" json:"max_concurrent_signatures" yaml:"max_concurrent_signatures"`
-	// MaxWaitingSignatures is SigningOptions.MaxWaiting, at most 100000. 0 is 256.
+	// MaxWaitingSignatures is SigningOptions.MaxWaiting, for each key, at most 100000. 0 is 256.
 	MaxWaitingSignatures int `toml:"max_waiting_signatures" json:"max_waiting_signatures" yaml:"max_waiting_signatures"`
 	// SigningTimeoutSecs is SigningOptions.Timeout. 0 is 5.
 	SigningTimeoutSecs int `toml:"signing_timeout_secs" json:"signing_timeout_secs" yaml:"signing_timeout_secs"`

@@ -321,6 +321,22 @@ func TestSlowSigner(t *testing.T) {
 	}
 }
 
+func TestNonceFlood(t *testing.T) {
+	o := small(t)
+	if _, _, err := twoCores(); err != nil {
+		t.Skip(err)
+	}
+	r, err := measureFlood(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, values := range [][]float64{r.alone.median, r.alone.p99, r.flooded.median, r.flooded.p99, r.signed} {
+		if len(values) != 1 || values[0] <= 0 {
+			t.Errorf("%+v", r)
+		}
+	}
+}
+
 // The arithmetic is about what a server really does.
 func TestSizing(t *testing.T) {
 	o := small(t)

@@ -38,6 +38,7 @@ func roles() map[string]func(context.Context, *parent) error {
 		"storage": serveStorage,
 		"paced":   servePaced,
 		"slow":    serveSlow,
+		"flood":   serveFlood,
 		"soak":    serveSoak,
 		"sizing":  serveSizing,
 	}

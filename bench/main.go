@@ -57,6 +57,7 @@ var parts = []part{
 	{"inprocess", "In process", inProcess},
 	{"latency", "Latency under load", load},
 	{"signer", "A slow signer", slowSigner},
+	{"flood", "A flood of nonces", nonceFlood},
 	{"storage", "A million certificates", storages},
 	{"sizing", "Sizing, computed and measured", sizing},
 	{"soak", "Mixed requests", soak},

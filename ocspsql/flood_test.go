@@ -59,7 +59,9 @@ func TestFloodOfARealPoolBringsNoStaleGood(t *testing.T) {
 	}
 	var flood sync.WaitGroup
 	for i := range 1000 {
-		flood.Go(func() { ask(ca, &x509.Certificate{SerialNumber: big.NewInt(int64(i)), RawIssuer: ca.Certificate.RawSubject}) })
+		flood.Go(func() {
+			ask(ca, &x509.Certificate{SerialNumber: big.NewInt(int64(i)), RawIssuer: ca.Certificate.RawSubject})
+		})
 	}
 	waiting := func() bool { return db.Stats().WaitCount > 400 } // one issuer may hold 512 places
 	require.Eventually(t, waiting, 2*time.Second, time.Millisecond)
