@@ -2,8 +2,8 @@ package ocsp
 
 import (
 	"context"
+	"math"
 	"math/big"
-	"time"
 
 	"github.com/kmsocsp/ocsp/internal/codec"
 )
@@ -71,7 +71,7 @@ func SameStripe(r *Responder, a, b *big.Int) bool {
 func QuietStores(r *Responder) {
 	for _, l := range append(r.stores.own, r.stores.main) {
 		l.mu.Lock()
-		l.answered = time.Time{}
+		l.answered = math.MinInt64 / 2
 		l.mu.Unlock()
 	}
 }

@@ -366,7 +366,7 @@ type deadline struct {
 }
 
 func (d *deadlines) next() context.Context {
-	if now := d.current.Load(); now != nil && time.Now().Before(now.last) {
+	if now := d.current.Load(); now != nil && time.Until(now.last) > 0 {
 		return now
 	}
 	d.mu.Lock()

@@ -3,6 +3,7 @@ package ocsp
 import (
 	"context"
 	"errors"
+	"math"
 	"reflect"
 	"slices"
 	"sync"
@@ -25,15 +26,17 @@ type storeLane struct {
 	store             CertStore
 	places            *slots // of all issuers together
 	patience, timeout time.Duration
+	base              time.Time // what the times below count from, by the monotonic clock
 
 	mu             sync.Mutex
 	oldest, newest *storeWait    // calls under way that got their places at once
-	answered       time.Time     // when a call last returned an answer
-	moved          time.Time     // when a place was last taken or given back
+	answered       time.Duration // when a call last returned an answer
+	moved          time.Duration // when a place was last taken or given back
 	silence        chan struct{} // closed while the store is silent
 	silent         bool
 	watch          *time.Timer
-	due            time.Time // when watch fires; zero if it does not run
+	watching       bool
+	due            time.Duration // when watch fires, if watching
 	closed         bool
 
 	shares map[string]*slots // places of single issuers, by issuer.name; guarded by issuerMu
@@ -41,7 +44,7 @@ type storeLane struct {
 
 // storeWait is a call of a store that is under way.
 type storeWait struct {
-	begun      time.Time
+	begun      time.Duration
 	atOnce     bool // it got its place at once, and is in its lane's list
 	prev, next *storeWait
 }
@@ -51,6 +54,7 @@ func newStoreLane(store CertStore, c *Config) *storeLane {
 		store: store, places: newSlots(c.MaxStoreCalls, storeWaiting), timeout: c.Timeout,
 		patience: min(c.Cache.StorePatience, c.Timeout/4*3), // see deadlines
 		silence:  make(chan struct{}), shares: map[string]*slots{},
+		base: time.Now(), answered: math.MinInt64 / 2,
 	}
 }
 
@@ -105,6 +109,8 @@ func (s *storeLanes) close() {
 	}
 }
 
+func (l *storeLane) now() time.Duration { return time.Since(l.base) }
+
 // share returns the places for one of the issuers that share the store: at most half of all, so that
 // requests about one issuer cannot keep out those about another.
 func (l *storeLane) share(issuer string) *slots {
@@ -120,10 +126,10 @@ func (l *storeLane) share(issuer string) *slots {
 // begin notes a call. It returns the channel that is closed when the store becomes silent, nil for a
 // call to which the silence does not apply.
 func (l *storeLane) begin(c *storeWait, atOnce bool) <-chan struct{} {
-	now := time.Now()
+	now := l.now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.silent && l.oldest == nil && now.Sub(l.moved) >= l.patience {
+	if l.silent && l.oldest == nil && now-l.moved >= l.patience {
 		l.silent, l.silence = false, make(chan struct{})
 	}
 	l.moved = now
@@ -137,7 +143,7 @@ func (l *storeLane) begin(c *storeWait, atOnce bool) <-chan struct{} {
 		l.newest.next = c
 	}
 	l.newest = c
-	if l.due.IsZero() && !l.silent {
+	if !l.watching && !l.silent {
 		l.watchAt(now, l.patience)
 	}
 	return l.silence
@@ -145,7 +151,7 @@ func (l *storeLane) begin(c *storeWait, atOnce bool) <-chan struct{} {
 
 // end notes the end of a call, and whether it brought an answer.
 func (l *storeLane) end(c *storeWait, answered bool) {
-	now := time.Now()
+	now := l.now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.moved = now
@@ -174,11 +180,11 @@ func (l *storeLane) end(c *storeWait, answered bool) {
 }
 
 // watchAt makes the lane look whether the store is silent after a time. l.mu is locked.
-func (l *storeLane) watchAt(now time.Time, after time.Duration) {
+func (l *storeLane) watchAt(now, after time.Duration) {
 	if l.closed {
 		return
 	}
-	l.due = now.Add(after)
+	l.watching, l.due = true, now+after
 	if l.watch == nil {
 		l.watch = time.AfterFunc(after, l.look)
 	} else {
@@ -188,19 +194,15 @@ func (l *storeLane) watchAt(now time.Time, after time.Duration) {
 
 // look notes whether the store has become silent.
 func (l *storeLane) look() {
-	now := time.Now()
+	now := l.now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	late := now.Sub(l.due)
-	l.due = time.Time{}
+	late := now - l.due
+	l.watching = false
 	if l.oldest == nil || l.silent {
 		return
 	}
-	since := l.oldest.begun
-	if l.answered.After(since) {
-		since = l.answered
-	}
-	switch left := l.patience - now.Sub(since); {
+	switch left := max(l.oldest.begun, l.answered) + l.patience - now; {
 	case left > 0:
 		l.watchAt(now, left)
 	case late > silentPatience: // the process stood still, and answers may lie unread
@@ -222,14 +224,14 @@ func (l *storeLane) state() (silent bool, silence <-chan struct{}) {
 func (l *storeLane) quiet() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.silent || time.Since(l.answered) >= l.patience
+	return l.silent || l.now()-l.answered >= l.patience
 }
 
 // stuckIn returns how long it takes until no place will have been given back for Config.Timeout.
 func (l *storeLane) stuckIn() time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return time.Until(l.moved.Add(l.timeout))
+	return l.moved + l.timeout - l.now()
 }
 
 // close ends the watch.
