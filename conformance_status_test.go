@@ -3,7 +3,10 @@ package ocsp_test
 import (
 	"bytes"
 	"encoding/asn1"
+	"fmt"
+	"log/slog"
 	"math/big"
+	"strings"
 	"testing"
 	"time"
 
@@ -101,15 +104,77 @@ func TestT144ReasonUnspecified(t *testing.T) {
 	assert.Equal(t, 1, bytes.Count(result.DER, derTLV(0xa1, statusTime(r.clock.Now()))), "revokedInfo is not just a time")
 }
 
+// removeFromCRL belongs in delta CRLs. Beside a revoked State it releases nothing, whoever wrote it there.
 func TestT146RemoveFromCRL(t *testing.T) {
-	r := newRig(t, nil)
-	r.revoke(r.leaf, ocsp.CertificateHold)
-	assert.Equal(t, xocsp.Revoked, r.status(r.leaf).Status)
-	r.revoke(r.leaf, ocsp.RemoveFromCRL)
+	crl8, err := ocsp.ReasonFromCRL(8)
+	require.NoError(t, err)
+	at := time.Now().Add(-time.Hour).Truncate(time.Second)
+	plain := derTLV(0xa1, statusTime(at)) // RevokedInfo without a reason
+	for _, test := range []struct {
+		record ocsp.Record
+		want   ocsp.Status // Unknown: internalError
+	}{
+		{ocsp.Record{State: ocsp.PreActive, Reason: crl8}, ocsp.Good},
+		{ocsp.Record{State: ocsp.Active, Reason: crl8}, ocsp.Good},
+		{ocsp.Record{State: ocsp.Deactivated, Reason: crl8, RevokedAt: at}, ocsp.Revoked},
+		{ocsp.Record{State: ocsp.Compromised, Reason: crl8, RevokedAt: at}, ocsp.Revoked},
+		{ocsp.Record{State: ocsp.Destroyed, Reason: crl8, RevokedAt: at}, ocsp.Revoked},
+		{ocsp.Record{State: ocsp.DestroyedCompromised, Reason: crl8, RevokedAt: at}, ocsp.Revoked},
+		{ocsp.Record{State: ocsp.Deactivated, Reason: crl8}, ocsp.Unknown},
+		{ocsp.Record{State: ocsp.Destroyed, Reason: crl8}, ocsp.Unknown},
+		{ocsp.Record{State: ocsp.Active, Reason: crl8, RevokedAt: at}, ocsp.Unknown},
+		{ocsp.Record{State: ocsp.PreActive, Reason: crl8, CompromisedAt: at}, ocsp.Unknown},
+	} {
+		for name, ttl := range map[string]time.Duration{"StatusTTL 0": 0, "StatusTTL 1h": time.Hour} {
+			t.Run(fmt.Sprintf("%v, RevokedAt %t, CompromisedAt %t, %s", test.record.State, !test.record.RevokedAt.IsZero(), !test.record.CompromisedAt.IsZero(), name), func(t *testing.T) {
+				r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Cache.StatusTTL = ttl })
+				r.revoke(r.leaf, ocsp.CertificateHold)
+				assert.Equal(t, xocsp.Revoked, r.status(r.leaf).Status)
+				r.store.Set(r.ca.ID, r.leaf.SerialNumber, test.record)
+				require.NoError(t, r.responder.Invalidate(t.Context(), r.ca.ID, r.leaf.SerialNumber))
+				for range 2 { // signed, and then cached
+					if test.want == ocsp.Unknown {
+						r.requireError(xocsp.InternalError, r.post(r.request(r.leaf)))
+						continue
+					}
+					result := r.query(r.leaf)
+					if test.want == ocsp.Good {
+						assert.Equal(t, xocsp.Good, result.Responses[0].Status)
+						continue
+					}
+					assert.Equal(t, xocsp.Revoked, result.Responses[0].Status)
+					assert.Equal(t, 1, bytes.Count(result.DER, plain), "RevokedInfo is not just the time")
+				}
+			})
+		}
+	}
+}
+
+// One line an hour and issuer says so, however many ask.
+func TestT146IsLogged(t *testing.T) {
+	var text strings.Builder
+	r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Logger = slog.New(slog.NewTextHandler(&text, nil)) })
+	lines := func() int {
+		text.Reset()
+		for range 5 {
+			assert.Equal(t, xocsp.Revoked, r.status(r.leaf).Status)
+			assert.Equal(t, xocsp.Revoked, r.query(r.issue(), r.leaf).Responses[1].Status)
+		}
+		return strings.Count(text.String(), "removeFromCRL")
+	}
+	r.store.Set(r.ca.ID, r.leaf.SerialNumber, ocsp.Record{State: ocsp.Active, Reason: ocsp.RemoveFromCRL})
 	assert.Equal(t, xocsp.Good, r.status(r.leaf).Status)
-	// A key that is in other hands is not released.
-	r.store.Set(r.ca.ID, r.leaf.SerialNumber, ocsp.Record{State: ocsp.Compromised, Reason: ocsp.RemoveFromCRL, RevokedAt: r.clock.Now()})
-	r.requireError(xocsp.InternalError, r.post(r.request(r.leaf)))
+	assert.Empty(t, text.String(), "beside a good State it contradicts nothing")
+
+	r.revoke(r.leaf, ocsp.RemoveFromCRL)
+	assert.Equal(t, 1, lines())
+	assert.Contains(t, text.String(), fmt.Sprintf("issuer=%q", r.ca.ID))
+	assert.Contains(t, text.String(), "serial="+r.leaf.SerialNumber.Text(16))
+	assert.Contains(t, text.String(), "level=WARN")
+	r.clock.Advance(time.Hour - time.Second)
+	assert.Zero(t, lines())
+	r.clock.Advance(time.Second)
+	assert.Equal(t, 1, lines())
 }
 
 func TestT147HoldAndRelease(t *testing.T) {

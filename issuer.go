@@ -166,6 +166,7 @@ type authority struct {
 	certificate *x509.Certificate
 	compromised int64 // codec.NoTime: it is not
 	encodings   []string
+	warned      atomic.Int64 // when warnOfRemoveFromCRL last did, in seconds since 1970
 }
 
 // source is a store and the IDs under which it is asked about an authority's certificates.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math/big"
 	"sync/atomic"
 	"time"
 )
@@ -93,5 +94,15 @@ func (l *logs) failure(ctx context.Context, logger *slog.Logger, x *exchange) {
 		l.error(ctx, logger, logTryLater, x)
 	case x.outcome == OutcomeStale:
 		l.warn(ctx, logger, logStale, "ocsp: a cached answer was served past its refresh point or unchecked", x.err)
+	}
+}
+
+// warnOfRemoveFromCRL says, once an hour for each issuer, that a revoked certificate's record has RemoveFromCRL.
+func (r *Responder) warnOfRemoveFromCRL(a *authority, issuerID string, serial *big.Int) {
+	const hour = 3600
+	now, last := r.now().Unix(), a.warned.Load()
+	if now-last >= hour && a.warned.CompareAndSwap(last, now) {
+		r.cfg.Logger.Warn("ocsp: a revoked certificate's record has the reason removeFromCRL, which releases nothing; it is answered as revoked without a reason; to release it set State Active",
+			slog.String("issuer", issuerID), slog.String("serial", serial.Text(16)))
 	}
 }

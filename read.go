@@ -426,5 +426,8 @@ func (r *Responder) found(a *authority, serial *big.Int, said said) (found, erro
 	if err != nil {
 		return found{}, blame("store", said.id, serial, err)
 	}
+	if said.record.Reason == RemoveFromCRL && status.status == Revoked {
+		r.warnOfRemoveFromCRL(a, said.id, serial)
+	}
 	return found{status, said.id}, nil
 }

@@ -100,7 +100,7 @@ const (
 	Superseded                             // the certificate was replaced
 	CessationOfOperation                   // the certificate is no longer needed
 	CertificateHold                        // revoked for now; may be released
-	RemoveFromCRL                          // released from hold: good
+	RemoveFromCRL                          // of delta CRLs only: no answer gives it; see Record.Reason
 	PrivilegeWithdrawn                     // a privilege in the certificate was withdrawn
 	AACompromise                           // the attribute authority's key is in other hands
 )
@@ -156,7 +156,8 @@ func ParseReason(name string) (Reason, error) {
 	return 0, fmt.Errorf("ocsp: %q is not a revocation reason: use a name of RFC 5280 section 5.3.1, such as keyCompromise", name)
 }
 
-// ReasonFromCRL converts a CRLReason code of RFC 5280 section 5.3.1.
+// ReasonFromCRL converts a CRLReason code of RFC 5280 section 5.3.1. Code 8 gives RemoveFromCRL, which releases nothing:
+// see Record.Reason.
 func ReasonFromCRL(code int) (Reason, error) {
 	for r := Unspecified; r.valid(); r++ {
 		if reasons[r].crl == code {
@@ -220,13 +221,13 @@ func (r Record) certStatus() (certStatus, error) {
 		notAfter:       r.NotAfter.Unix(),
 		issued:         true,
 	}
-	if r.Reason == RemoveFromCRL && (r.State == Deactivated || s.status == Good) {
-		s.status, s.reason, s.revokedAt, s.invalidityDate = Good, 0, codec.NoTime, codec.NoTime
-		return s, nil
+	if r.Reason == RemoveFromCRL { // only of delta CRLs (RFC 5280 section 5.3.1): the State decides
+		if r.Reason = 0; s.status == Revoked {
+			r.Reason = Unspecified
+		}
+		s.reason = r.Reason
 	}
 	switch {
-	case r.Reason == RemoveFromCRL:
-		return certStatus{}, fmt.Errorf("%w: State %v cannot be removed from the CRL", ErrInvalidRecord, r.State)
 	case s.status == Good && (r.Reason != 0 || !r.RevokedAt.IsZero() || !r.CompromisedAt.IsZero()):
 		return certStatus{}, fmt.Errorf("%w: State %v with Reason, RevokedAt or CompromisedAt set", ErrInvalidRecord, r.State)
 	case r.Reason == CertificateHold && r.State != Deactivated:

@@ -60,7 +60,11 @@ type Record struct {
 
 	// Reason is why the certificate was revoked. Zero is the reason that State implies: keyCompromise for
 	// Compromised and DestroyedCompromised, cessationOfOperation for Deactivated and Destroyed. A hold is
-	// Deactivated with CertificateHold, no other state can be on hold, and its release is Active again.
+	// Deactivated with CertificateHold, no other state can be on hold, and its release is State Active.
+	//
+	// RemoveFromCRL is no reason of an OCSP answer (RFC 5280 section 5.3.1: it is for delta CRLs), and releases
+	// nothing. Beside a State that is revoked the answer is revoked without a reason, as for Unspecified, and the
+	// log says so once an hour for each issuer. Beside one that is good it is passed over.
 	Reason Reason
 
 	// RevokedAt is when the certificate was revoked. It is required when State implies revoked and must be
