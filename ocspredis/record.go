@@ -35,8 +35,20 @@ const (
 	padding = 128
 )
 
+// plain returns a record without RemoveFromCRL, which is not kept: Unspecified is answered alike, and beside a good
+// state it is no reason.
+func plain(r ocsp.Record) ocsp.Record {
+	if r.Reason == ocsp.RemoveFromCRL {
+		if r.Reason = ocsp.Unspecified; isGood(r.State) {
+			r.Reason = 0
+		}
+	}
+	return r
+}
+
 // encode writes a certificate: what names it, so that it can be found again under another key, and its record.
 func (c Certificate) encode() []byte {
+	c.Record = plain(c.Record)
 	serial := octets(c.Serial)
 	b := []byte{byte(c.Record.State), byte(c.Record.Reason)}
 	for _, t := range []time.Time{c.Record.RevokedAt, c.Record.CompromisedAt, c.Record.NotAfter} {
@@ -108,11 +120,9 @@ func (c Certificate) check() error {
 		}
 	}
 	switch {
-	case r.Reason == ocsp.RemoveFromCRL:
-		return errors.New("the reason removeFromCRL is not stored: use Release")
 	case r.Reason == ocsp.CertificateHold && r.State != ocsp.Deactivated:
 		return fmt.Errorf("the state %v cannot be on hold: that is Deactivated", r.State)
-	case isGood(r.State) && (r.Reason != 0 || !r.RevokedAt.IsZero() || !r.CompromisedAt.IsZero()):
+	case isGood(r.State) && (plain(r).Reason != 0 || !r.RevokedAt.IsZero() || !r.CompromisedAt.IsZero()):
 		return fmt.Errorf("the state %v has a reason or a time of revocation", r.State)
 	case !isGood(r.State) && r.RevokedAt.IsZero():
 		return fmt.Errorf("the state %v has no time of revocation", r.State)
@@ -123,6 +133,7 @@ func (c Certificate) check() error {
 // Revocation is how a certificate is revoked.
 type Revocation struct {
 	// Reason is why. Zero is what the state implies. CertificateHold can be released; every other is for good.
+	// RemoveFromCRL releases nothing, and is kept as Unspecified.
 	Reason ocsp.Reason
 
 	// State is Compromised or Deactivated. Zero is Compromised for the reasons that are a compromise
@@ -159,6 +170,9 @@ func (v Revocation) rule() (rule, error) {
 		v.At = time.Now()
 	}
 	return func(now ocsp.Record) (ocsp.Record, error) {
+		if onHold(now) && v.Reason == ocsp.RemoveFromCRL && v.State == ocsp.Deactivated {
+			return now, fmt.Errorf("%w: it is on hold: use Release to release it, or another reason than removeFromCRL to revoke it for good", ErrState)
+		}
 		compromised := now.State == ocsp.Compromised || now.State == ocsp.DestroyedCompromised
 		worse := isGood(now.State) || v.State == ocsp.Compromised && !compromised || onHold(now) && v.Reason != ocsp.CertificateHold
 		if !worse {

@@ -183,6 +183,9 @@ func TestChanges(t *testing.T) {
 	want(false, ocsp.Active, 0)(s.Release(ctx, "ca", serial))
 	want(true, ocsp.Deactivated, ocsp.CertificateHold)(s.Revoke(ctx, "ca", serial, ocspredis.Revocation{Reason: ocsp.CertificateHold, At: now}))
 	want(false, ocsp.Deactivated, ocsp.CertificateHold)(s.Revoke(ctx, "ca", serial, ocspredis.Revocation{Reason: ocsp.CertificateHold}))
+	_, err = s.Revoke(ctx, "ca", serial, ocspredis.Revocation{Reason: ocsp.RemoveFromCRL})
+	require.ErrorIs(t, err, ocspredis.ErrState, "on hold: it may be meant as Release")
+	require.ErrorContains(t, err, "use Release")
 	want(true, ocsp.Active, 0)(s.Release(ctx, "ca", serial))
 	require.Equal(t, active, find())
 	want(true, ocsp.Deactivated, ocsp.CertificateHold)(s.Revoke(ctx, "ca", serial, ocspredis.Revocation{Reason: ocsp.CertificateHold, At: now}))
@@ -201,6 +204,27 @@ func TestChanges(t *testing.T) {
 	require.Equal(t, now, find().CompromisedAt)
 	require.NoError(t, put(s)(ctx, "ca", serial, active))
 	require.Equal(t, ocsp.DestroyedCompromised, find().State, "an import never undoes a revocation")
+}
+
+// removeFromCRL releases nothing: who revokes with it gets a revoked certificate.
+func TestRevokeWithRemoveFromCRL(t *testing.T) {
+	s := newStore(t, options(t))
+	for i, v := range []ocspredis.Revocation{{}, {State: ocsp.Compromised}} {
+		serial := big.NewInt(int64(i))
+		v.Reason, v.At = ocsp.RemoveFromCRL, now
+		require.NoError(t, s.Issue(ctx, ocspredis.Certificate{IssuerID: "ca", Serial: serial, Record: active}))
+		changed, err := s.Revoke(ctx, "ca", serial, v)
+		require.NoError(t, err)
+		require.True(t, changed)
+		r, err := s.FindBySerial(ctx, "ca", serial)
+		require.NoError(t, err)
+		require.Equal(t, []ocsp.State{ocsp.Deactivated, ocsp.Compromised}[i], r.State)
+		require.Equal(t, ocsp.Unspecified, r.Reason)
+		require.Equal(t, now, r.RevokedAt)
+		changed, err = s.Update(ctx, "ca", serial, func(r ocsp.Record) (ocsp.Record, error) { r.Reason = ocsp.RemoveFromCRL; return r, nil })
+		require.NoError(t, err)
+		require.False(t, changed)
+	}
 }
 
 func TestUpdate(t *testing.T) {

@@ -195,7 +195,8 @@ func (s *Store) Issue(ctx context.Context, c Certificate) error {
 // already stays as it is, but for two changes for the worse: a hold becomes final, and a deactivated or
 // destroyed certificate compromised. The time of the first revocation always stands.
 //
-// The error is ocsp.ErrNotFound if there is no such certificate.
+// The error is ocsp.ErrNotFound if there is no such certificate, and ErrState if one that is on hold would become
+// Deactivated with RemoveFromCRL: it stays on hold, since that may be meant as Release.
 func (s *Store) Revoke(ctx context.Context, issuerID string, serial *big.Int, v Revocation) (changed bool, err error) {
 	r, err := v.rule()
 	if err != nil {
@@ -267,6 +268,7 @@ func (s *Store) change(ctx context.Context, verb, issuerID string, serial *big.I
 			return false, ocsp.ErrNotFound
 		}
 		next, err := apply(e.Record)
+		next = plain(next)
 		if err != nil || next == e.Record {
 			return false, err
 		}

@@ -30,6 +30,7 @@ type Certificate struct {
 // Revocation is how a certificate is revoked.
 type Revocation struct {
 	// Reason is why. Zero is what the state implies. CertificateHold can be released; every other is for good.
+	// RemoveFromCRL releases nothing, and is kept as Unspecified.
 	Reason ocsp.Reason
 
 	// State is Compromised or Deactivated. Zero is Compromised for the reasons that are a compromise
@@ -53,7 +54,7 @@ const (
 )
 
 func (c Certificate) insertArgs() []any {
-	r := c.Record
+	r := plain(c.Record)
 	return []any{
 		c.IssuerID, twosComplement(c.Serial), r.State.String(), r.Reason.String(),
 		secondsOf(r.RevokedAt), secondsOf(r.NotAfter), secondsOf(r.CompromisedAt),
@@ -86,7 +87,8 @@ func (s *Store) Issue(ctx context.Context, c Certificate) error {
 // already stays as it is, but for two changes for the worse: a hold becomes final, and a deactivated or
 // destroyed certificate compromised. The time of the first revocation always stands.
 //
-// The error is ocsp.ErrNotFound if there is no such certificate.
+// The error is ocsp.ErrNotFound if there is no such certificate, and ErrState if one that is on hold would become
+// Deactivated with RemoveFromCRL: it stays on hold, since that may be meant as Release.
 func (s *Store) Revoke(ctx context.Context, issuerID string, serial *big.Int, r Revocation) (changed bool, err error) {
 	if r.State == 0 {
 		r.State = ocsp.Deactivated
@@ -105,12 +107,21 @@ func (s *Store) Revoke(ctx context.Context, issuerID string, serial *big.Int, r 
 	if err != nil {
 		return false, fmt.Errorf("ocspsql: revoke: %w", err)
 	}
+	refuse := func(ocsp.Record) error { return nil }
 	held := func(now ocsp.Record) bool { return now.State == ocsp.Deactivated && now.Reason == ocsp.CertificateHold }
 	state, from, applies := "'Deactivated'", "("+isGoodSQL+" OR state = 'Deactivated' AND reason = 'certificateHold')",
 		func(now ocsp.Record) bool { return isGood(now.State) || held(now) }
 	switch {
 	case r.Reason == ocsp.CertificateHold:
 		from, applies = isGoodSQL, func(now ocsp.Record) bool { return isGood(now.State) }
+	case r.Reason == ocsp.RemoveFromCRL && r.State == ocsp.Deactivated:
+		from, applies = isGoodSQL, func(now ocsp.Record) bool { return isGood(now.State) }
+		refuse = func(now ocsp.Record) error {
+			if held(now) {
+				return fmt.Errorf("%w: it is on hold: use Release to release it, or another reason than removeFromCRL to revoke it for good", ErrState)
+			}
+			return nil
+		}
 	case r.State == ocsp.Compromised:
 		state = "CASE state WHEN 'Destroyed' THEN 'DestroyedCompromised' ELSE 'Compromised' END"
 		from = "state IN ('PreActive', 'Active', 'Deactivated', 'Destroyed')"
@@ -122,9 +133,9 @@ func (s *Store) Revoke(ctx context.Context, issuerID string, serial *big.Int, r 
 		// MySQL evaluates from left to right with what it has set so far, so the state comes last.
 		sql: "UPDATE ocsp_certificates SET reason = ?, compromised_at = COALESCE(?, compromised_at), revoked_at = COALESCE(revoked_at, ?), state = " +
 			state + whereCertificate + from,
-		args:    []any{r.Reason.String(), secondsOf(r.CompromisedAt), secondsOf(r.At)},
+		args:    []any{plain(ocsp.Record{State: r.State, Reason: r.Reason}).Reason.String(), secondsOf(r.CompromisedAt), secondsOf(r.At)},
 		applies: applies,
-		refuse:  func(ocsp.Record) error { return nil },
+		refuse:  refuse,
 	})
 }
 

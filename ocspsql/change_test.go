@@ -83,6 +83,11 @@ func TestChanges(t *testing.T) {
 		{"hold again", hold, revoke(ocspsql.Revocation{Reason: ocsp.CertificateHold, At: later}), hold, nil},
 		{"hold what is revoked", superseded, revoke(ocspsql.Revocation{Reason: ocsp.CertificateHold, At: later}), superseded, nil},
 		{"make a hold final", hold, revoke(ocspsql.Revocation{Reason: ocsp.Superseded, At: later}), superseded, nil},
+		{"revoke with removeFromCRL", active, revoke(ocspsql.Revocation{Reason: ocsp.RemoveFromCRL, At: at}), ocsp.Record{State: ocsp.Deactivated, Reason: ocsp.Unspecified, RevokedAt: at}, nil},
+		{"compromise with removeFromCRL", active, revoke(ocspsql.Revocation{Reason: ocsp.RemoveFromCRL, State: ocsp.Compromised, At: at}), ocsp.Record{State: ocsp.Compromised, Reason: ocsp.Unspecified, RevokedAt: at}, nil},
+		{"revoke again with removeFromCRL", superseded, revoke(ocspsql.Revocation{Reason: ocsp.RemoveFromCRL, At: later}), superseded, nil},
+		{"revoke with removeFromCRL what is on hold", hold, revoke(ocspsql.Revocation{Reason: ocsp.RemoveFromCRL, At: later}), hold, ocspsql.ErrState},
+		{"compromise with removeFromCRL what is on hold", hold, revoke(ocspsql.Revocation{Reason: ocsp.RemoveFromCRL, State: ocsp.Compromised, At: later}), ocsp.Record{State: ocsp.Compromised, Reason: ocsp.Unspecified, RevokedAt: at}, nil},
 		{"release", hold, release, active, nil},
 		{"release what is good", active, release, active, nil},
 		{"release what is revoked", superseded, release, superseded, ocspsql.ErrState},
@@ -144,8 +149,8 @@ func TestIssue(t *testing.T) {
 		require.ErrorContains(t, store.Issue(t.Context(), c), "the serial has 65 octets")
 		_, err = store.Revoke(t.Context(), "ca", c.Serial, ocspsql.Revocation{})
 		require.ErrorContains(t, err, "the serial has 65 octets")
-		_, err = store.Revoke(t.Context(), "ca", big.NewInt(0x1234), ocspsql.Revocation{Reason: ocsp.RemoveFromCRL})
-		require.ErrorContains(t, err, "use Release")
+		require.NoError(t, store.Issue(t.Context(), ocspsql.Certificate{IssuerID: "ca", Serial: big.NewInt(2), Record: ocsp.Record{State: ocsp.Active, Reason: ocsp.RemoveFromCRL}}))
+		require.Equal(t, ocsp.Record{State: ocsp.Active}, find(t, store, big.NewInt(2)), "beside a good state it is no reason")
 		_, err = store.Revoke(t.Context(), "ca", big.NewInt(0x1234), ocspsql.Revocation{State: ocsp.Destroyed})
 		require.ErrorContains(t, err, "use Deactivated or Compromised")
 	})

@@ -235,3 +235,23 @@ INSERT INTO certs (ca, magnitude, number, octets, digits, pairs, deleted) VALUES
 		require.ErrorContains(t, err, want)
 	}
 }
+
+// In a table of the host's own, removeFromCRL releases nothing, and the other columns must make sense beside it.
+func TestQueryWithRemoveFromCRL(t *testing.T) {
+	db := dbtest.New(t, dbtest.SQLite).Open(t)
+	_, err := db.ExecContext(t.Context(), `
+CREATE TABLE certs (ca TEXT, serial TEXT, state TEXT, revoked_at INTEGER);
+INSERT INTO certs VALUES ('ca', '1', 'Deactivated', 1), ('ca', '2', 'Active', NULL), ('ca', '3', 'Deactivated', NULL), ('ca', '4', 'Active', 1)`)
+	require.NoError(t, err)
+	store, err := ocspsql.OpenQuery(t.Context(), db, ocspsql.Query{
+		SQL: "SELECT state, 'removeFromCRL', revoked_at, NULL, NULL FROM certs WHERE ca = ? AND serial = ?", Serial: ocspsql.Decimal,
+	})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, store.Close()) }()
+	require.Equal(t, ocsp.Record{State: ocsp.Deactivated, Reason: ocsp.RemoveFromCRL, RevokedAt: time.Unix(1, 0).UTC()}, find(t, store, big.NewInt(1)))
+	require.Equal(t, ocsp.Active, find(t, store, big.NewInt(2)).State)
+	for _, serial := range []int64{3, 4} {
+		_, err := store.FindBySerial(t.Context(), "ca", big.NewInt(serial))
+		require.ErrorIs(t, err, ocsp.ErrInvalidRecord, serial)
+	}
+}

@@ -93,9 +93,7 @@ func checkRecord(r ocsp.Record) error {
 		}
 	}
 	switch {
-	case r.Reason == ocsp.RemoveFromCRL && (r.State == ocsp.Deactivated || isGood(r.State)):
-		return nil // a release from hold, as package ocsp reads it; only a query of the host's yields one
-	case isGood(r.State) && (r.Reason != 0 || !r.RevokedAt.IsZero() || !r.CompromisedAt.IsZero()):
+	case isGood(r.State) && (plain(r).Reason != 0 || !r.RevokedAt.IsZero() || !r.CompromisedAt.IsZero()):
 		return fmt.Errorf("the state %v has a reason or a time of revocation", r.State)
 	case !isGood(r.State) && r.RevokedAt.IsZero():
 		return fmt.Errorf("the state %v has no time of revocation", r.State)
@@ -117,13 +115,21 @@ func checkStored(issuerID string, serial *big.Int, r ocsp.Record) error {
 	if err := checkRecord(r); err != nil {
 		return err
 	}
-	switch {
-	case r.Reason == ocsp.RemoveFromCRL:
-		return errors.New("the reason removeFromCRL is not stored: use Release")
-	case r.Reason == ocsp.CertificateHold && r.State != ocsp.Deactivated:
+	if r.Reason == ocsp.CertificateHold && r.State != ocsp.Deactivated {
 		return fmt.Errorf("the state %v cannot be on hold: that is Deactivated", r.State)
 	}
 	return nil
+}
+
+// plain returns a record without RemoveFromCRL, which the table does not keep: Unspecified is answered alike, and
+// beside a good state it is no reason.
+func plain(r ocsp.Record) ocsp.Record {
+	if r.Reason == ocsp.RemoveFromCRL {
+		if r.Reason = ocsp.Unspecified; isGood(r.State) {
+			r.Reason = 0
+		}
+	}
+	return r
 }
 
 // The widths of the table's key.

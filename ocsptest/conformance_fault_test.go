@@ -313,6 +313,13 @@ var answerFaults = []fault{
 			}
 		})
 	}},
+	{name: "the reason removeFromCRL, which only delta CRLs have", caught: []string{"T143"}, wrap: func(b *bench, h http.Handler) http.Handler {
+		return b.each(h, func(r *singleResponse) {
+			if r.status() == certRevoked {
+				r.Revoked.Reason = 8
+			}
+		})
+	}},
 	{name: "everything is good", caught: []string{"T142", "T143", "T132", "T89", "T90", "T92"}, adjust: func(b *bench) {
 		b.config.Store = ocsp.StoreFunc(func(context.Context, string, *big.Int) (ocsp.Record, error) {
 			return ocsp.Record{State: ocsp.Active}, nil

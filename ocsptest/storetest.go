@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,6 +28,10 @@ type StoreFixture struct {
 
 	// IssuerIDs are two issuers that certificates can be put under. Required.
 	IssuerIDs [2]string
+
+	// Reasons are the reasons that the store knows, such as the seven of KMIP. Put is called with no others, and
+	// always also with none. Zero is all ten.
+	Reasons []ocsp.Reason
 }
 
 // TestStore checks that a store keeps the contract of [ocsp.CertStore]. It returns nil, or an error that joins
@@ -39,8 +44,9 @@ type StoreFixture struct {
 //
 // Serial numbers are random, so the store need not be empty, nor be emptied; some have a first octet below 16, which
 // not all write alike in hex. The optional fields of a Record may be dropped by the store, but not changed; the reason
-// a state implies may be given for none. RemoveFromCRL is not asked for, since a release is Active again, and
-// CertificateHold in the state Deactivated only.
+// a state implies may be given for none. Put is called for each State with each of the Reasons: CertificateHold in the
+// state Deactivated only, and beside a State that is good RemoveFromCRL only. RemoveFromCRL releases nothing: the
+// State must stay what it is, while the store may keep Unspecified for it, and no reason beside a good State.
 //
 // Under a context that has ended already the store must return within 10 seconds, with an error or with what is true:
 // one that need not wait need not look at it, but ErrNotFound for a certificate that is there is a fault. Whether a
@@ -53,6 +59,17 @@ func TestStore(f StoreFixture) error {
 		return errors.New("ocsptest: store: the fixture's Put is nil")
 	case f.IssuerIDs[0] == "" || f.IssuerIDs[0] == f.IssuerIDs[1]:
 		return errors.New("ocsptest: store: the fixture's IssuerIDs must be two different ones")
+	}
+	for _, reason := range f.Reasons {
+		if reason == 0 || reason > ocsp.AACompromise {
+			return fmt.Errorf("ocsptest: store: the fixture's Reasons have %d, which is no reason: use those of package ocsp", uint8(reason))
+		}
+	}
+	if len(f.Reasons) == 0 {
+		f.Reasons = nil // it may have memory of the caller's
+		for reason := ocsp.Unspecified; reason <= ocsp.AACompromise; reason++ {
+			f.Reasons = append(f.Reasons, reason)
+		}
 	}
 	if f.PutCA == nil {
 		f.PutCA = f.Put
@@ -83,7 +100,7 @@ func TestStore(f StoreFixture) error {
 func (f *StoreFixture) checkIssuers() error {
 	a, b := f.IssuerIDs[0], f.IssuerIDs[1]
 	both, one := newSerial(16, false), newSerial(16, false)
-	active, revoked := goodRecord(), revokedRecord(ocsp.Compromised, ocsp.KeyCompromise)
+	active, revoked := goodRecord(), f.revokedRecord(ocsp.Compromised, ocsp.KeyCompromise)
 	return errors.Join(
 		f.put(a, both, active), f.put(b, both, revoked), f.put(a, one, active),
 		f.want(a, both, active), f.want(b, both, revoked), f.want(a, one, active),
@@ -144,14 +161,18 @@ func (f *StoreFixture) checkStates() error {
 		}
 		errs = append(errs, f.want(f.IssuerIDs[0], serial, record))
 	}
-	try(ocsp.Record{State: ocsp.PreActive})
-	try(ocsp.Record{State: ocsp.Active})
+	for _, state := range []ocsp.State{ocsp.PreActive, ocsp.Active} {
+		try(ocsp.Record{State: state})
+		if slices.Contains(f.Reasons, ocsp.RemoveFromCRL) {
+			try(ocsp.Record{State: state, Reason: ocsp.RemoveFromCRL})
+		}
+	}
 	for state := ocsp.Deactivated; state <= ocsp.DestroyedCompromised; state++ {
-		for reason := ocsp.Reason(0); reason <= ocsp.AACompromise; reason++ {
-			if reason == ocsp.RemoveFromCRL || reason == ocsp.CertificateHold && state != ocsp.Deactivated {
-				continue
+		try(f.revokedRecord(state, 0))
+		for _, reason := range f.Reasons {
+			if reason != ocsp.CertificateHold || state == ocsp.Deactivated {
+				try(f.revokedRecord(state, reason))
 			}
-			try(revokedRecord(state, reason))
 		}
 	}
 	return errors.Join(errs...)
@@ -197,7 +218,7 @@ func (f *StoreFixture) checkTimes() error {
 // checkCAs puts certificates of subordinate CAs, which are certificates like any other.
 func (f *StoreFixture) checkCAs() error {
 	issuer, serial, other := f.IssuerIDs[0], newSerial(20, true), newSerial(20, true)
-	active, revoked := goodRecord(), revokedRecord(ocsp.Deactivated, ocsp.CACompromise)
+	active, revoked := goodRecord(), f.revokedRecord(ocsp.Deactivated, ocsp.CACompromise)
 	return errors.Join(
 		f.wrapPut(f.PutCA, issuer, serial, active), f.wrapPut(f.PutCA, issuer, other, revoked),
 		f.want(issuer, serial, active), f.want(issuer, other, revoked),
@@ -208,7 +229,7 @@ func (f *StoreFixture) checkCAs() error {
 // checkOwnership reuses the serial it handed to the store for another number, as a caller with a pool would.
 func (f *StoreFixture) checkOwnership() error {
 	issuer, serial, never := f.IssuerIDs[0], newSerial(16, false), newSerial(16, false)
-	record := revokedRecord(ocsp.Deactivated, ocsp.Superseded)
+	record := f.revokedRecord(ocsp.Deactivated, ocsp.Superseded)
 	if err := f.put(issuer, serial, record); err != nil {
 		return err
 	}
@@ -265,7 +286,7 @@ func (f *StoreFixture) checkCancelled() error {
 				err = same(record, got.record)
 			case got.err == nil:
 				err = errors.New("a serial number never put was found")
-			case s == serial && errors.Is(got.err, ocsp.ErrNotFound):
+			case s == serial && errors.Is(got.err, ocsp.ErrNotFound) && !errors.Is(got.err, ocsp.ErrInvalidRecord):
 				err = errors.New("ErrNotFound for a certificate that is there: a read that was not made is no proof that it was never issued")
 			}
 			if err != nil {
@@ -285,7 +306,7 @@ func (f *StoreFixture) checkConcurrent() error {
 	errs := make(chan error, certificates*(readers+1))
 	for range certificates {
 		wg.Go(func() {
-			serial, good, revoked := newSerial(20, true), goodRecord(), revokedRecord(ocsp.Compromised, ocsp.KeyCompromise)
+			serial, good, revoked := newSerial(20, true), goodRecord(), f.revokedRecord(ocsp.Compromised, ocsp.KeyCompromise)
 			revoked.NotAfter = good.NotAfter
 			if err := f.put(issuer, serial, good); err != nil {
 				errs <- err
@@ -357,6 +378,8 @@ func (f *StoreFixture) wantNotFound(issuerID string, serial *big.Int, what strin
 	switch {
 	case err == nil:
 		return fmt.Errorf("%s (issuer %q, serial %x) was found: %s", what, issuerID, serial, describe(record))
+	case errors.Is(err, ocsp.ErrInvalidRecord):
+		return fmt.Errorf("%s (issuer %q, serial %x) gave an error that wraps ErrInvalidRecord: %w", what, issuerID, serial, err)
 	case !errors.Is(err, ocsp.ErrNotFound):
 		return fmt.Errorf("%s (issuer %q, serial %x) gave an error that is not ErrNotFound: %w", what, issuerID, serial, err)
 	}
@@ -366,8 +389,13 @@ func (f *StoreFixture) wantNotFound(issuerID string, serial *big.Int, what strin
 // same compares what was put with what was found.
 func same(put, got ocsp.Record) error {
 	implied := func(r ocsp.Record) ocsp.Reason {
+		good := r.State == ocsp.PreActive || r.State == ocsp.Active
 		switch {
-		case r.Reason != 0 || r.State == ocsp.PreActive || r.State == ocsp.Active:
+		case r.Reason == ocsp.RemoveFromCRL && good:
+			return 0
+		case r.Reason == ocsp.RemoveFromCRL:
+			return ocsp.Unspecified
+		case r.Reason != 0 || good:
 			return r.Reason
 		case r.State == ocsp.Compromised || r.State == ocsp.DestroyedCompromised:
 			return ocsp.KeyCompromise
@@ -421,7 +449,11 @@ func goodRecord() ocsp.Record {
 	return ocsp.Record{State: ocsp.Active, NotAfter: time.Date(2040, 2, 29, 12, 0, 1, 0, time.UTC)}
 }
 
-func revokedRecord(state ocsp.State, reason ocsp.Reason) ocsp.Record {
+// revokedRecord returns a revoked record, without that reason if the store does not know it.
+func (f *StoreFixture) revokedRecord(state ocsp.State, reason ocsp.Reason) ocsp.Record {
+	if !slices.Contains(f.Reasons, reason) {
+		reason = 0
+	}
 	return ocsp.Record{State: state, Reason: reason, RevokedAt: time.Date(2030, 2, 28, 1, 2, 3, 0, time.UTC)}
 }
 

@@ -3,7 +3,9 @@ package ocsptest_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/big"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -165,6 +167,50 @@ func TestStoreFindsFaults(t *testing.T) {
 			},
 			checks: []string{"states and reasons"},
 			reason: "another Reason than was put: put Compromised unspecified",
+		},
+		{
+			name: "takes removeFromCRL for a release",
+			put: func(_ *string, _ *big.Int, record *ocsp.Record) {
+				if record.Reason == ocsp.RemoveFromCRL {
+					*record = ocsp.Record{State: ocsp.Active, NotAfter: record.NotAfter}
+				}
+			},
+			checks: []string{"states and reasons"},
+			reason: "another State than was put: put Destroyed removeFromCRL",
+		},
+		{
+			name: "takes removeFromCRL for no reason given",
+			put: func(_ *string, _ *big.Int, record *ocsp.Record) {
+				if record.Reason == ocsp.RemoveFromCRL {
+					record.Reason = 0
+				}
+			},
+			checks: []string{"states and reasons"},
+			reason: "another Reason than was put: put Deactivated removeFromCRL",
+		},
+		{
+			name: "takes removeFromCRL for a revocation",
+			put: func(_ *string, _ *big.Int, record *ocsp.Record) {
+				if record.Reason == ocsp.RemoveFromCRL && record.RevokedAt.IsZero() {
+					record.State, record.RevokedAt = ocsp.Deactivated, time.Now()
+				}
+			},
+			checks: []string{"states and reasons"},
+			reason: "another State than was put: put Active removeFromCRL",
+		},
+		{
+			name: "does not know whether it is not there or cannot be read",
+			faulty: func(find find) find {
+				return func(ctx context.Context, issuerID string, serial *big.Int) (ocsp.Record, error) {
+					record, err := find(ctx, issuerID, serial)
+					if errors.Is(err, ocsp.ErrNotFound) {
+						err = fmt.Errorf("%w: %w", ocsp.ErrInvalidRecord, err)
+					}
+					return record, err
+				}
+			},
+			checks: []string{"issuer binding", "never issued", "serial numbers", "CA certificates", "ownership of the serial"},
+			reason: "gave an error that wraps ErrInvalidRecord",
 		},
 		{
 			name: "revoked as of now",
@@ -339,10 +385,71 @@ func TestStoreFixture(t *testing.T) {
 		"Store":     {Put: put(store), IssuerIDs: issuerIDs},
 		"Put":       {Store: store, IssuerIDs: issuerIDs},
 		"IssuerIDs": {Store: store, Put: put(store)},
+		"Reasons":   {Store: store, Put: put(store), IssuerIDs: issuerIDs, Reasons: []ocsp.Reason{ocsp.KeyCompromise, 99}},
 		"could not put": {Store: store, IssuerIDs: issuerIDs, Put: func(context.Context, string, *big.Int, ocsp.Record) error {
 			return ocsptest.ErrInjected
 		}},
 	} {
 		require.ErrorContains(t, ocsptest.TestStore(fixture), field)
 	}
+}
+
+// A KMS that keeps KMIP's revocation reason codes, which are seven, passes if the fixture says so.
+func TestStoreOfSomeReasons(t *testing.T) {
+	for name, reasons := range map[string][]ocsp.Reason{
+		"KMIP's": {ocsp.Unspecified, ocsp.KeyCompromise, ocsp.CACompromise, ocsp.AffiliationChanged, ocsp.Superseded, ocsp.CessationOfOperation, ocsp.PrivilegeWithdrawn},
+		"one":    {ocsp.Superseded},
+		"all":    nil,
+	} {
+		t.Run(name, func(t *testing.T) {
+			store, asked := ocsptest.NewStore(), map[ocsp.State]map[ocsp.Reason]bool{}
+			var mu sync.Mutex
+			err := ocsptest.TestStore(ocsptest.StoreFixture{
+				Store: store, IssuerIDs: issuerIDs, Reasons: reasons,
+				Put: func(ctx context.Context, issuerID string, serial *big.Int, record ocsp.Record) error {
+					if reasons != nil && record.Reason != 0 && !slices.Contains(reasons, record.Reason) {
+						return fmt.Errorf("the reason %v is not one of this KMS", record.Reason)
+					}
+					mu.Lock()
+					defer mu.Unlock()
+					if asked[record.State] == nil {
+						asked[record.State] = map[ocsp.Reason]bool{}
+					}
+					asked[record.State][record.Reason] = true
+					return put(store)(ctx, issuerID, serial, record)
+				},
+			})
+			require.NoError(t, err)
+			for state := ocsp.PreActive; state <= ocsp.DestroyedCompromised; state++ {
+				want := map[ocsp.Reason]bool{0: true}
+				for reason := ocsp.Unspecified; reason <= ocsp.AACompromise; reason++ {
+					known := reasons == nil || slices.Contains(reasons, reason)
+					switch {
+					case state <= ocsp.Active:
+						known = known && reason == ocsp.RemoveFromCRL
+					case state != ocsp.Deactivated:
+						known = known && reason != ocsp.CertificateHold
+					}
+					if known {
+						want[reason] = true
+					}
+				}
+				require.Equal(t, want, asked[state], "%v", state)
+			}
+		})
+	}
+}
+
+// RemoveFromCRL is answered as Unspecified is, so a store may keep either.
+func TestStoreMayKeepRemoveFromCRLAsUnspecified(t *testing.T) {
+	store := ocsptest.NewStore()
+	err := ocsptest.TestStore(ocsptest.StoreFixture{Store: store, IssuerIDs: issuerIDs, Put: func(ctx context.Context, issuerID string, serial *big.Int, record ocsp.Record) error {
+		if record.Reason == ocsp.RemoveFromCRL {
+			if record.Reason = 0; record.State > ocsp.Active {
+				record.Reason = ocsp.Unspecified
+			}
+		}
+		return put(store)(ctx, issuerID, serial, record)
+	}})
+	require.NoError(t, err)
 }
