@@ -117,6 +117,7 @@ func TestAPIRefuses(t *testing.T) {
 		{"POST", "/api/certificates/ca/revoke", "", 409, "is a ca"},
 		{"POST", "/api/certificates/" + uid + "/revoke", `{"reason":"bogus"}`, 400, "RFC 5280"},
 		{"POST", "/api/certificates/" + uid + "/revoke", `{"reason":"certificateHold"}`, 400, "knows no holds"},
+		{"POST", "/api/certificates/" + uid + "/revoke", `{"reason":"removeFromCRL"}`, 400, "knows no holds"},
 		{"POST", "/api/certificates/" + uid + "/revoke", `{"reason":"superseded","compromised_at":"2026-01-01T00:00:00Z"}`, 400, "keyCompromise and cACompromise only"},
 		{"POST", "/api/certificates/" + uid + "/revoke", `{"reason":"keyCompromise","compromised_at":"0000-06-01T00:00:00Z"}`, 400, "before 1970"},
 		{"POST", "/api/certificates/" + uid + "/revoke", `{"reason":"keyCompromise"} {}`, 400, "more than one"},

@@ -25,6 +25,9 @@ func testStore(t *testing.T, adjust func(*config)) {
 				}, nil)
 				return err
 			}
+			if r.State == ocsp.PreActive || r.State == ocsp.Active {
+				r.Reason = 0 // the table has none beside a good state
+			}
 			uid := issuerUID + "/" + serial.Text(16)
 			if _, err := k.store.get(ctx, uid); errors.Is(err, errNotFound) {
 				return k.store.insert(ctx, object{
