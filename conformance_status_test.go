@@ -2,11 +2,14 @@ package ocsp_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/asn1"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/big"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -380,6 +383,42 @@ func TestT155InvalidRecords(t *testing.T) {
 				assert.Equal(t, signed, r.signer.Calls())
 			}
 		})
+	}
+}
+
+// What cannot be read is not what was never issued, also where an error says both: ErrInvalidRecord goes first.
+func TestInvalidRecordGoesBeforeNotFound(t *testing.T) {
+	for name, both := range map[string]error{
+		"not found first":  fmt.Errorf("%w: %w", ocsp.ErrNotFound, ocsp.ErrInvalidRecord),
+		"not found last":   fmt.Errorf("%w: %w", ocsp.ErrInvalidRecord, ocsp.ErrNotFound),
+		"joined":           errors.Join(ocsp.ErrNotFound, ocsp.ErrInvalidRecord),
+		"wrapped by layer": fmt.Errorf("kms: %w", fmt.Errorf("%w: %w", fmt.Errorf("row: %w", ocsp.ErrNotFound), fmt.Errorf("state: %w", ocsp.ErrInvalidRecord))),
+	} {
+		for _, policy := range []ocsp.UnissuedPolicy{ocsp.UnissuedUnknown, ocsp.UnissuedUnauthorized, ocsp.UnissuedRevoked} {
+			t.Run(fmt.Sprintf("%s, policy %d", name, policy), func(t *testing.T) {
+				var fails atomic.Bool
+				r := newRig(t, func(r *rig, cfg *ocsp.Config) {
+					cfg.Unissued = policy
+					first := cfg.Issuers[0] // the store is asked under its ID first, and the second knows the certificate
+					first.ID = "first"
+					cfg.Issuers = append([]ocsp.Issuer{first}, cfg.Issuers...)
+					cfg.Store = ocsp.StoreFunc(func(ctx context.Context, id string, serial *big.Int) (ocsp.Record, error) {
+						if id == "first" && fails.Load() {
+							return ocsp.Record{}, both
+						}
+						return r.store.FindBySerial(ctx, id, serial)
+					})
+				})
+				assert.Equal(t, xocsp.Good, r.status(r.leaf).Status)
+				fails.Store(true)
+				signed := r.signer.Calls()
+				r.requireError(xocsp.InternalError, r.post(r.request(r.leaf)))
+				r.requireError(xocsp.InternalError, r.post(r.request(r.issue())))
+				assert.Equal(t, signed, r.signer.Calls())
+				fails.Store(false)
+				assert.Equal(t, xocsp.Good, r.status(r.leaf).Status)
+			})
+		}
 	}
 }
 

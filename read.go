@@ -407,7 +407,7 @@ func (s *source) find(ctx context.Context, serial *big.Int) (said, error) {
 		if err == nil {
 			return said{record, id}, nil
 		}
-		if !errors.Is(err, ErrNotFound) {
+		if !errors.Is(err, ErrNotFound) || errors.Is(err, ErrInvalidRecord) {
 			return said{}, blame("store", id, serial, err)
 		}
 	}

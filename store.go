@@ -8,7 +8,8 @@ import (
 )
 
 // ErrNotFound is what a CertStore returns, wrapped or not, for a serial number that the issuer never issued.
-// Only a store that is sure may return it: every other failure is another error.
+// Only a store that is sure may return it: every other failure is another error. An error that wraps ErrInvalidRecord
+// too is that one.
 var ErrNotFound = errors.New("ocsp: certificate not found")
 
 // ErrInvalidRecord is what a CertStore returns, wrapped, when it has the certificate but not in a form that makes a

@@ -20,8 +20,8 @@ type Query struct {
 
 	// Scan makes a record of the row. An error that is ocsp.ErrNotFound says that the certificate, though there
 	// is a row, was never issued. Where the row is there but makes no record, for a state that it does not know
-	// or a NULL, it should wrap ocsp.ErrInvalidRecord, so that nobody is told the good from before; any other
-	// error is taken for an outage. It must not keep the row. Nil is ScanRecord, which does that.
+	// or a NULL, it should wrap ocsp.ErrInvalidRecord, so that nobody is told the good from before; one that wraps
+	// both says that. Any other error is taken for an outage. It must not keep the row. Nil is ScanRecord, which does that.
 	Scan func(Row) (ocsp.Record, error)
 }
 

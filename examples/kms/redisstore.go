@@ -127,7 +127,7 @@ func (s *redisStore) open(ctx context.Context, name string, sealed []byte) (obje
 
 func (s *redisStore) bySerial(ctx context.Context, issuerUID string, serial *big.Int) (object, error) {
 	record, err := s.states.FindBySerial(ctx, issuerUID, serial)
-	if errors.Is(err, ocsp.ErrNotFound) {
+	if errors.Is(err, ocsp.ErrNotFound) && !errors.Is(err, ocsp.ErrInvalidRecord) {
 		return object{}, errNotFound
 	}
 	return object{issuerUID: issuerUID, serial: serial}.with(record), err
