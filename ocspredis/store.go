@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/big"
 	"time"
 
@@ -40,6 +41,9 @@ type Options struct {
 
 	// MaxLag is the longest time that a change may go unheard on the Bus. At least 100 ms. Zero is 2 s.
 	MaxLag time.Duration
+
+	// Logger gets the warning of NewStore. Zero is slog.Default().
+	Logger *slog.Logger
 }
 
 func (o *Options) check() error {
@@ -52,13 +56,19 @@ func (o *Options) check() error {
 	return nil
 }
 
-// NewStore makes a Store. It talks to Redis when it is first used.
+// NewStore makes a Store. It asks Redis for its maxmemory-policy, for up to 2 seconds, and refuses one of allkeys-*: a
+// certificate that is evicted would be answered as never issued. Entries have no TTL, so volatile-* spares them. If the
+// policy cannot be read, since INFO is forbidden or the server does not answer, Options.Logger gets a warning, and the
+// Store is made. It is not looked at again.
 func NewStore(o Options) (*Store, error) {
 	if err := o.check(); err != nil {
 		return nil, fmt.Errorf("ocspredis: store: %w", err)
 	}
 	keys, err := o.Keys.ring()
 	if err != nil {
+		return nil, fmt.Errorf("ocspredis: store: %w", err)
+	}
+	if err := o.checkPolicy(); err != nil {
 		return nil, fmt.Errorf("ocspredis: store: %w", err)
 	}
 	return &Store{o.Client, keys, o.Prefix + "c:"}, nil
