@@ -91,6 +91,7 @@ BEGIN
 END $$;
 DROP TRIGGER IF EXISTS objects_changed ON objects;
 CREATE TRIGGER objects_changed AFTER UPDATE OR DELETE ON objects FOR EACH ROW EXECUTE FUNCTION objects_changed();
+ALTER TABLE objects ENABLE ALWAYS TRIGGER objects_changed;
 `
 
 // schemaLock keeps replicas that start at once from making the table twice, which PostgreSQL does not bear.

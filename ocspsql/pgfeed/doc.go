@@ -9,8 +9,12 @@ program writes, by hand in psql too, reaches all replicas.
 		Cache:   ocsp.CacheOptions{StatusTTL: time.Hour, Changes: feed},
 	})
 
-The table of package ocspsql has a trigger that notifies. A table of yours needs one: docs/STORES.md has it. Without a
+The table of package ocspsql has triggers that notify. A table of yours needs one: docs/STORES.md has it. Without a
 trigger only what Responder.Invalidate is called for is told.
+
+Triggers must be ENABLE ALWAYS, since others do not fire under session_replication_role = replica. Follow looks at those
+that notify the channel, and returns an error with the statement that mends them if one is not: then every answer reads
+the store.
 
 # What it promises
 
@@ -19,6 +23,10 @@ notification every quarter of Options.MaxLag, on the connection on which it list
 that was committed before it was sent has come, too. A status is trusted for MaxLag after the last such proof, and so
 no replica says good for longer than MaxLag after a revocation was committed, whatever becomes of the connection, the
 server or the network. While all is well a change arrives within milliseconds.
+
+It holds for changes that a trigger fires for. docs/STORES.md has what cannot be heard: what is written while the
+triggers are disabled, as by pg_restore --disable-triggers, if they always fire again before Follow has looked, and
+what a logical replication applies where there are no row triggers.
 
 When the connection is lost, statuses are no longer trusted, and after it is back everything is read once more.
 

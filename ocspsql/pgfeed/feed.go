@@ -206,12 +206,36 @@ func (l *listener) beat(ctx context.Context, follower ocsp.Follower, until time.
 	if _, err := l.Exec(within, "SELECT pg_notify($1, $2)", l.own, l.token); err != nil {
 		return fmt.Errorf("send a notification: %w", err)
 	}
+	if err := l.checkTriggers(within); err != nil {
+		return err
+	}
 	switch err := l.receive(ctx, follower, until); {
 	case errors.Is(err, errNothing):
 		return errors.New("no notification came back in time: the server hangs, or a pooler is between that does not keep the session, such as PgBouncer in transaction mode")
 	default:
 		return err
 	}
+}
+
+// notAlways returns the statements that have every trigger fire always that notifies the channel: whose function has
+// the channel's name in its source, or which passes it as an argument.
+const notAlways = `SELECT string_agg(format('ALTER TABLE %I.%I ENABLE ALWAYS TRIGGER %I', n.nspname, c.relname, t.tgname), '; ' ORDER BY n.nspname, c.relname, t.tgname)
+FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE NOT t.tgisinternal AND t.tgenabled <> 'A' AND (
+	t.tgfoid IN (SELECT oid FROM pg_proc WHERE prorettype = 'trigger'::regtype AND strpos(prosrc, $1) > 0) OR
+	position(convert_to($1, getdatabaseencoding()) IN t.tgargs) > 0)`
+
+// checkTriggers returns an error if a trigger does not fire for every session. It is asked with every beat: a trigger
+// that was disabled, and a change that it did not notify of, were committed after the one before.
+func (l *listener) checkTriggers(ctx context.Context) error {
+	var cure *string
+	if err := l.QueryRow(ctx, notAlways, l.channel).Scan(&cure); err != nil {
+		return fmt.Errorf("look at the triggers: %w", err)
+	}
+	if cure != nil {
+		return fmt.Errorf("changes may go unheard, since a trigger does not always fire, as after a restore with --disable-triggers: run %s", *cure)
+	}
+	return nil
 }
 
 // errNothing ends a time in which nothing more was to be received.

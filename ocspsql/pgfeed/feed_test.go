@@ -277,21 +277,157 @@ func TestServerThatHangs(t *testing.T) {
 	require.NoError(t, f.Wait("trust, again", func() bool { return f.Trusts() && f.Begun() > begun }))
 }
 
-// The trigger for a table of the host's own, as docs/STORES.md has it.
+// recipe is the SQL behind a mark in docs/STORES.md.
+func recipe(t *testing.T, mark string) string {
+	t.Helper()
+	doc, err := os.ReadFile("../../docs/STORES.md")
+	require.NoError(t, err)
+	_, rest, ok := strings.Cut(string(doc), "<!-- "+mark+" -->\n\n```sql\n")
+	require.True(t, ok, mark)
+	sql, _, ok := strings.Cut(rest, "```")
+	require.True(t, ok, mark)
+	return sql
+}
+
+// ownTable makes a table of the host's own with its trigger, as docs/STORES.md has it, and a good certificate.
+func (r *rig) ownTable(t *testing.T) {
+	t.Helper()
+	r.exec(t, "CREATE TABLE objects (uid TEXT PRIMARY KEY, issuer_uid TEXT, serial BYTEA, attributes JSONB)")
+	r.exec(t, recipe(t, "own trigger"))
+	r.exec(t, `INSERT INTO objects VALUES ('1', 'ca', '\xf1f1', '{"State": "Active"}')`)
+}
+
 func TestOwnTable(t *testing.T) {
 	r := newRig(t)
 	f := follow(t, r.feed(t))
-	doc, err := os.ReadFile("../../docs/STORES.md")
-	require.NoError(t, err)
-	_, rest, ok := strings.Cut(string(doc), "<!-- own trigger -->\n\n```sql\n")
-	require.True(t, ok)
-	trigger, _, ok := strings.Cut(rest, "```")
-	require.True(t, ok)
-	r.exec(t, "CREATE TABLE objects (uid TEXT PRIMARY KEY, issuer_uid TEXT, serial BYTEA, attributes JSONB)")
-	r.exec(t, trigger)
-	r.exec(t, `INSERT INTO objects VALUES ('1', 'ca', '\xf1f1', '{"State": "Active"}')`)
+	r.ownTable(t)
 	r.exec(t, `UPDATE objects SET attributes = '{"State": "Compromised"}' WHERE uid = '1'`)
 	require.NoError(t, f.Wait("the change", func() bool { return f.Heard("ca", big.NewInt(0xf1f1)) }))
+}
+
+// What is written under session_replication_role = replica is heard too, where ordinary triggers do not fire.
+func TestReplicaRole(t *testing.T) {
+	r := newRig(t)
+	r.ownTable(t)
+	r.add(t, "ca", 1, 10)
+	f := follow(t, r.feed(t))
+	as := func(query string) {
+		r.exec(t, "SET session_replication_role = replica; "+query+"; RESET session_replication_role")
+	}
+	as("UPDATE ocsp_certificates SET state = 'Deactivated', revoked_at = 1 WHERE serial = '\\x01'")
+	require.NoError(t, f.Wait("a revocation", func() bool { return f.Heard("ca", big.NewInt(1)) }))
+	as("DELETE FROM ocsp_certificates WHERE serial = '\\x02'")
+	require.NoError(t, f.Wait("a deletion", func() bool { return f.Heard("ca", big.NewInt(2)) }))
+	as(`UPDATE objects SET attributes = '{"State": "Compromised"}' WHERE uid = '1'`)
+	require.NoError(t, f.Wait("a revocation in a table of the host's own", func() bool { return f.Heard("ca", big.NewInt(0xf1f1)) }))
+	begun := f.Begun()
+	as("TRUNCATE ocsp_certificates")
+	require.NoError(t, f.Wait("everything", func() bool { return f.Begun() > begun }))
+}
+
+// A trigger that does not always fire ends the trust, and the error has the statement that mends it.
+func TestTriggerThatIsNotAlways(t *testing.T) {
+	r := newRig(t)
+	r.ownTable(t)
+	r.exec(t, `
+CREATE SCHEMA "KMS";
+CREATE TABLE "KMS"."my objects" (serial BYTEA);
+CREATE FUNCTION "KMS".notify() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN PERFORM pg_notify(TG_ARGV[0], encode(OLD.serial, 'hex') || ' ca'); RETURN NULL; END $$;
+CREATE TRIGGER "tell all" AFTER UPDATE ON "KMS"."my objects" FOR EACH ROW EXECUTE FUNCTION "KMS".notify('ocsp_changes');
+ALTER TABLE "KMS"."my objects" ENABLE ALWAYS TRIGGER "tell all";
+CREATE TABLE elsewhere (serial BYTEA);
+CREATE TRIGGER other_channel AFTER UPDATE ON elsewhere FOR EACH ROW EXECUTE FUNCTION "KMS".notify('other')`)
+	feed := r.feed(t)
+	for _, test := range []struct{ spoil, cure string }{
+		// What pg_restore --disable-triggers leaves behind.
+		{"ALTER TABLE ocsp_certificates DISABLE TRIGGER ALL; ALTER TABLE ocsp_certificates ENABLE TRIGGER ALL", "ALTER TABLE public.ocsp_certificates ENABLE ALWAYS TRIGGER ocsp_notify_delete; " +
+			"ALTER TABLE public.ocsp_certificates ENABLE ALWAYS TRIGGER ocsp_notify_truncate; ALTER TABLE public.ocsp_certificates ENABLE ALWAYS TRIGGER ocsp_notify_update"},
+		{"ALTER TABLE ocsp_certificates DISABLE TRIGGER ocsp_notify_update", "ALTER TABLE public.ocsp_certificates ENABLE ALWAYS TRIGGER ocsp_notify_update"},
+		{"ALTER TABLE ocsp_certificates ENABLE REPLICA TRIGGER ocsp_notify_delete", "ALTER TABLE public.ocsp_certificates ENABLE ALWAYS TRIGGER ocsp_notify_delete"},
+		{"ALTER TABLE objects ENABLE TRIGGER objects_changed", "ALTER TABLE public.objects ENABLE ALWAYS TRIGGER objects_changed"},
+		{`ALTER TABLE "KMS"."my objects" ENABLE TRIGGER "tell all"`, `ALTER TABLE "KMS"."my objects" ENABLE ALWAYS TRIGGER "tell all"`},
+	} {
+		f := ocsptest.NewFollower()
+		ended := make(chan error, 1)
+		go func() { ended <- feed.Follow(ctx, f) }()
+		require.NoError(t, f.Wait("trust", f.Trusts))
+		r.exec(t, test.spoil) // while it is followed
+		var err error
+		select {
+		case err = <-ended:
+		case <-time.After(30 * time.Second):
+			require.Fail(t, "it goes on", test.spoil)
+		}
+		require.ErrorContains(t, err, test.cure)
+		require.NotContains(t, err.Error(), "other_channel")
+		eventually(t, "trust ends", func() bool { return !f.Trusts() })
+
+		f = ocsptest.NewFollower()
+		err = feed.Follow(ctx, f)
+		require.ErrorContains(t, err, test.cure)
+		require.False(t, f.Trusts(), "never")
+		_, cure, _ := strings.Cut(err.Error(), ": run ")
+		r.exec(t, cure)
+	}
+	follow(t, feed)
+}
+
+// A responder that cannot be told of a change reads the store for every answer.
+func TestUnheardChangeShows(t *testing.T) {
+	r := newRig(t)
+	ca := ocsptest.NewCA(ocsptest.Options{})
+	responder, _ := r.replica(t, ca)
+	r.add(t, ca.ID, 1, 3)
+	leaf := *ca.Certificate
+	leaf.SerialNumber = big.NewInt(1)
+	request := ocsptest.Client{}.Request(ca.Certificate, &leaf)
+	status := func() ocsp.Status {
+		answer := responder.Respond(ctx, request)
+		require.Len(t, answer.Entries, 1)
+		return answer.Entries[0].Status
+	}
+	require.Equal(t, ocsp.Good, status())
+	r.exec(t, "ALTER TABLE ocsp_certificates DISABLE TRIGGER ALL")
+	r.exec(t, "UPDATE ocsp_certificates SET state = 'Deactivated', revoked_at = 1 WHERE serial = '\\x01'")
+	r.exec(t, "ALTER TABLE ocsp_certificates ENABLE TRIGGER ALL")
+	eventually(t, "revoked, although nothing was notified", func() bool { return status() == ocsp.Revoked })
+}
+
+// The apply of a logical replication fires no statement triggers. The row trigger of docs/STORES.md is heard.
+func TestLogicalApply(t *testing.T) {
+	r := newRig(t)
+	r.exec(t, "ALTER SYSTEM SET wal_level = logical")
+	r.db.SetMaxIdleConns(0) // none is kept from before
+	require.NoError(t, r.Stop())
+	require.NoError(t, r.Start())
+	r.exec(t, "CREATE DATABASE origin")
+	origin, err := sql.Open("pgx", r.PostgresURL("origin"))
+	require.NoError(t, err)
+	defer func() { _ = origin.Close() }()
+	require.NoError(t, ocspsql.Migrate(ctx, origin, ocspsql.PostgreSQL))
+	store, err := ocspsql.Open(ctx, origin, ocspsql.PostgreSQL)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, store.Close()) }()
+	require.NoError(t, store.Issue(ctx, ocspsql.Certificate{IssuerID: "ca", Serial: serial, Record: active}))
+	for _, query := range []string{"CREATE PUBLICATION certificates FOR TABLE ocsp_certificates", "SELECT pg_create_logical_replication_slot('certificates', 'pgoutput')"} {
+		_, err = origin.ExecContext(ctx, query)
+		require.NoError(t, err)
+	}
+	r.exec(t, recipe(t, "apply trigger"))
+	// A subscription on the same server cannot make its slot itself.
+	r.exec(t, "CREATE SUBSCRIPTION certificates CONNECTION '"+r.PostgresURL("origin")+"' PUBLICATION certificates WITH (create_slot = false, slot_name = 'certificates')")
+	t.Cleanup(func() {
+		r.exec(t, "ALTER SUBSCRIPTION certificates DISABLE")
+		r.exec(t, "DROP SUBSCRIPTION certificates")
+	})
+	find := func() ocsp.Record { record, _ := r.store.FindBySerial(ctx, "ca", serial); return record }
+	eventually(t, "the first copy", func() bool { return find().State == ocsp.Active })
+	f := follow(t, r.feed(t))
+	_, err = store.Revoke(ctx, "ca", serial, ocspsql.Revocation{Reason: ocsp.KeyCompromise})
+	require.NoError(t, err)
+	require.NoError(t, f.Wait("what was applied", func() bool { return f.Heard("ca", serial) }))
+	require.Equal(t, ocsp.Compromised, find().State)
 }
 
 func TestUnreadableMessages(t *testing.T) {
