@@ -4,17 +4,22 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/base64"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	xocsp "golang.org/x/crypto/ocsp"
 
 	"github.com/kmsocsp/ocsp"
 	"github.com/kmsocsp/ocsp/ocsptest"
@@ -142,12 +147,108 @@ func TestBodyLimitKeepAlive(t *testing.T) {
 	}
 }
 
+// http2Cases are requests whose bodies are not read to their end, or that have bodies where none belongs.
+func http2Cases(der []byte) []http2Case {
+	unknown := func(b []byte) io.Reader { return io.MultiReader(bytes.NewReader(b)) } // of unknown length
+	return []http2Case{
+		{"GET that ends with an empty frame", http.MethodGet, unknown(nil), 0, http.StatusOK},
+		{"HEAD that ends with an empty frame", http.MethodHead, unknown(nil), 0, http.StatusOK},
+		{"OPTIONS that ends with an empty frame", http.MethodOptions, unknown(nil), 0, http.StatusNoContent},
+		{"GET with a body", http.MethodGet, bytes.NewReader(der), int64(len(der)), http.StatusOK},
+		{"GET with a large body", http.MethodGet, unknown(make([]byte, 100<<10)), 0, http.StatusOK},
+		{"PUT", http.MethodPut, unknown(der), 0, http.StatusMethodNotAllowed},
+		{"POST over the limit", http.MethodPost, bytes.NewReader(make([]byte, 17<<10)), 17 << 10, http.StatusRequestEntityTooLarge},
+		{"POST over the limit, of unknown length", http.MethodPost, unknown(make([]byte, 100<<10)), 0, http.StatusRequestEntityTooLarge},
+		{"POST of a terabyte", http.MethodPost, &httpEndless{}, 1 << 40, http.StatusRequestEntityTooLarge},
+		{"POST without an end", http.MethodPost, &httpEndless{}, 0, http.StatusRequestEntityTooLarge},
+	}
+}
+
+type http2Case struct {
+	name   string
+	method string
+	body   io.Reader
+	length int64
+	code   int
+}
+
+// TestHTTP2EndsTheStreamAlone requires that requests whose bodies are not read to their end cost the connection's other
+// streams nothing, encrypted or not: one that is open meanwhile is answered, and the next one needs no new connection.
+func TestHTTP2EndsTheStreamAlone(t *testing.T) {
+	for _, encrypted := range []bool{false, true} {
+		r := newRig(t, nil)
+		server := httptest.NewUnstartedServer(r.handler)
+		var connections atomic.Int32
+		server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+			if state == http.StateNew {
+				connections.Add(1)
+			}
+		}
+		if server.EnableHTTP2 = encrypted; encrypted {
+			server.StartTLS()
+		} else {
+			server.Config.Protocols = new(http.Protocols)
+			server.Config.Protocols.SetUnencryptedHTTP2(true)
+			server.Start()
+		}
+		t.Cleanup(server.Close)
+		transport := server.Client().Transport.(*http.Transport)
+		transport.Protocols = new(http.Protocols)
+		transport.Protocols.SetHTTP2(encrypted)
+		transport.Protocols.SetUnencryptedHTTP2(!encrypted)
+		der := r.request(r.leaf)
+		send := func(method string, body io.Reader, length int64) *ocsptest.Result {
+			target := server.URL + "/ocsp"
+			if method != http.MethodPost {
+				target += "/" + url.PathEscape(base64.StdEncoding.EncodeToString(der))
+			}
+			req, err := http.NewRequestWithContext(t.Context(), method, target, body)
+			assert.NoError(t, err)
+			req.ContentLength = length
+			res, err := transport.RoundTrip(req)
+			if !assert.NoError(t, err) {
+				return &ocsptest.Result{}
+			}
+			content, err := io.ReadAll(res.Body)
+			assert.NoError(t, err)
+			assert.NoError(t, res.Body.Close())
+			assert.Equal(t, 2, res.ProtoMajor)
+			assert.Empty(t, res.Header["Connection"])
+			return &ocsptest.Result{Request: der, DER: content, StatusCode: res.StatusCode, Header: res.Header}
+		}
+		for _, test := range http2Cases(der) {
+			httpRun(r, fmt.Sprintf("encrypted %v, %s", encrypted, test.name), func(r *rig) {
+				body, writer := io.Pipe()
+				beside := make(chan *ocsptest.Result, 1)
+				go func() { beside <- send(http.MethodPost, body, int64(len(der))) }()
+				_, err := writer.Write(der[:10]) // returns when it is on its way
+				require.NoError(r, err)
+				result := send(test.method, test.body, test.length)
+				require.Equal(r, test.code, result.StatusCode)
+				if test.method == http.MethodGet {
+					r.requireAnswer(result, xocsp.Good)
+				}
+				r.requireAnswer(send(http.MethodPost, bytes.NewReader(der), int64(len(der))), xocsp.Good)
+				_, err = writer.Write(der[10:])
+				require.NoError(r, err)
+				require.NoError(r, writer.Close())
+				r.requireAnswer(<-beside, xocsp.Good)
+				require.EqualValues(r, 1, connections.Load(), "the connection was ended")
+			})
+		}
+	}
+}
+
 // TestBodyLimitHTTP2 ends slow bodies beside requests that are in order, on the same connection.
 func TestBodyLimitHTTP2(t *testing.T) {
 	var h2 http.Protocols
 	h2.SetUnencryptedHTTP2(true)
 	bodyServer(t, &http.Server{Protocols: &h2}, func(t *testing.T, l *pipes, der []byte) {
-		transport := &http.Transport{Protocols: &h2, DialContext: func(context.Context, string, string) (net.Conn, error) { return l.dial(), nil }}
+		var dials atomic.Int32
+		transport := &http.Transport{Protocols: &h2, DialContext: func(context.Context, string, string) (net.Conn, error) {
+			dials.Add(1)
+			return l.dial(), nil
+		}}
 		defer transport.CloseIdleConnections()
 		post := func(body io.Reader) int {
 			req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://localhost/", body)
@@ -177,5 +278,6 @@ func TestBodyLimitHTTP2(t *testing.T) {
 			})
 		}
 		all.Wait()
+		assert.EqualValues(t, 1, dials.Load(), "slow bodies ended the connection")
 	})
 }

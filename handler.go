@@ -51,7 +51,7 @@ func Mount(prefix string, h, next http.Handler) http.Handler {
 
 func (r *Responder) serveHTTP(w http.ResponseWriter, req *http.Request) {
 	if req.Method != http.MethodPost && req.ContentLength != 0 {
-		endConnection(w)
+		endConnection(w, req)
 	}
 	x := r.acquire(req.Method)
 	defer r.release(x)
@@ -60,7 +60,7 @@ func (r *Responder) serveHTTP(w http.ResponseWriter, req *http.Request) {
 	if req.Method == http.MethodPost {
 		m.ContentType, m.ContentEncoding = field(req, "Content-Type"), field(req, "Content-Encoding")
 		if code := r.readBody(w, req, &m, x); code != 0 {
-			endConnection(w)
+			endConnection(w, req)
 			send(w, refusal(code, req.Method))
 			return
 		}
@@ -93,9 +93,13 @@ func send(w http.ResponseWriter, response HTTPResponse) {
 // connection under a client that has not read the refusal.
 const bodyLinger = 500 * time.Millisecond
 
-// endConnection is for requests whose body is not read to its end. net/http reads what is left, and would wait
-// for it as long as the client pleases.
-func endConnection(w http.ResponseWriter) {
+// endConnection is for requests whose body is not read to its end. HTTP/1 ends the connection: net/http reads what is
+// left of the body, and would wait for it as long as the client pleases. HTTP/2 resets the stream when the handler
+// returns, and the connection serves the other streams. There "Connection: close" would end all of them.
+func endConnection(w http.ResponseWriter, req *http.Request) {
+	if req.ProtoMajor > 1 {
+		return
+	}
 	w.Header()["Connection"] = []string{"close"}
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyLinger)) // as good as it gets elsewhere
 }
