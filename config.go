@@ -55,6 +55,11 @@ type Config struct {
 	// RequestSigners, when set, makes the responder answer only requests signed by a certificate that chains
 	// to one of these roots (RFC 6960 section 4.1.2): unsigned requests get sigRequired, others unauthorized.
 	// Nil ignores signatures, as RFC 9919 section 3.1.2 allows.
+	//
+	// Anyone can send signatures, so the work is bounded. A request may carry 4 certificates; more is
+	// malformedRequest. An RSA key among them may have 4096 bits and an exponent of 65537; more is unauthorized.
+	// Half of GOMAXPROCS, at least one, signatures are verified at a time, and 256 requests wait for their turn within
+	// Timeout. A request over that budget gets tryLater.
 	RequestSigners *x509.CertPool
 
 	// Profile refuses settings that a rule book forbids. Zero is ProfilePrivate.

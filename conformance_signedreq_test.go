@@ -2,13 +2,17 @@ package ocsp_test
 
 import (
 	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
 	"errors"
 	"io"
 	"math/big"
+	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -88,10 +92,10 @@ func TestT127SignatureRequired(t *testing.T) {
 	derRefuse(r, xocsp.Malformed, r.request(r.leaf)[1:]) // what cannot be read need not be signed
 }
 
-// sreqRSA is a certificate whose RSA key has so many bits, and no private key.
-func sreqRSA(clients *ocsptest.CA, bits uint) []byte {
+// sreqRSA is a certificate whose RSA key has so many bits and that exponent, and no private key.
+func sreqRSA(clients *ocsptest.CA, bits uint, e int) []byte {
 	n := new(big.Int).Lsh(big.NewInt(1), bits-1)
-	return clients.Issue(ocsptest.Options{Signer: publicKey{&rsa.PublicKey{N: n.SetBit(n, 0, 1), E: 65537}}}).Raw
+	return clients.Issue(ocsptest.Options{Signer: publicKey{&rsa.PublicKey{N: n.SetBit(n, 0, 1), E: e}}}).Raw
 }
 
 // publicKey is a key to certify.
@@ -108,6 +112,9 @@ func TestT128SignatureTrusted(t *testing.T) {
 	cert, key := clients.IssueKey(ocsptest.Options{})
 	department := clients.Intermediate(ocsptest.Options{})
 	member, memberKey := department.IssueKey(ocsptest.Options{})
+	section := department.Intermediate(ocsptest.Options{Name: "Section"})
+	team := section.Intermediate(ocsptest.Options{Name: "Team"})
+	deep, deepKey := team.IssueKey(ocsptest.Options{})
 	for name, sign := range map[string]func(*rig) derRequest{
 		"direct": func(r *rig) derRequest { return sreqSign(r, sreqNamed(r), key, cert.Raw) },
 		"chain": func(r *rig) derRequest {
@@ -116,8 +123,14 @@ func TestT128SignatureTrusted(t *testing.T) {
 		"with the root": func(r *rig) derRequest {
 			return sreqSign(r, sreqNamed(r), key, cert.Raw, clients.Certificate.Raw)
 		},
+		"three CAs between": func(r *rig) derRequest {
+			return sreqSign(r, sreqNamed(r), deepKey, deep.Raw, team.Certificate.Raw, section.Certificate.Raw, department.Certificate.Raw)
+		},
+		"three CAs between, in another order": func(r *rig) derRequest {
+			return sreqSign(r, sreqNamed(r), deepKey, deep.Raw, section.Certificate.Raw, department.Certificate.Raw, team.Certificate.Raw)
+		},
 		"with a large key beside": func(r *rig) derRequest {
-			return sreqSign(r, sreqNamed(r), key, cert.Raw, sreqRSA(clients, 8192))
+			return sreqSign(r, sreqNamed(r), key, cert.Raw, sreqRSA(clients, 4096, 65537))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -134,6 +147,10 @@ func TestT129SignatureNotTrusted(t *testing.T) {
 	stranger, strangerKey := ocsptest.NewCA(ocsptest.Options{Name: "Clients"}).IssueKey(ocsptest.Options{})
 	expired, expiredKey := clients.IssueKey(ocsptest.Options{NotBefore: time.Now().AddDate(-2, 0, 0), NotAfter: time.Now().AddDate(-1, 0, 0)})
 	early, earlyKey := clients.IssueKey(ocsptest.Options{NotBefore: time.Now().AddDate(1, 0, 0)})
+	member, memberKey := clients.Intermediate(ocsptest.Options{}).IssueKey(ocsptest.Options{})
+	closed := clients.Intermediate(ocsptest.Options{NotBefore: time.Now().AddDate(-2, 0, 0), NotAfter: time.Now().AddDate(-1, 0, 0)})
+	old, oldKey := closed.IssueKey(ocsptest.Options{})
+	forged, forgedKey := (&ocsptest.CA{Certificate: cert, Key: key}).IssueKey(ocsptest.Options{})
 	for name, sign := range map[string]func(*rig) derRequest{
 		"garbage":           func(r *rig) derRequest { return sreqGarbage(r, extECDSAWithSHA256, []byte("garbage"), cert.Raw) },
 		"empty":             func(r *rig) derRequest { return sreqGarbage(r, extECDSAWithSHA256, nil, cert.Raw) },
@@ -152,7 +169,19 @@ func TestT129SignatureNotTrusted(t *testing.T) {
 		"no certs":            func(r *rig) derRequest { return sreqSign(r, sreqNamed(r), key) },
 		"empty certs":         func(r *rig) derRequest { return sreqSign(r, sreqNamed(r), key, [][]byte{}...) },
 		"garbage certificate": func(r *rig) derRequest { return sreqSign(r, sreqNamed(r), key, derSeq(derNull)) },
-		"huge key beside":     func(r *rig) derRequest { return sreqSign(r, sreqNamed(r), key, cert.Raw, sreqRSA(clients, 8193)) },
+		"huge key beside": func(r *rig) derRequest {
+			return sreqSign(r, sreqNamed(r), key, cert.Raw, sreqRSA(clients, 4097, 65537))
+		},
+		"huge exponent beside": func(r *rig) derRequest {
+			return sreqSign(r, sreqNamed(r), key, cert.Raw, sreqRSA(clients, 2048, 65539))
+		},
+		"a CA between is missing": func(r *rig) derRequest { return sreqSign(r, sreqNamed(r), memberKey, member.Raw) },
+		"a CA between is expired": func(r *rig) derRequest {
+			return sreqSign(r, sreqNamed(r), oldKey, old.Raw, closed.Certificate.Raw)
+		},
+		"a certificate between is not a CA's": func(r *rig) derRequest {
+			return sreqSign(r, sreqNamed(r), forgedKey, forged.Raw, cert.Raw)
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := sreqRig(t, clients)
@@ -190,12 +219,103 @@ func TestT131ManyCertificates(t *testing.T) {
 		cfg.RequestSigners = x509.NewCertPool()
 		cfg.RequestSigners.AddCert(clients.Certificate)
 	}
-	for name, policy := range map[string]func(*rig, *ocsp.Config){"ignored": large, "required": required} {
+	for name, test := range map[string]struct {
+		policy func(*rig, *ocsp.Config)
+		most   int
+	}{"ignored": {large, 16}, "required": {required, 4}} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t, policy)
+			r := newRig(t, test.policy)
 			derRefuse(r, xocsp.Malformed, sreqSign(r, sreqNamed(r), key, certs...).der())
-			derRefuse(r, xocsp.Malformed, sreqSign(r, sreqNamed(r), key, certs[:17]...).der())
-			r.requireAnswer(r.post(sreqSign(r, sreqNamed(r), key, certs[:16]...).der()), xocsp.Good)
+			derRefuse(r, xocsp.Malformed, sreqSign(r, sreqNamed(r), key, certs[:test.most+1]...).der())
+			r.requireAnswer(r.post(sreqSign(r, sreqNamed(r), key, certs[:test.most]...).der()), xocsp.Good)
 		})
 	}
+}
+
+// Anybody can send signatures, and certificates to build paths from. Over the budget for them a request is to come again
+// later; what needs no verification is answered at once.
+func TestRequestSignersWithinABudget(t *testing.T) {
+	const timeout, waiting = 5 * time.Second, 256
+	synctest.Test(t, func(t *testing.T) {
+		clients := ocsptest.NewCA(ocsptest.Options{Name: "Clients"})
+		cert, key := clients.IssueKey(ocsptest.Options{})
+		r := newRig(t, func(_ *rig, cfg *ocsp.Config) {
+			cfg.Timeout, cfg.Now = timeout, nil
+			cfg.RequestSigners = x509.NewCertPool()
+			cfg.RequestSigners.AddCert(clients.Certificate)
+		})
+		signed := sreqSign(r, sreqNamed(r), key, cert.Raw).der()
+		many := sreqSign(r, sreqNamed(r), key, cert.Raw, cert.Raw, cert.Raw, cert.Raw, cert.Raw).der()
+		unnamed := sreqSign(r, derPlain(r), key, cert.Raw).der()
+		outcomes := func(n int) chan ocsp.Outcome {
+			list := make(chan ocsp.Outcome, n)
+			for range n {
+				go func() { list <- r.responder.Respond(t.Context(), signed).Outcome }()
+			}
+			return list
+		}
+		require.Equal(t, ocsp.OutcomeSigned, <-outcomes(1))
+		for _, giveBack := range []bool{true, false} {
+			begun := time.Now()
+			free := ocsp.TakeVerifying(r.responder)
+			list := outcomes(waiting)
+			synctest.Wait()
+			require.Empty(t, list)
+			for what, want := range map[string]ocsp.Outcome{string(signed): ocsp.OutcomeTryLater, string(r.request(r.leaf)): ocsp.OutcomeSigRequired,
+				string(many): ocsp.OutcomeMalformed, string(unnamed): ocsp.OutcomeUnauthorized} {
+				require.Equal(t, want, r.responder.Respond(t.Context(), []byte(what)).Outcome)
+			}
+			require.Equal(t, begun, time.Now())
+			want := ocsp.OutcomeCached
+			if giveBack {
+				free()
+			} else {
+				want = ocsp.OutcomeTryLater
+			}
+			for range waiting {
+				require.Equal(t, want, <-list)
+			}
+			if !giveBack {
+				require.Equal(t, timeout, time.Since(begun))
+				free()
+			}
+		}
+		require.Equal(t, ocsp.OutcomeCached, <-outcomes(1))
+	})
+}
+
+// A client chooses its keys and names. If it could have each of its certificates tried as the issuer of each other, four
+// of them would cost dozens of verifications with the slowest of keys.
+func TestRequestSignersTriesNoKeyOfAStranger(t *testing.T) {
+	clients := ocsptest.NewCA(ocsptest.Options{Name: "Clients"})
+	key, err := ecdsa.GenerateKey(elliptic.P521(), rand.Reader)
+	require.NoError(t, err)
+	r := sreqRig(t, clients)
+	// All have the root's name and one key, and differ in a name that keeps them apart in a path.
+	var certs [][]byte
+	for i := range 4 {
+		template := &x509.Certificate{
+			SerialNumber: big.NewInt(int64(i + 1)), RawSubject: clients.Certificate.RawSubject, DNSNames: []string{strings.Repeat("x", i+1) + ".example"},
+			NotBefore: clients.Certificate.NotBefore, NotAfter: clients.Certificate.NotAfter, IsCA: true, BasicConstraintsValid: true,
+		}
+		cert, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+		require.NoError(t, err)
+		certs = append(certs, cert)
+	}
+	hostile := sreqSign(r, sreqNamed(r), key, certs...).der()
+	digest := make([]byte, 64)
+	signature, err := key.Sign(rand.Reader, digest, crypto.SHA512)
+	require.NoError(t, err)
+	least := func(f func()) time.Duration {
+		best := time.Hour
+		for range 10 {
+			begun := time.Now()
+			f()
+			best = min(best, time.Since(begun))
+		}
+		return best
+	}
+	one := least(func() { require.True(t, ecdsa.VerifyASN1(&key.PublicKey, digest, signature)) })
+	all := least(func() { require.Equal(t, ocsp.OutcomeUnauthorized, r.responder.Respond(t.Context(), hostile).Outcome) })
+	require.Less(t, all, 3*one, "one verification with the client's key takes %v", one)
 }

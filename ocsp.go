@@ -48,6 +48,7 @@ type Responder struct {
 	bodies    bodyReads
 	sharing   *slots // reads and writes of the shared cache
 	deleting  *slots // deletes, which the host waits for and clients must not crowd out
+	verifying *slots // of requests, for Config.RequestSigners
 
 	exchanges, storeCalls sync.Pool
 	controls              controls
@@ -78,6 +79,7 @@ func New(cfg Config) (*Responder, error) {
 	r.stores = newStoreLanes(&r.cfg)
 	r.sharing = newSlots(sharedConcurrent, 0)
 	r.deleting = newSlots(sharedConcurrent, storeWaiting)
+	r.verifying = newVerifying()
 	r.deadlines.limit, r.bodies.limit = r.cfg.Timeout, r.cfg.Timeout
 	for i, issuer := range cfg.Issuers {
 		iss, err := r.newIssuer(issuer)

@@ -169,7 +169,7 @@ func (r *Responder) contained(ctx context.Context, der []byte, x *exchange) (p *
 		return x.refuse(OutcomeMalformed, errNoNonce)
 	}
 	if r.cfg.RequestSigners != nil && !x.own {
-		if outcome, err := r.checkRequestSigner(&x.req); err != nil {
+		if outcome, err := r.checkRequestSigner(ctx, x); err != nil {
 			return x.refuse(outcome, err)
 		}
 	}
