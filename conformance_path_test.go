@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"path"
+	"slices"
 	"strings"
 	"testing"
 
@@ -145,8 +146,6 @@ func TestT31EscapedPlus(t *testing.T) {
 		"%2b":  "/ocsp/" + strings.ReplaceAll(text, "+", "%2b"),
 		"some": "/ocsp/" + strings.Replace(text, "+", "%2B", 1),
 	})
-	// Percent-decoding happens once.
-	pathMalformed(r, map[string]string{"twice": "/ocsp/" + strings.ReplaceAll(text, "+", "%252B")})
 }
 
 func TestT32EscapedSlashAndPadding(t *testing.T) {
@@ -160,7 +159,6 @@ func TestT32EscapedSlashAndPadding(t *testing.T) {
 		"some": "/ocsp/" + strings.Replace(strings.Replace(text, "/", "%2F", 1), "=", "%3D", 1),
 		"both": "/ocsp/" + strings.ReplaceAll(strings.ReplaceAll(text, "/", "%2F"), "=", "%3D"),
 	})
-	pathMalformed(r, map[string]string{"twice": "/ocsp/" + strings.ReplaceAll(text, "=", "%253D")})
 }
 
 func TestT33SpaceForPlus(t *testing.T) {
@@ -386,18 +384,138 @@ func TestT43WrongPadding(t *testing.T) {
 	}
 }
 
-func TestT44LineBreaks(t *testing.T) {
-	r := newPathRig(t, nil)
-	_, text := pathRequest(r, pathRich)
-	targets := map[string]string{}
-	for _, white := range []string{"%0A", "%0D%0A", "%0D", "%09", "%0B", "%00", "%C2%A0"} {
-		targets[white+" at the start"] = "/ocsp/" + white + text
-		targets[white+" early"] = "/ocsp/" + text[:2] + white + text[2:]
-		targets[white+" in the middle"] = "/ocsp/" + text[:64] + white + text[64:]
-		targets[white+" before the padding"] = "/ocsp/" + strings.TrimRight(text, "=") + white + "=="
-		targets[white+" at the end"] = "/ocsp/" + text + white
+// pathStrict refuses what the standards forbid.
+func pathStrict(cfg *ocsp.Config) { cfg.Strict = true }
+
+// pathLines breaks base64 into lines of so many letters.
+func pathLines(text, lineBreak string, letters int) string {
+	var b strings.Builder
+	for len(text) > letters {
+		b.WriteString(text[:letters] + lineBreak)
+		text = text[letters:]
 	}
-	pathMalformed(r, targets)
+	return b.String() + text + lineBreak
+}
+
+func TestT44LineBreaks(t *testing.T) {
+	r, strict := newPathRig(t, nil), newPathRig(t, pathStrict)
+	der, text := pathRequest(r, pathRich)
+	_, forStrict := pathRequest(strict, pathRich)
+	places := func(text, white string) map[string]string {
+		return map[string]string{
+			white + " at the start":       "/ocsp/" + white + text,
+			white + " early":              "/ocsp/" + text[:2] + white + text[2:],
+			white + " in the middle":      "/ocsp/" + text[:64] + white + text[64:],
+			white + " before the padding": "/ocsp/" + strings.TrimRight(text, "=") + white + "==",
+			white + " at the end":         "/ocsp/" + text + white,
+			white + " and a slash":        "/ocsp/" + text + white + "/",
+		}
+	}
+	for _, lineBreak := range []string{"%0A", "%0a", "%0D%0A", "%0D"} {
+		pathOK(r, der, places(text, lineBreak))
+		pathMalformed(strict, places(forStrict, lineBreak))
+		for _, letters := range []int{1, 64, 76} {
+			pathOK(r, der, map[string]string{fmt.Sprintf("%s, lines of %d", lineBreak, letters): "/ocsp/" + pathLines(text, lineBreak, letters)})
+		}
+	}
+	for _, white := range []string{"%09", "%0B", "%0C", "%00", "%C2%85", "%C2%A0", "%E2%80%A8", "%0A%09", "%0A%20"} {
+		pathMalformed(r, places(text, white))
+	}
+	// Slashes that a router took are put back, and an unknown serial is unknown, in lines as without.
+	pathOK(r, der, map[string]string{"more slashes": "//ocsp///" + pathLines(text, "%0A", 64)})
+	known := newRig(t, nil)
+	plain := known.request(&x509.Certificate{SerialNumber: big.NewInt(0x1234567)})
+	known.requireAnswer(pathGet(known, "/ocsp/"+pathLines(base64.RawURLEncoding.EncodeToString(plain), "%0A", 64), plain), xocsp.Unknown)
+}
+
+// pathTwice percent-encodes what is percent-encoded already.
+func pathTwice(escaped string) string { return strings.ReplaceAll(escaped, "%", "%25") }
+
+func TestT45EncodedTwice(t *testing.T) {
+	r, strict := newPathRig(t, nil), newPathRig(t, pathStrict)
+	der, text := pathRequest(r, pathRich)
+	_, forStrict := pathRequest(strict, pathRich)
+	spellings := func(text string) map[string]string {
+		return map[string]string{
+			"%252B":                  "/ocsp/" + strings.ReplaceAll(text, "+", "%252B"),
+			"%252b":                  "/ocsp/" + strings.ReplaceAll(text, "+", "%252b"),
+			"%252F":                  "/ocsp/" + strings.ReplaceAll(text, "/", "%252F"),
+			"%253D":                  "/ocsp/" + strings.ReplaceAll(text, "=", "%253D"),
+			"%2520":                  "/ocsp/" + strings.ReplaceAll(text, "+", "%2520"),
+			"as a query":             "/ocsp/" + pathTwice(url.QueryEscape(text)),
+			"as a path":              "/ocsp/" + pathTwice(url.PathEscape(text)),
+			"every letter":           "/ocsp/" + pathTwice(pathEscapeAll(text)),
+			"every letter thus":      "/ocsp/" + pathEscapeAll(url.QueryEscape(text)),
+			"%252B beside %2F":       "/ocsp/" + strings.NewReplacer("+", "%252B", "/", "%2F").Replace(text),
+			"%252F beside +":         "/ocsp/" + strings.NewReplacer("/", "%252F", "=", "%3D").Replace(text),
+			"%252B and + and %2B":    "/ocsp/" + strings.Replace(strings.Replace(text, "+", "%252B", 1), "+", "%2B", 1),
+			"one letter":             "/ocsp/" + strings.Replace(text, "+", "%252B", 1),
+			"URL-safe, padded":       "/ocsp/" + strings.NewReplacer("+", "-", "/", "_", "=", "%253D").Replace(text),
+			"not padded":             "/ocsp/" + strings.NewReplacer("/", "%252F", "=", "").Replace(text),
+			"the slash before too":   "/ocsp%252F" + pathTwice(url.QueryEscape(text)),
+			"slashes around":         "/ocsp///" + pathTwice(url.QueryEscape(text)) + "//",
+			"a slash behind too":     "/ocsp/" + pathTwice(url.QueryEscape(text)) + "%252F",
+			"lines":                  "/ocsp/" + strings.ReplaceAll(pathLines(text, "%0A", 64), "+", "%252B"),
+			"line breaks too":        "/ocsp/" + pathTwice(url.QueryEscape(pathLines(text, "\r\n", 64))),
+			"a prefix with %25":      "/100%25/ocsp/" + pathTwice(url.QueryEscape(text)),
+			"a prefix that ends so":  "/100%25/" + strings.ReplaceAll(text, "+", "%252B"),
+			"a prefix with %2525":    "/100%2525/" + pathTwice(url.QueryEscape(text)),
+			"a prefix with %25 and2": "/%252/%25zz/%25/" + pathTwice(url.QueryEscape(text)),
+			"at /":                   "/" + pathTwice(url.QueryEscape(text)),
+		}
+	}
+	pathOK(r, der, spellings(text))
+	pathMalformed(strict, spellings(forStrict))
+	pathOK(r, der, map[string]string{"once, behind a prefix with %25": "/100%25/ocsp/" + url.QueryEscape(text)})
+	pathMalformed(r, map[string]string{
+		"three times":      "/ocsp/" + pathTwice(pathTwice(url.QueryEscape(text))),
+		"one letter so":    "/ocsp/" + strings.Replace(strings.ReplaceAll(text, "/", "%252F"), "+", "%25252B", 1),
+		"a tab":            "/ocsp/" + text[:64] + "%2509" + text[64:],
+		"a broken escape":  "/ocsp/" + strings.ReplaceAll(text, "+", "%252"),
+		"cut short":        "/ocsp/" + pathTwice(url.QueryEscape(text[:80])),
+		"a letter too few": "/ocsp/" + strings.ReplaceAll(text[1:], "+", "%252B"),
+		"garbage before":   "/ocsp/AAAA" + pathTwice(url.QueryEscape(text)),
+		"too much padding": "/ocsp/" + pathTwice(url.QueryEscape(text+"=")),
+	})
+	// Slashes are not put back into what was decoded twice.
+	_, double := pathRequest(r, func(text string) bool {
+		return pathDouble(text) && strings.HasSuffix(text, "==") && strings.Contains(text, "+")
+	})
+	pathMalformed(r, map[string]string{"a slash lost": "/ocsp/" + strings.ReplaceAll(strings.ReplaceAll(double, "//", "/"), "+", "%252B")})
+
+	t.Run("of no certificate", func(t *testing.T) {
+		r := newRig(t, nil)
+		unknown := &x509.Certificate{SerialNumber: big.NewInt(0x1234567)}
+		once := func(der []byte) string { return pathEscapeAll(base64.StdEncoding.EncodeToString(der)) }
+		der := r.request(r.leaf, r.issue())
+		r.requireAnswer(pathGet(r, "/ocsp/"+pathTwice(once(der)), der), xocsp.Good, xocsp.Good)
+		der = r.request(unknown)
+		r.requireAnswer(pathGet(r, "/ocsp/"+once(der), der), xocsp.Unknown)
+		r.requireError(xocsp.Malformed, pathGet(r, "/ocsp/"+pathTwice(once(der)), nil))
+		r.requireError(xocsp.Malformed, pathGet(r, "/ocsp/"+pathTwice(once(r.request(r.leaf, unknown))), nil))
+		foreign := r.client().Request(ocsptest.NewCA(ocsptest.Options{Name: "Foreign"}).Certificate, unknown)
+		r.requireError(xocsp.Unauthorized, pathGet(r, "/ocsp/"+once(foreign), nil))
+		r.requireError(xocsp.Malformed, pathGet(r, "/ocsp/"+pathTwice(once(foreign)), nil))
+	})
+	t.Run("two candidates", func(t *testing.T) {
+		r := newPathRig(t, nil)
+		inner := r.request(r.leaf)
+		for fill := range 3 {
+			q := derPlain(r)
+			// The inner request is the end of the outer one, behind a letter that is a slash.
+			q.extensions = [][]byte{derExt(derForeignOID, nil, slices.Concat(make([]byte, fill), []byte{0xff}, inner))}
+			outer := q.der()
+			if (len(outer)-len(inner))%3 != 0 {
+				continue
+			}
+			text := base64.StdEncoding.EncodeToString(outer)
+			require.True(t, strings.HasSuffix(text, "/"+base64.StdEncoding.EncodeToString(inner)))
+			r.requireAnswer(pathGet(r, "/ocsp/"+text, outer), xocsp.Good) // decoded once, the first one counts
+			pathMalformed(r, map[string]string{"twice": "/ocsp/" + pathTwice(pathEscapeAll(text))})
+			return
+		}
+		require.FailNow(t, "no fill is right")
+	})
 }
 
 func TestT46BadEscape(t *testing.T) {
@@ -507,10 +625,18 @@ func TestT53PathOverLimit(t *testing.T) {
 			signatures := r.signer.Calls()
 			_, target = pathLong(r, limit+1, 1)
 			httpRefused(r, http.StatusRequestURITooLong, pathGet(r, target, nil), signatures)
-			_, text := pathRequest(r, pathRich)
+			der, text := pathRequest(r, pathRich)
 			// Decoded, this one is below the limit; what counts is what was sent.
 			escaped := "/" + strings.Repeat("%70", limit/3) + "/" + text
 			httpRefused(r, http.StatusRequestURITooLong, pathGet(r, escaped, nil), signatures)
+			// So it is where net/url leaves out RawPath, since it would write the path like that itself.
+			for _, needed := range []string{"%20", "%0A", "%25"} {
+				escaped = "/" + strings.Repeat(needed, (limit-len(text)-2)/3) + "/" + text
+				r.requireAnswer(pathGet(r, escaped, der), xocsp.Good)
+				signatures = r.signer.Calls()
+				escaped = "/" + strings.Repeat(needed, (limit-len(text)-2)/3+1) + "/" + text
+				httpRefused(r, http.StatusRequestURITooLong, pathGet(r, escaped, nil), signatures)
+			}
 			head := httpAsk(r, httptest.NewRequest(http.MethodHead, target, nil), nil)
 			require.Equal(r, http.StatusRequestURITooLong, head.StatusCode)
 			require.Empty(r, head.DER)

@@ -57,6 +57,9 @@ func (r *Responder) serveHTTP(w http.ResponseWriter, req *http.Request) {
 	defer r.release(x)
 	var m HTTPRequest
 	m.Method, m.Path, m.RawPath = req.Method, req.URL.Path, req.URL.RawPath
+	if m.RawPath == "" && len(m.Path) > r.cfg.Limits.MaxPathBytes/3 { // or it is short, however it was sent
+		m.RawPath = req.URL.EscapedPath() // which net/url leaves out where it is what it writes itself
+	}
 	if req.Method == http.MethodPost {
 		m.ContentType, m.ContentEncoding = field(req, "Content-Type"), field(req, "Content-Encoding")
 		if code := r.readBody(w, req, &m, x); code != 0 {

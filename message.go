@@ -91,7 +91,7 @@ func (r *Responder) respondHTTP(ctx context.Context, req *HTTPRequest, x *exchan
 			return refusal(http.StatusRequestURITooLong, req.Method)
 		}
 		// A path without a request leaves nothing, which is malformed.
-		x.buf, x.repaired = getRequest(req.Path, x.buf, r.acceptRepair)
+		x.buf, x.repaired = getRequest(req.Path, x.buf, r.cfg.Strict, r.acceptRepair)
 		return r.response(req, r.respond(ctx, x.buf, x), x)
 	case http.MethodPost:
 		if code := r.checkPost(req, int64(len(req.Body))); code != 0 {

@@ -1,6 +1,8 @@
 package ocsp
 
 import (
+	"encoding/hex"
+	"iter"
 	"strings"
 
 	"golang.org/x/crypto/cryptobyte"
@@ -24,42 +26,118 @@ const (
 // has percent-decoded once, and decodes it into buf. It is the first part of the path, after a slash and up to
 // the end, that is the base64 of exactly one DER SEQUENCE framed like a request, so that any prefix may stand
 // before it, stripped or not. DER says how long it is, whatever the path ends with: missing padding and slashes
-// behind the request do no harm.
+// behind the request do no harm. Unless strict, line breaks do no harm either.
 //
 // A router that cleans paths makes one slash of several, which base64 may contain, and may drop one at the end.
-// They are put back if exactly one way to do so gives a request that accept takes; repaired tells that, and
-// that the request may still be another one, cut short on its way.
+// They are put back if exactly one way to do so gives a request that accept takes. Otherwise, unless strict, a path that
+// was percent-encoded twice is decoded again. repaired reports that the request was found in one of these ways, and may
+// be another one that was cut short on its way.
 //
 // Without a request in the path there is nothing in what it returns.
-func getRequest(path string, buf []byte, accept func(der []byte) bool) (der []byte, repaired bool) {
+func getRequest(path string, buf []byte, strict bool, accept func(der []byte) bool) (der []byte, repaired bool) {
+	if !strict {
+		path = joinLines(path)
+	}
 	var short string // the first part that would be a request if it had a few more slashes
 	missing, decodings := 0, 0
 	trimmed := strings.TrimRight(path, "=")
 	padded := len(trimmed) < len(path)
-	for start := 0; start < len(trimmed) && decodings < maxDecodings; start++ {
-		if path[start] != 'M' || start > 0 && path[start-1] != '/' { // a SEQUENCE's first six bits
-			continue
-		}
-		part := path[start:]
-		need, ok := lettersNeeded(part)
-		if !ok {
-			continue
+	for start, need := range heads(trimmed) {
+		if decodings == maxDecodings {
+			break
 		}
 		letters := trimmed[start:]
 		switch {
 		case need <= len(letters):
 			decodings++
-			if der, ok := decodeLetters(buf, part, need); ok && framed(der) {
+			if der, ok := decodeLetters(buf, path[start:], need); ok && framed(der) {
 				return der, false
 			}
 		case short == "" && need-len(letters) <= maxRepairSlashes && need <= maxRepairLetters:
 			short, missing = letters, need-len(letters)
 		}
 	}
-	if short == "" {
+	if short != "" {
+		if der, ok := repairSlashes(buf[:0], short, missing, !padded, accept); ok {
+			return der, true
+		}
+	}
+	if strict {
 		return buf[:0], false
 	}
-	return repairSlashes(buf[:0], short, missing, !padded, accept)
+	return decodeTwice(buf[:0], path, accept)
+}
+
+// heads are where in a path a request may begin, and how many base64 letters it would have.
+func heads(path string) iter.Seq2[int, int] {
+	return func(yield func(start, need int) bool) {
+		for start := range len(path) {
+			if path[start] != 'M' || start > 0 && path[start-1] != '/' { // a SEQUENCE's first six bits
+				continue
+			}
+			if need, ok := lettersNeeded(path[start:]); ok && !yield(start, need) {
+				return
+			}
+		}
+	}
+}
+
+// decodeTwice finds the request in a path that is still percent-encoded, as some clients and proxies send it. It puts back
+// no slashes: one guess at a time. All that the path may be must be exactly one request that accept takes.
+func decodeTwice(buf []byte, path string, accept func(der []byte) bool) ([]byte, bool) {
+	if strings.IndexByte(path, '%') < 0 {
+		return buf, false
+	}
+	path = joinLines(unescape(path))
+	var only []byte
+	decodings := 0
+	for start, need := range heads(path) {
+		part := path[start:]
+		if need > len(part) {
+			continue
+		}
+		if decodings++; decodings > maxDecodings {
+			return buf, false // too many to tell
+		}
+		if der, ok := decodeLetters(nil, part, need); ok && accept(der) {
+			if only != nil {
+				return buf, false
+			}
+			only = der
+		}
+	}
+	return append(buf, only...), only != nil
+}
+
+// unescape percent-decodes what it can, since a prefix may have a percent sign of its own. A plus stays one.
+func unescape(path string) string {
+	var b strings.Builder
+	for {
+		at := strings.IndexByte(path, '%')
+		if at < 0 {
+			b.WriteString(path)
+			return b.String()
+		}
+		b.WriteString(path[:at])
+		var octet [1]byte
+		if path = path[at:]; len(path) >= 3 {
+			if _, err := hex.Decode(octet[:], []byte(path[1:3])); err == nil {
+				b.Write(octet[:])
+				path = path[3:]
+				continue
+			}
+		}
+		b.WriteByte('%')
+		path = path[1:]
+	}
+}
+
+// joinLines takes out the line breaks of base64 in lines, which RFC 9919 section 6 forbids clients to send.
+func joinLines(path string) string {
+	if strings.IndexByte(path, '\n') < 0 && strings.IndexByte(path, '\r') < 0 {
+		return path
+	}
+	return strings.NewReplacer("\r", "", "\n", "").Replace(path)
 }
 
 // framed reports whether der is one SEQUENCE that begins with another, as a request does. A prefix that happens
@@ -205,7 +283,7 @@ func repairs(n, slashes int) int {
 	return ways
 }
 
-// acceptRepair reports whether a repaired request is one that could be answered: anything less could as well
+// acceptRepair reports whether a request that was guessed at is one that could be answered: anything less could as well
 // be another client's request.
 func (r *Responder) acceptRepair(der []byte) bool {
 	var req codec.Request

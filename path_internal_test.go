@@ -2,6 +2,8 @@ package ocsp
 
 import (
 	"encoding/base64"
+	"net/url"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -23,6 +25,68 @@ func FuzzAppendDecoded(f *testing.F) {
 	})
 }
 
+// FuzzGetRequest compares what is found in a path, or not, with what a slow reader finds: nothing is guessed at where there
+// is more than one possibility, nor in strict mode.
+func FuzzGetRequest(f *testing.F) {
+	der := []byte{0x30, 8, 0x30, 6, 0xff, 0xef, 0xbe, 0xfb, 0xff, 0xbf}
+	text := base64.StdEncoding.EncodeToString(der)
+	nested := base64.StdEncoding.EncodeToString(append([]byte{0x30, 17, 0x30, 3, 0xff, 0xff, 0xff, 0x04, 0xff}, der...))
+	for _, s := range []string{
+		"", "/", "%", "/%", "/M", "/MAA%", "/%4d", text, "/" + text, "/ocsp/" + url.QueryEscape(text), "/100%/" + url.QueryEscape(text), "/%2F" + text,
+		"/" + strings.ReplaceAll(text, "/", "\n/"), "/" + nested, "/" + url.QueryEscape(nested), "/x%25/" + url.QueryEscape(url.QueryEscape(nested)),
+		strings.Repeat("/M", 20), strings.Repeat("%2FMAA", 20), "/" + strings.TrimRight(text, "="), "/" + text + "%2F%2F", "/" + text + "%0A",
+	} {
+		f.Add(s)
+	}
+	accept := func(der []byte) bool { return framed(der) && len(der) < 100 }
+	f.Fuzz(func(t *testing.T, path string) {
+		der, repaired := getRequest(path, nil, false, accept)
+		exact, strictly := getRequest(strings.NewReplacer("\r", "", "\n", "").Replace(path), nil, true, accept)
+		switch {
+		case len(exact) > 0: // the second decoding is for paths in which nothing is found
+			require.Equal(t, exact, der)
+			require.Equal(t, strictly, repaired)
+		case len(der) > 0:
+			require.True(t, repaired)
+			require.True(t, accept(der))
+			all := slowlyDecodedTwice(path, accept)
+			require.Len(t, all, 1)
+			require.Equal(t, all[0], der)
+		default:
+			require.False(t, repaired)
+			if all := slowlyDecodedTwice(path, accept); strings.Count(path, "M")+strings.Count(path, "%") <= maxDecodings && strings.Contains(path, "%") {
+				require.NotEqual(t, 1, len(all))
+			}
+		}
+	})
+}
+
+// slowlyDecodedTwice lists the requests in a path that is decoded again.
+func slowlyDecodedTwice(path string, accept func([]byte) bool) (all [][]byte) {
+	path = regexp.MustCompile("%[0-9A-Fa-f]{2}").ReplaceAllStringFunc(path, func(s string) string {
+		s, _ = url.PathUnescape(s)
+		return s
+	})
+	path = strings.NewReplacer("\r", "", "\n", "").Replace(path)
+	standard := strings.NewReplacer("-", "+", "_", "/", " ", "+")
+	for start := range path {
+		if start > 0 && path[start-1] != '/' {
+			continue
+		}
+		rest := strings.TrimRight(path[start:], "/")
+		for slashes := range len(path) - start - len(rest) + 1 { // of those at the end, which are letters
+			letters := strings.TrimRight(rest+strings.Repeat("/", slashes), "=")
+			if padding := len(rest) + slashes - len(letters); padding > (4-len(letters)%4)%4 {
+				continue
+			}
+			if der, err := base64.RawStdEncoding.Strict().DecodeString(standard.Replace(letters)); err == nil && accept(der) {
+				all = append(all, der)
+			}
+		}
+	}
+	return all
+}
+
 // BenchmarkGetRequest measures the extraction of a request from a path, behind a mount of usual length.
 func BenchmarkGetRequest(b *testing.B) {
 	der := make([]byte, 112)
@@ -31,7 +95,7 @@ func BenchmarkGetRequest(b *testing.B) {
 	var buf []byte
 	b.ReportAllocs()
 	for b.Loop() {
-		if buf, _ = getRequest(path, buf, nil); len(buf) != len(der) {
+		if buf, _ = getRequest(path, buf, false, nil); len(buf) != len(der) {
 			b.Fatal("no request found")
 		}
 	}

@@ -26,7 +26,7 @@ var (
 	errDisabled  = errors.New("ocsp: the responder is disabled")
 	errNoIssuer  = errors.New("ocsp: no configured issuer has these hashes")
 	errUnissued  = errors.New("ocsp: the issuer never issued this serial")
-	errRepaired  = errors.New("ocsp: the path lost slashes or more, and what could be made of it names no certificate")
+	errRepaired  = errors.New("ocsp: the path lost slashes or more, or was encoded twice, and what could be made of it names no certificate")
 	errRetired   = errors.New("ocsp: the certificate expired longer ago than Config.Retention")
 	errOvertaken = errors.New("ocsp: the certificate's status keeps changing")
 	errUnsigned  = errors.New("ocsp: the request is not signed")
@@ -53,7 +53,7 @@ type exchange struct {
 type exchangeState struct {
 	method   string
 	asked    asked
-	repaired bool      // slashes were put back into the request
+	repaired bool      // slashes were put back into the request, or it was percent-decoded twice
 	arrived  uint64    // how many shared reads had begun when the request came
 	own      bool      // the request is the host's own: policies for clients do not apply
 	renewing bool      // the reply that follows the one to be served is being made
