@@ -818,8 +818,14 @@ var pathFaults = []fault{
 	{name: "padding does not matter", caught: []string{"T43", "T57"}, wrap: func(_ *bench, h http.Handler) http.Handler {
 		return texts(h, func(s string) string { return strings.NewReplacer("=", "", "%3D", "").Replace(s) })
 	}},
-	{name: "line breaks are skipped", caught: []string{"T44"}, wrap: func(_ *bench, h http.Handler) http.Handler {
-		return texts(h, func(s string) string { return strings.NewReplacer("%0A", "", "%0D", "").Replace(s) })
+	{name: "tabs are skipped", caught: []string{"T44"}, wrap: func(_ *bench, h http.Handler) http.Handler {
+		return texts(h, func(s string) string { return strings.ReplaceAll(s, "%09", "") })
+	}},
+	{name: "400 for base64 in lines", caught: []string{"T44"}, wrap: func(_ *bench, h http.Handler) http.Handler {
+		return unless(h, func(req *http.Request) bool { return strings.Contains(req.URL.Path, "\n") }, http.StatusBadRequest)
+	}},
+	{name: "400 for what is encoded twice", caught: []string{"T45"}, wrap: func(_ *bench, h http.Handler) http.Handler {
+		return unless(h, func(req *http.Request) bool { return strings.Contains(req.URL.Path, "%") }, http.StatusBadRequest)
 	}},
 	{name: "dots are skipped", caught: []string{"T48"}, wrap: func(_ *bench, h http.Handler) http.Handler {
 		return texts(h, func(s string) string { return strings.NewReplacer("/./", "", "/../", "").Replace(s) })

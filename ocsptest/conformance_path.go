@@ -62,13 +62,12 @@ var pathCases = []conformanceCase{
 			{what: "two in the middle", path: text[:12] + "==" + text[12:]}, {what: "before the last letter", path: bare[:len(bare)-1] + "=" + bare[len(bare)-1:]},
 		}
 	})},
-	{Case{"T44", "line breaks and tabs: malformedRequest", "RFC 4648 section 3.1, RFC 9919 section 6", normative}, gets(wantMalformed, rich, func(text string) (list []spelling) {
-		for _, white := range []string{"%0A", "%0D%0A", "%09"} {
-			list = append(list,
-				spelling{what: white + " in the middle", path: text[:64] + white + text[64:]},
-				spelling{what: white + " at the end", path: text + white})
+	{Case{"T44", "base64 in lines: an answer, or malformedRequest if strict; tabs: malformedRequest", "RFC 4648 section 3.1; decided: as cfssl", normative}, caseWhiteSpace},
+	{Case{"T45", "percent-encoded twice: an answer, or malformedRequest if strict", "decided: PKISolutions/PSPKI#98", decided}, gets(wantThis.or(wantMalformed), rich, func(text string) []spelling {
+		return []spelling{
+			{what: "%252B", path: strings.ReplaceAll(text, "+", "%252B")}, {what: "%252F", path: strings.ReplaceAll(text, "/", "%252F")},
+			{what: "everything", path: url.QueryEscape(url.QueryEscape(text))},
 		}
-		return list
 	})},
 	{Case{"T46", "%ZZ: HTTP status 400, or malformedRequest", "decided: no such path", decided}, caseBadEscape},
 	{Case{"T48", "/./ and /../ inside the request: malformedRequest", "RFC 4648 section 4", normative}, caseDotSegments},
@@ -159,6 +158,27 @@ func caseMissingPadding(p *probe) error {
 		for kept := range n {
 			what := fmt.Sprintf("%d of %d", kept, n)
 			t.add(what, wantThis.judge(p, p.get(what, text[:len(text)-n+kept], der)))
+		}
+	}
+	return t.err()
+}
+
+// wantLines is what base64 in lines ends in: RFC 9919 section 6 forbids clients to send it, and nothing says what they get.
+var wantLines = wantThis.or(wantMalformed).whenMild(func(*probe, *exchange) bool { return true })
+
+func caseWhiteSpace(p *probe) error {
+	der, text, err := p.spelled(rich)
+	if err != nil {
+		return err
+	}
+	var t tally
+	for _, v := range []struct {
+		white string
+		want  want
+	}{{"%0A", wantLines}, {"%0D%0A", wantLines}, {"%09", wantMalformed}} {
+		for where, path := range map[string]string{"in the middle": text[:64] + v.white + text[64:], "at the end": text + v.white} {
+			what := v.white + " " + where
+			t.add(what, v.want.judge(p, p.get(what, path, der)))
 		}
 	}
 	return t.err()
