@@ -67,7 +67,7 @@ type Config struct {
 
 	// Strict refuses what the standards forbid but common clients do: a POST without the content type
 	// application/ocsp-request, an empty extension list, a request that names a foreign issuer beside a
-	// configured one. Zero accepts them.
+	// configured one, a GET with line breaks in its base64 or percent-encoded twice. Zero accepts them.
 	Strict bool
 
 	// Timeout bounds one answer: store, shared cache and signer together. It also bounds, by itself and to an eighth

@@ -151,7 +151,7 @@ func getTwice(ctx context.Context, d *doctor, at *url.URL) *outcome {
 	}
 	r := d.send(ctx, at, message{path: "/" + escapeTwice(req.text)}, req)
 	if r.verdict == passed {
-		return &outcome{verdict: noted, sent: r.sent, detail: "answered: something decodes the path once more than HTTP does"}
+		return &outcome{verdict: noted, sent: r.sent, detail: "answered: a hop, or the responder, decodes the path once more than HTTP does"}
 	}
 	r.verdict = passed // refused, as it should be
 	r.problem = nil
