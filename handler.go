@@ -61,14 +61,14 @@ func (r *Responder) serveHTTP(w http.ResponseWriter, req *http.Request) {
 		m.RawPath = req.URL.EscapedPath() // which net/url leaves out where it is what it writes itself
 	}
 	if req.Method == http.MethodPost {
-		m.ContentType, m.ContentEncoding = field(req, "Content-Type"), field(req, "Content-Encoding")
+		m.ContentType, m.ContentEncoding = field(req, "Content-Type"), list(req, "Content-Encoding")
 		if code := r.readBody(w, req, &m, x); code != 0 {
 			endConnection(w, req)
 			send(w, refusal(code, req.Method))
 			return
 		}
 	} else {
-		m.IfNoneMatch, m.IfModifiedSince = strings.Join(req.Header["If-None-Match"], ", "), field(req, "If-Modified-Since")
+		m.IfNoneMatch, m.IfModifiedSince = list(req, "If-None-Match"), field(req, "If-Modified-Since")
 	}
 	send(w, r.respondHTTP(req.Context(), &m, x))
 }
@@ -80,6 +80,9 @@ func field(req *http.Request, name string) string {
 	}
 	return ""
 }
+
+// list returns the values of all fields of that name, joined by commas (RFC 9110 section 5.3).
+func list(req *http.Request, name string) string { return strings.Join(req.Header[name], ", ") }
 
 func send(w http.ResponseWriter, response HTTPResponse) {
 	h := w.Header()

@@ -23,10 +23,11 @@ type HTTPRequest struct {
 	// above Limits.MaxRequestBytes: that much is refused.
 	Body []byte
 
-	ContentType, ContentEncoding string // of a POST
+	// ContentType and ContentEncoding are those of a POST. Several fields of Content-Encoding are joined by commas.
+	ContentType, ContentEncoding string
 
 	// IfNoneMatch and IfModifiedSince are conditions of a GET or HEAD (RFC 9110 section 13.1). Several fields
-	// of a name are joined by commas.
+	// of If-None-Match are joined by commas.
 	IfNoneMatch, IfModifiedSince string
 }
 

@@ -91,13 +91,13 @@ func Handler(r *ocsp.Responder) fasthttp.RequestHandler {
 		}
 		if req.Method == http.MethodPost { // whose path is of no interest
 			req.Body = ctx.PostBody()
-			req.ContentType, req.ContentEncoding = string(header.ContentType()), string(header.ContentEncoding())
+			req.ContentType, req.ContentEncoding = string(header.ContentType()), list(header, "Content-Encoding")
 		} else {
 			req.Path = string(path)
 			if len(path) != len(raw) {
 				req.RawPath = string(raw)
 			}
-			req.IfNoneMatch = string(header.Peek("If-None-Match"))
+			req.IfNoneMatch = list(header, "If-None-Match")
 			req.IfModifiedSince = string(header.Peek("If-Modified-Since"))
 		}
 		// The RequestCtx is used again after the request; what the responder starts may live longer.
@@ -114,6 +114,11 @@ func Handler(r *ocsp.Responder) fasthttp.RequestHandler {
 		ctx.Response.SetBodyRaw(response.Body)
 		ctx.Response.SkipBody = header.IsHead()
 	}
+}
+
+// list returns the values of all fields of that name, joined by commas (RFC 9110 section 5.3).
+func list(header *fasthttp.RequestHeader, name string) string {
+	return string(bytes.Join(header.PeekAll(name), []byte(", ")))
 }
 
 func method(header *fasthttp.RequestHeader) string {

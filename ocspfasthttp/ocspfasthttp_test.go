@@ -115,11 +115,56 @@ func exchange(t *testing.T, address, request string) (*http.Response, string) {
 	return response, string(body)
 }
 
-// TestLikeHandler sends the same octets to this server and to net/http's.
-func TestLikeHandler(t *testing.T) {
-	ca, store, r := newResponder(t, ocsptest.Ed25519) // signs the same twice
+// TestFieldsOfOneName requires that a condition, or an encoding, counts in whichever of several fields it stands
+// (RFC 9110 section 5.3), here as at net/http's server.
+func TestFieldsOfOneName(t *testing.T) {
+	ca, store, r := newResponder(t, ocsptest.Ed25519)
 	leaf := ca.Issue(ocsptest.Options{})
 	store.Add(ca.ID, leaf)
+	der := string(ocsptest.Client{}.Request(ca.Certificate, leaf))
+	server := httptest.NewServer(r.Handler())
+	defer server.Close()
+	addresses := map[string]string{"ocspfasthttp": serve(t, r), "net/http": server.Listener.Addr().String()}
+	get := func(fields string) string {
+		return "GET /" + base64.StdEncoding.EncodeToString([]byte(der)) + " HTTP/1.1\r\nHost: x\r\n" + fields + "\r\n"
+	}
+	post := func(fields string) string {
+		return fmt.Sprintf("POST / HTTP/1.1\r\nHost: x\r\n%sContent-Length: %d\r\n\r\n%s", fields, len(der), der)
+	}
+	first, _ := exchange(t, addresses["net/http"], get(""))
+	etag, modified := first.Header.Get("Etag"), first.Header.Get("Last-Modified")
+	for name, test := range map[string]struct {
+		request string
+		code    int
+	}{
+		"in the second":             {get("If-None-Match: \"x\"\r\nIf-None-Match: " + etag + "\r\n"), 304},
+		"in the first":              {get("If-None-Match: " + etag + "\r\nIf-None-Match: \"x\"\r\n"), 304},
+		"in the third, weak":        {get("If-None-Match: \"x\", \"y\"\r\nX: z\r\nIF-NONE-MATCH:\r\nif-none-match: \"z\", W/" + etag + "\r\n"), 304},
+		"in none":                   {get("If-None-Match: \"x\"\r\nIf-None-Match: \"y\"\r\nIf-Modified-Since: " + modified + "\r\n"), 200},
+		"an empty one":              {get("If-None-Match:\r\nIf-Modified-Since: " + modified + "\r\n"), 304},
+		"none":                      {get(""), 200},
+		"gzip in the second":        {post("Content-Encoding: identity\r\nContent-Encoding: gzip\r\n"), 415},
+		"identity":                  {post("Content-Encoding: Identity\r\n"), 200},
+		"a condition on a POST":     {post("If-None-Match: " + etag + "\r\n"), 200},
+		"an encoding of no content": {get("Content-Encoding: gzip\r\n"), 200},
+	} {
+		for server, address := range addresses {
+			response, _ := exchange(t, address, test.request)
+			require.Equal(t, test.code, response.StatusCode, "%s, %s", name, server)
+		}
+	}
+}
+
+// TestLikeHandler sends the same octets to this server and to net/http's.
+func TestLikeHandler(t *testing.T) {
+	ca, store, _ := newResponder(t, ocsptest.Ed25519) // signs the same twice
+	leaf := ca.Issue(ocsptest.Options{})
+	store.Add(ca.ID, leaf)
+	r, err := ocsp.New(ocsp.Config{
+		Issuers: []ocsp.Issuer{ca.Issuer()}, Store: store, Now: func() time.Time { return leaf.NotBefore.Add(time.Hour) }, // max-age stands still
+	})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, r.Close()) }()
 	der := string(ocsptest.Client{}.Request(ca.Certificate, leaf))
 	letters := base64.StdEncoding.EncodeToString([]byte(der))
 	fast := serve(t, r)
@@ -155,6 +200,9 @@ func TestLikeHandler(t *testing.T) {
 		"GET, nothing":        get("/", ""),
 		"GET, not modified":   get("/"+letters, "If-None-Match: "+etag+"\r\n"),
 		"GET, modified":       get("/"+letters, "If-None-Match: \"x\"\r\n"),
+		"GET, in lines":       get("/"+letters[:64]+"%0D%0A"+letters[64:]+"%0A", ""),
+		"GET, encoded twice":  get("/"+strings.ReplaceAll(url.QueryEscape(letters), "%", "%25"), ""),
+		"GET, long as sent":   get("/"+strings.Repeat("%25", 3000)+"/"+letters, ""),
 		"GET, too long":       get("/"+strings.Repeat("a", 9000), ""),
 		"HEAD":                "HEAD /" + letters + head + "\r\n",
 		"HEAD, too long":      "HEAD /" + strings.Repeat("a", 9000) + head + "\r\n",
