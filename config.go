@@ -86,7 +86,8 @@ type Config struct {
 	// costs nothing.
 	Observe func(context.Context, Event)
 
-	// Now is the clock. Nil is time.Now.
+	// Now is the clock. It must be safe for concurrent use. If it panics, New and SetIssuer return an error, and
+	// answers are internalError. Nil is time.Now.
 	Now func() time.Time
 }
 
@@ -309,6 +310,22 @@ func (c *Config) setDefaults() {
 	setDefault(&c.Limits.MaxExtensions, 16)
 	if c.Now == nil {
 		c.Now = time.Now
+	}
+}
+
+// clock returns Now, or its default. A panic of the host's clock is contained like all of the host's, and names it.
+func (c *Config) clock() func() time.Time {
+	if c.Now == nil {
+		return time.Now
+	}
+	now := c.Now
+	return func() time.Time {
+		defer func() {
+			if v := recover(); v != nil {
+				panic(fmt.Sprintf("Config.Now must not panic: %v", v))
+			}
+		}()
+		return now()
 	}
 }
 

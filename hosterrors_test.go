@@ -4,8 +4,13 @@ import (
 	"context"
 	"crypto"
 	"crypto/rand"
+	"crypto/x509"
+	"encoding/base64"
+	"errors"
+	"fmt"
 	"log/slog"
 	"math/big"
+	"net/http"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -174,4 +179,190 @@ func TestLogSaysWhatBecameOfAPanic(t *testing.T) {
 	require.Equal(t, ocsp.OutcomeStale, answer.Outcome)
 	require.Contains(t, text.String(), "a panic was contained")
 	require.Contains(t, text.String(), "outcome="+answer.Outcome.String())
+}
+
+// badClock is a clock that panics at one of its calls.
+type badClock struct {
+	now   func() time.Time
+	calls atomic.Int64
+	bad   atomic.Int64 // which call; 0: none
+}
+
+func (c *badClock) Now() time.Time {
+	if c.calls.Add(1) == c.bad.Load() {
+		panic("clock")
+	}
+	return c.now()
+}
+
+// panicAt makes a call to come the one that panics, 0 for the next.
+func (c *badClock) panicAt(n int) { c.bad.Store(c.calls.Load() + int64(n) + 1) }
+
+// reached reports whether that call came.
+func (c *badClock) reached() bool { return c.calls.Load() >= c.bad.Load() }
+
+// A clock that panics, at whichever of its calls, does not reach the host from New and SetIssuer: the error names it.
+func TestClockPanicsInNewAndSetIssuer(t *testing.T) {
+	ca, store := ocsptest.NewCA(ocsptest.Options{}), ocsptest.NewStore()
+	delegated := ca.Issuer()
+	delegated.ResponderCertificate, delegated.Signer = ca.Delegate(ocsptest.Options{})
+	other := ocsptest.NewCA(ocsptest.Options{}).Issuer()
+	other.ID = "other"
+	leaf := ca.Issue(ocsptest.Options{})
+	store.Add(ca.ID, leaf)
+	for _, storage := range []ocsp.Storage{ocsp.StorageGoCache, ocsp.StorageCompact} {
+		clock := &badClock{now: time.Now}
+		cfg := ocsp.Config{Issuers: []ocsp.Issuer{delegated, other}, Store: store, Now: clock.Now, Cache: ocsp.CacheOptions{Storage: storage}}
+		for n := 0; ; n++ {
+			clock.panicAt(n)
+			r, err := ocsp.New(cfg)
+			if !clock.reached() {
+				require.NoError(t, err)
+				require.NotZero(t, n)
+				require.NoError(t, r.Close())
+				break
+			}
+			require.Nil(t, r)
+			require.EqualError(t, err, "ocsp: config: panic: Config.Now must not panic: clock")
+		}
+		clock.bad.Store(0)
+		r, err := ocsp.New(cfg)
+		require.NoError(t, err)
+		added := ocsptest.NewCA(ocsptest.Options{}).Issuer()
+		added.ID = "added"
+		for n := 0; ; n++ {
+			clock.panicAt(n)
+			err := r.SetIssuer(added)
+			if !clock.reached() {
+				require.NoError(t, err)
+				require.NotZero(t, n)
+				break
+			}
+			require.EqualError(t, err, `ocsp: issuer "added": panic: Config.Now must not panic: clock`)
+			answer := r.Respond(t.Context(), ocsptest.Client{}.Request(added.Certificate, leaf))
+			require.Equal(t, ocsp.OutcomeUnauthorized, answer.Outcome, "something has changed")
+		}
+		require.NoError(t, r.Close())
+	}
+}
+
+// A clock that panics, at whichever of its calls, does not reach the host from any other method, and leaves nothing behind.
+func TestClockPanicsLater(t *testing.T) {
+	for name, call := range map[string]func(*rig) error{
+		"Respond":       func(r *rig) error { return r.responder.Respond(r.Context(), r.request(r.leaf)).Err },
+		"Respond, many": func(r *rig) error { return r.responder.Respond(r.Context(), r.request(r.leaf, r.issue())).Err },
+		"Staple": func(r *rig) error {
+			_, err := r.responder.Staple(r.Context(), r.leaf)
+			return err
+		},
+		"RespondHTTP": func(r *rig) error {
+			text := base64.StdEncoding.EncodeToString(r.request(r.leaf))
+			response := r.responder.RespondHTTP(r.Context(), &ocsp.HTTPRequest{Method: http.MethodGet, Path: "/" + text})
+			if len(response.Body) < 10 {
+				return errors.New("an OCSP error")
+			}
+			return nil
+		},
+		"Handler": func(r *rig) error {
+			if result := r.post(r.request(r.leaf)); len(result.DER) < 10 {
+				return errors.New("an OCSP error")
+			}
+			return nil
+		},
+		"Invalidate":   func(r *rig) error { return r.responder.Invalidate(r.Context(), r.ca.ID, r.leaf.SerialNumber) },
+		"RemoveIssuer": func(r *rig) error { r.responder.RemoveIssuer("none"); return nil },
+		"Close":        func(r *rig) error { return r.responder.Close() },
+	} {
+		for _, ttl := range []time.Duration{0, time.Hour} {
+			t.Run(fmt.Sprintf("%s, StatusTTL %v", name, ttl), func(t *testing.T) {
+				for n, reached := 0, true; reached; n++ {
+					reached = false
+					clock := &badClock{}
+					r := newRig(t, func(r *rig, cfg *ocsp.Config) {
+						clock.now = r.clock.Now
+						cfg.Now, cfg.Cache.StatusTTL = clock.Now, ttl
+					})
+					for range 2 { // with nothing in the cache, and with an answer past its refresh point
+						clock.panicAt(n)
+						err := call(r)
+						if clock.reached() {
+							reached = true
+						} else {
+							require.NoError(t, err)
+						}
+						clock.bad.Store(0)
+						if name == "Close" {
+							break
+						}
+						require.Equal(t, xocsp.Good, r.status(r.leaf).Status)
+						r.clock.Advance(20 * time.Hour)
+					}
+					require.NoError(t, r.responder.Close())
+				}
+			})
+		}
+	}
+}
+
+// panickingContext is a context of the host's own.
+type panickingContext struct{ context.Context }
+
+func (panickingContext) Done() <-chan struct{}       { panic("context") }
+func (panickingContext) Err() error                  { panic("context") }
+func (panickingContext) Value(any) any               { panic("context") }
+func (panickingContext) Deadline() (time.Time, bool) { panic("context") }
+
+// A context that panics costs its own answer.
+func TestContextPanics(t *testing.T) {
+	r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Cache.Shared = &cacheFuncs{get: ocsp.ErrCacheMiss} })
+	ctx := panickingContext{t.Context()}
+	for range 3 {
+		answer := r.responder.Respond(ctx, r.request(r.leaf))
+		require.Contains(t, []ocsp.Outcome{ocsp.OutcomeInternalError, ocsp.OutcomeSigned, ocsp.OutcomeCached}, answer.Outcome)
+		if _, err := r.responder.Staple(ctx, r.leaf); err != nil {
+			require.ErrorContains(t, err, "panic: context")
+		}
+		response := r.responder.RespondHTTP(ctx, &ocsp.HTTPRequest{Method: http.MethodPost, Body: r.request(r.leaf)})
+		require.Equal(t, http.StatusOK, response.StatusCode)
+		require.ErrorContains(t, r.responder.Invalidate(ctx, r.ca.ID, r.leaf.SerialNumber), "panic: context")
+		require.Equal(t, xocsp.Good, r.status(r.leaf).Status)
+	}
+}
+
+// panickingKMS is a KMS that panics instead of returning a certificate, or a key.
+type panickingKMS struct {
+	*fakeKMS
+	certificate, key string
+}
+
+func (k *panickingKMS) Certificate(ctx context.Context, uid string) (*x509.Certificate, error) {
+	if uid == k.certificate {
+		panic("certificate")
+	}
+	return k.fakeKMS.Certificate(ctx, uid)
+}
+
+func (k *panickingKMS) Signer(ctx context.Context, uid string) (crypto.Signer, error) {
+	if uid == k.key {
+		panic("signer")
+	}
+	return k.fakeKMS.Signer(ctx, uid)
+}
+
+// A KMS that panics does not reach the host either. The error says which uid it was asked for.
+func TestKMSPanics(t *testing.T) {
+	kms, _, _ := newFakeKMS()
+	settings := ocsp.Settings{Enabled: true, CAUID: "ca-1", ResponderUID: "responder-1"}
+	for want, kms := range map[string]ocsp.KMS{
+		`ocsp: settings: ca_uid = "ca-1": certificate: panic: certificate`:               &panickingKMS{fakeKMS: kms, certificate: "ca-1"},
+		`ocsp: settings: responder_uid = "responder-1": certificate: panic: certificate`: &panickingKMS{fakeKMS: kms, certificate: "responder-1"},
+		`ocsp: settings: responder_uid = "responder-1": signer: panic: signer`:           &panickingKMS{fakeKMS: kms, key: "responder-1"},
+	} {
+		r, err := ocsp.NewFromSettings(t.Context(), settings, kms)
+		require.EqualError(t, err, want)
+		require.Nil(t, r)
+	}
+	r, err := ocsp.NewFromSettings(t.Context(), settings, (*fakeKMS)(nil))
+	require.ErrorContains(t, err, `ocsp: settings: ca_uid = "ca-1": certificate: panic: `)
+	require.Nil(t, r)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -57,7 +58,8 @@ type Responder struct {
 // New checks the configuration and makes a Responder. An error names each field at fault and the cure; the insides
 // of issuers are looked at, up to the first fault, when all else is good. Close the Responder when it is no longer
 // needed.
-func New(cfg Config) (*Responder, error) {
+func New(cfg Config) (_ *Responder, err error) {
+	defer contain("config", &err)
 	r := &Responder{cfg: cfg, now: cfg.Now, ownClock: cfg.Now != nil}
 	r.exchanges.New = func() any {
 		return &exchange{signature: make([]byte, 0, 512), tbs: make([]byte, 0, 512), body: bodyRead{shard: r.bodies.seat()}}
@@ -72,7 +74,7 @@ func New(cfg Config) (*Responder, error) {
 		return nil, err
 	}
 	r.cfg.setDefaults()
-	r.now = r.cfg.Now
+	r.now = cfg.clock()
 	r.limits = codec.ReadLimits{CertIDs: r.cfg.Limits.MaxCertIDs, Extensions: r.cfg.Limits.MaxExtensions, Strict: cfg.Strict}
 	r.cache = newReplyCache(r.cfg.Cache, r.now)
 	r.lanes = newLanes(r.cfg.Signing)
@@ -114,7 +116,8 @@ func New(cfg Config) (*Responder, error) {
 // whatever that issued would be unauthorized at once. Call SetIssuer for the old one under another ID first, with its
 // old key or a delegate that it signed, and RemoveIssuer when the last of its certificates has expired. The store must
 // find the old key's certificates under that other ID.
-func (r *Responder) SetIssuer(cfg Issuer) error {
+func (r *Responder) SetIssuer(cfg Issuer) (err error) {
+	defer contain(fmt.Sprintf("issuer %q", cfg.ID), &err)
 	if r.cfg.Disabled {
 		return nil
 	}
@@ -152,6 +155,13 @@ func (r *Responder) RemoveIssuer(id string) {
 	}
 }
 
+// contain returns a panic of the host's code as the error of a method that has no other way to report it.
+func contain(where string, err *error) {
+	if v := recover(); v != nil {
+		*err = fmt.Errorf("ocsp: %s: %w", where, &panicError{v, debug.Stack()})
+	}
+}
+
 // nextNumber returns a number for a new authority.
 func (r *Responder) nextNumber() uint64 { return r.seq.Add(1) }
 
@@ -160,7 +170,8 @@ func (r *Responder) nextNumber() uint64 { return r.seq.Add(1) }
 // been stored: it makes a long StatusTTL safe within this process. It also cleans the shared cache and tells
 // other replicas through CacheOptions.Changes; their errors are returned after the local part is done, and the
 // call may be repeated.
-func (r *Responder) Invalidate(ctx context.Context, issuerID string, serials ...*big.Int) error {
+func (r *Responder) Invalidate(ctx context.Context, issuerID string, serials ...*big.Int) (err error) {
+	defer contain("invalidate", &err) // the context may be one of the host's own
 	if r.cfg.Disabled || len(serials) == 0 {
 		return nil
 	}

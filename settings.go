@@ -319,7 +319,8 @@ func (s Settings) issuer(ctx context.Context, kms KMS) (Issuer, error) {
 			return issuer, err
 		}
 	}
-	if issuer.Signer, err = kms.Signer(ctx, uid); err != nil {
+	issuer.Signer, err = protect(ctx, func(ctx context.Context) (crypto.Signer, error) { return kms.Signer(ctx, uid) })
+	if err != nil {
 		return issuer, fmt.Errorf("%s = %q: signer: %w", key, uid, err)
 	}
 	if isNil(issuer.Signer) {
@@ -330,7 +331,7 @@ func (s Settings) issuer(ctx context.Context, kms KMS) (Issuer, error) {
 
 // certificate fetches a certificate. None, for a delegate, must not look like a CA that signs itself.
 func certificate(ctx context.Context, kms KMS, key, uid string) (*x509.Certificate, error) {
-	cert, err := kms.Certificate(ctx, uid)
+	cert, err := protect(ctx, func(ctx context.Context) (*x509.Certificate, error) { return kms.Certificate(ctx, uid) })
 	if err != nil {
 		return nil, fmt.Errorf("%s = %q: certificate: %w", key, uid, err)
 	}
