@@ -7,6 +7,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
+	"crypto/fips140"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
@@ -207,7 +208,11 @@ func (r *Responder) newSigner(cfg *Issuer) (*signer, error) {
 	s.fingerprint = sha256.Sum256(bytes.Join([][]byte{cert.Raw, s.responderID, s.certs}, []byte{0}))
 	if !opaque {
 		if _, err := protect(context.Background(), s.selfTest); err != nil {
-			return nil, unfit("give the whole private key", "failed at a trial signature (%w)", err)
+			cure := "give the whole private key"
+			if fips140.Enforced() {
+				cure += ", and one of two primes of the same length, as GODEBUG=fips140=only demands"
+			}
+			return nil, unfit(cure, "failed at a trial signature (%w)", err)
 		}
 	}
 	return s, nil
@@ -252,6 +257,23 @@ func checkTime(field string, cert *x509.Certificate, now time.Time) error {
 	return nil
 }
 
+// checkFIPS returns an error if GODEBUG=fips140=only is set and refuses the key of a certificate. Without it, New
+// would accept a key in an HSM whose every signature fails the check.
+func checkFIPS(field string, cert *x509.Certificate) error {
+	key, ok := cert.PublicKey.(*rsa.PublicKey)
+	if !ok || !fips140.Enforced() {
+		return nil // the module has all curves that algorithmsFor accepts, and Ed25519
+	}
+	err := rsa.VerifyPKCS1v15(key, crypto.SHA256, make([]byte, sha256.Size), make([]byte, key.Size()))
+	if errors.Is(err, rsa.ErrVerification) {
+		return nil // a wrong signature, but a key that it takes
+	}
+	return &issuerError{
+		fields: []string{field}, fault: fmt.Errorf("has a key that GODEBUG=fips140=only refuses (%w)", err),
+		cure: "use an RSA key of 2048, 3072 or 4096 bits with the exponent 65537, or an ECDSA or Ed25519 key",
+	}
+}
+
 func checkCA(ca *x509.Certificate, now time.Time) error {
 	if ca.Version >= 3 && !(ca.BasicConstraintsValid && ca.IsCA) {
 		return &issuerError{
@@ -259,6 +281,9 @@ func checkCA(ca *x509.Certificate, now time.Time) error {
 			cure:    "give the issuer's certificate, not one it issued",
 			setting: "give the uid of the issuer's certificate, not of one it issued",
 		}
+	}
+	if err := checkFIPS(fieldCertificate, ca); err != nil {
+		return err
 	}
 	return checkTime(fieldCertificate, ca, now)
 }
@@ -277,6 +302,11 @@ func checkDelegate(cert, ca *x509.Certificate, now time.Time) error {
 		return refuse("reissue it with id-kp-OCSPSigning", "lacks the extended key usage OCSPSigning")
 	case cert.IsCA:
 		return refuse("use one that is not", "is a CA certificate")
+	case fips140.Enforced() && (cert.SignatureAlgorithm == x509.SHA1WithRSA || cert.SignatureAlgorithm == x509.ECDSAWithSHA1):
+		return refuse("reissue it with SHA-256", "is signed with %v, which GODEBUG=fips140=only refuses", cert.SignatureAlgorithm)
+	}
+	if err := checkFIPS(fieldResponder, cert); err != nil {
+		return err
 	}
 	if err := ca.CheckSignature(cert.SignatureAlgorithm, cert.RawTBSCertificate, cert.Signature); err != nil {
 		return refuse("reissue it with that key", "was not signed with the CA's present key (%w)", err)

@@ -1,7 +1,7 @@
 package codec
 
 import (
-	"crypto/sha1"
+	"crypto"
 	encodingasn1 "encoding/asn1"
 	"errors"
 	"slices"
@@ -72,8 +72,7 @@ func ByName(subject []byte) []byte { return appendTLV(nil, tagContext1, subject)
 // ByKey encodes a ResponderID that is the SHA-1 of the signing key, given as the content of its BIT STRING
 // without the octet that counts unused bits (RFC 6960 section 4.2.1).
 func ByKey(publicKey []byte) []byte {
-	sum := sha1.Sum(publicKey)
-	return appendTLV(nil, tagContext2, appendTLV(nil, tagOctetString, sum[:]))
+	return appendTLV(nil, tagContext2, appendTLV(nil, tagOctetString, identifier(crypto.SHA1, publicKey)))
 }
 
 // CertsField encodes the certs field of a basic response.
