@@ -59,7 +59,7 @@ const bodyTimeout = 8 * time.Second
 
 // bodyServer serves with net/http in fake time.
 func bodyServer(t *testing.T, server *http.Server, test func(t *testing.T, l *pipes, der []byte)) {
-	ca, store := ocsptest.NewCA(ocsptest.Options{}), ocsptest.NewStore()
+	ca, store := ocsptest.NewCA(ocsptest.Options{Key: ocsptest.Ed25519}), ocsptest.NewStore()
 	leaf := ca.Issue(ocsptest.Options{})
 	store.Add(ca.ID, leaf)
 	synctest.Test(t, func(t *testing.T) {

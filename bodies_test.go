@@ -56,7 +56,7 @@ func (c *slowConnection) Close() error { return nil }
 
 func TestBodyLimit(t *testing.T) {
 	const timeout = 8 * time.Second
-	ca, store := ocsptest.NewCA(ocsptest.Options{}), ocsptest.NewStore()
+	ca, store := ocsptest.NewCA(ocsptest.Options{Key: ocsptest.Ed25519}), ocsptest.NewStore()
 	leaf := ca.Issue(ocsptest.Options{})
 	store.Add(ca.ID, leaf)
 	request := ocsptest.Client{Hash: crypto.SHA256}.Request(ca.Certificate, leaf)
@@ -126,7 +126,7 @@ func TestBodyLimitPanic(t *testing.T) {
 
 // A host's SetReadDeadline that does not return holds up the request that it is for, and no other.
 func TestBodyLimitBlocked(t *testing.T) {
-	ca, store := ocsptest.NewCA(ocsptest.Options{}), ocsptest.NewStore()
+	ca, store := ocsptest.NewCA(ocsptest.Options{Key: ocsptest.Ed25519}), ocsptest.NewStore()
 	leaf := ca.Issue(ocsptest.Options{})
 	store.Add(ca.ID, leaf)
 	request := ocsptest.Client{}.Request(ca.Certificate, leaf)

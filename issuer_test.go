@@ -153,6 +153,7 @@ func TestInvalidateWhileIssuersChange(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				release := make(chan struct{})
 				r := newRig(t, func(r *rig, cfg *ocsp.Config) {
+					signCA(r, cfg, ocsptest.Options{Key: ocsptest.Ed25519})
 					r.leaf = r.ca.Issue(ocsptest.Options{Serial: big.NewInt(0x2f002f)}) // with octets that are slashes
 					r.store.Add(r.ca.ID, r.leaf)
 					cfg.Issuers = append(cfg.Issuers, r.renewed("renewed", ocsptest.Options{}))

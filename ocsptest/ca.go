@@ -46,22 +46,25 @@ func (k KeyType) String() string {
 // KeyTypes lists all kinds of keys.
 func KeyTypes() []KeyType { return []KeyType{P256, P384, P521, RSA2048, Ed25519} }
 
-// NewKey generates a private key.
+// NewKey generates a private key. It, and all that makes certificates, may be called in a testing/synctest bubble,
+// in FIPS 140-3 mode too.
 func NewKey(kind KeyType) crypto.Signer {
 	var key crypto.Signer
 	var err error
-	switch kind {
-	case P384:
-		key, err = ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
-	case P521:
-		key, err = ecdsa.GenerateKey(elliptic.P521(), rand.Reader)
-	case RSA2048:
-		key, err = rsa.GenerateKey(rand.Reader, 2048)
-	case Ed25519:
-		_, key, err = ed25519.GenerateKey(rand.Reader)
-	default:
-		key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	}
+	outside(func() {
+		switch kind {
+		case P384:
+			key, err = ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+		case P521:
+			key, err = ecdsa.GenerateKey(elliptic.P521(), rand.Reader)
+		case RSA2048:
+			key, err = rsa.GenerateKey(rand.Reader, 2048)
+		case Ed25519:
+			_, key, err = ed25519.GenerateKey(rand.Reader)
+		default:
+			key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		}
+	})
 	return must(key, err)
 }
 
@@ -184,14 +187,18 @@ func make509(opts Options, name string, parent *CA, adjust func(*x509.Certificat
 	if parent == nil {
 		parent = &CA{Certificate: template, Key: key}
 	}
-	der := must(x509.CreateCertificate(rand.Reader, template, parent.Certificate, key.Public(), parent.Key))
-	return must(x509.ParseCertificate(der)), key
+	var der []byte
+	var err error
+	outsideFor(parent.Key, func() {
+		der, err = x509.CreateCertificate(rand.Reader, template, parent.Certificate, key.Public(), parent.Key)
+	})
+	return must(x509.ParseCertificate(must(der, err))), key
 }
 
 // randomSerial returns a serial number of 16 octets that is neither zero nor negative.
 func randomSerial() *big.Int {
 	b := make([]byte, 16)
-	_, _ = rand.Read(b) // which never fails
+	outside(func() { _, _ = rand.Read(b) }) // which never fails
 	b[0] = b[0]&0x7f | 0x40
 	return new(big.Int).SetBytes(b)
 }

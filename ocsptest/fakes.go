@@ -195,7 +195,8 @@ func (s *Signer) Sign(rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]
 	if err != nil {
 		return nil, err
 	}
-	signature, err := s.key.Sign(rand, digest, opts)
+	var signature []byte
+	outsideFor(s.key, func() { signature, err = s.key.Sign(rand, digest, opts) })
 	if wrong && err == nil {
 		signature[len(signature)-1] ^= 1
 	}
