@@ -23,6 +23,8 @@ import (
 // Two issuers may share a certificate name with different keys. Two that share name and key, such as a CA
 // and its renewed certificate, are one authority to a client: the one that can sign longest does, and the store
 // is asked under each ID in turn.
+//
+// With GODEBUG=fips140=only, a key or a certificate that Go's FIPS 140-3 module refuses is an error of New and SetIssuer.
 type Issuer struct {
 	// ID names the CA to the store, usually the KMS's uid of its certificate. Empty is the lower-case hex
 	// SHA-256 of the CA's SubjectPublicKeyInfo.
