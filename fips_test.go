@@ -107,7 +107,7 @@ func TestFIPSOnlyAnswers(t *testing.T) {
 		cert, key := clients.IssueKey(ocsptest.Options{})
 		r := sreqRig(t, clients)
 		r.requireAnswer(r.post(sreqSign(r, sreqNamed(r), key, cert.Raw).der()), xocsp.Good)
-		derRefuse(r, xocsp.Unauthorized, sreqGarbage(r, extSHA1WithRSA, make([]byte, 256), sreqRSA(clients, 2049)).der())
+		derRefuse(r, xocsp.Unauthorized, sreqGarbage(r, extSHA1WithRSA, make([]byte, 256), sreqRSA(clients, 2049, 65537)).der())
 	})
 	t.Run("the conformance suite", func(t *testing.T) {
 		r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Now = nil })
