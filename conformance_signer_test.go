@@ -11,6 +11,8 @@ import (
 	"crypto/sha1"
 	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/hex"
 	"encoding/pem"
 	"errors"
@@ -95,7 +97,6 @@ func signCA(r *rig, cfg *ocsp.Config, opts ocsptest.Options) {
 }
 
 func TestT179FaultyIssuers(t *testing.T) {
-	now := time.Now()
 	ca := ocsptest.NewCA(ocsptest.Options{})
 	strange := ocsptest.NewCA(ocsptest.Options{Name: "Strange CA"})
 	twin := ocsptest.NewCA(ocsptest.Options{}) // same name, other key
@@ -109,8 +110,6 @@ func TestT179FaultyIssuers(t *testing.T) {
 	usage := func(u x509.KeyUsage) func(*x509.Certificate) {
 		return func(t *x509.Certificate) { t.KeyUsage = u }
 	}
-	past := ocsptest.Options{NotBefore: now.AddDate(-2, 0, 0), NotAfter: now.AddDate(-1, 0, 0)}
-	future := ocsptest.Options{NotBefore: now.AddDate(1, 0, 0)}
 	delegate := func(of *ocsptest.CA, opts ocsptest.Options) func() ocsp.Issuer {
 		return func() ocsp.Issuer {
 			issuer := ca.Issuer()
@@ -136,45 +135,43 @@ func TestT179FaultyIssuers(t *testing.T) {
 		field  string
 		fault  string
 	}{
-		"nil certificate":      {changed(ca, func(i *ocsp.Issuer) { i.Certificate = nil }), "Certificate", "is nil"},
-		"empty certificate":    {changed(ca, func(i *ocsp.Issuer) { i.Certificate = &x509.Certificate{} }), "Certificate", "not parsed"},
-		"nil signer":           {changed(ca, func(i *ocsp.Issuer) { i.Signer = nil }), "Signer", "is nil"},
-		"typed nil signer":     {changed(ca, func(i *ocsp.Issuer) { i.Signer = (*ecdsa.PrivateKey)(nil) }), "Signer", "is nil"},
-		"wrong key":            {changed(ca, func(i *ocsp.Issuer) { i.Signer = twin.Key }), "Signer", "do not match"},
-		"key of another type":  {changed(ca, func(i *ocsp.Issuer) { i.Signer = rsaCA.Key }), "Signer", "do not match"},
-		"wrong opaque key":     {changed(ca, func(i *ocsp.Issuer) { i.Signer = ocsptest.NewSigner(twin.Key) }), "Signer", "do not match"},
-		"leaf as CA":           {changed(ca, func(i *ocsp.Issuer) { i.Certificate, i.Signer = ca.IssueKey(ocsptest.Options{}) }), "Certificate", "not a CA"},
-		"expired CA":           {direct(past), "Certificate", "expired"},
-		"CA not yet valid":     {direct(future), "Certificate", "not valid before"},
-		"CA that may not sign": {direct(ocsptest.Options{Adjust: usage(x509.KeyUsageCertSign | x509.KeyUsageCRLSign)}), "Certificate", "digitalSignature"},
-		"P-224":                {direct(ocsptest.Options{Signer: p224}), "Signer", "P-224"},
-		"RSA with 1024 bits":   {direct(ocsptest.Options{Signer: rsa1024}), "Signer", "1024 bits"},
-		"SHA-1 with ECDSA":     {algorithm(ca, x509.ECDSAWithSHA1), "SignatureAlgorithm", "cannot safely sign"},
-		"SHA-1 with RSA":       {algorithm(rsaCA, x509.SHA1WithRSA), "SignatureAlgorithm", "cannot safely sign"},
-		"MD5":                  {algorithm(rsaCA, x509.MD5WithRSA), "SignatureAlgorithm", "cannot safely sign"},
-		"RSA with an EC key":   {algorithm(ca, x509.SHA256WithRSA), "SignatureAlgorithm", "cannot safely sign"},
-		"PSS with an EC key":   {algorithm(ca, x509.SHA256WithRSAPSS), "SignatureAlgorithm", "cannot safely sign"},
-		"ECDSA with RSA":       {algorithm(rsaCA, x509.ECDSAWithSHA256), "SignatureAlgorithm", "cannot safely sign"},
-		"ECDSA with Ed25519":   {algorithm(edCA, x509.ECDSAWithSHA256), "SignatureAlgorithm", "cannot safely sign"},
-		"algorithm 99":         {algorithm(ca, 99), "SignatureAlgorithm", "cannot safely sign"},
-		"responder ID 2":       {changed(ca, func(i *ocsp.Issuer) { i.ResponderID = 2 }), "ResponderID", "use ResponderIDByKey"},
-		"name alias":           {changed(ca, func(i *ocsp.Issuer) { i.NameAliases = [][]byte{[]byte("CN=Test CA")} }), "NameAliases", "not the DER"},
+		"nil certificate":     {changed(ca, func(i *ocsp.Issuer) { i.Certificate = nil }), "Certificate", "is nil"},
+		"empty certificate":   {changed(ca, func(i *ocsp.Issuer) { i.Certificate = &x509.Certificate{} }), "Certificate", "not parsed"},
+		"nil signer":          {changed(ca, func(i *ocsp.Issuer) { i.Signer = nil }), "Signer", "is nil"},
+		"typed nil signer":    {changed(ca, func(i *ocsp.Issuer) { i.Signer = (*ecdsa.PrivateKey)(nil) }), "Signer", "is nil"},
+		"wrong key":           {changed(ca, func(i *ocsp.Issuer) { i.Signer = twin.Key }), "Signer", "do not match"},
+		"key of another type": {changed(ca, func(i *ocsp.Issuer) { i.Signer = rsaCA.Key }), "Signer", "do not match"},
+		"wrong opaque key":    {changed(ca, func(i *ocsp.Issuer) { i.Signer = ocsptest.NewSigner(twin.Key) }), "Signer", "do not match"},
+		"leaf as CA":          {changed(ca, func(i *ocsp.Issuer) { i.Certificate, i.Signer = ca.IssueKey(ocsptest.Options{}) }), "Certificate", "not a CA"},
+		"P-224":               {direct(ocsptest.Options{Signer: p224}), "Signer", "P-224"},
+		"RSA with 1024 bits":  {direct(ocsptest.Options{Signer: rsa1024}), "Signer", "1024 bits"},
+		"SHA-1 with ECDSA":    {algorithm(ca, x509.ECDSAWithSHA1), "SignatureAlgorithm", "cannot safely sign"},
+		"SHA-1 with RSA":      {algorithm(rsaCA, x509.SHA1WithRSA), "SignatureAlgorithm", "cannot safely sign"},
+		"MD5":                 {algorithm(rsaCA, x509.MD5WithRSA), "SignatureAlgorithm", "cannot safely sign"},
+		"RSA with an EC key":  {algorithm(ca, x509.SHA256WithRSA), "SignatureAlgorithm", "cannot safely sign"},
+		"PSS with an EC key":  {algorithm(ca, x509.SHA256WithRSAPSS), "SignatureAlgorithm", "cannot safely sign"},
+		"ECDSA with RSA":      {algorithm(rsaCA, x509.ECDSAWithSHA256), "SignatureAlgorithm", "cannot safely sign"},
+		"ECDSA with Ed25519":  {algorithm(edCA, x509.ECDSAWithSHA256), "SignatureAlgorithm", "cannot safely sign"},
+		"algorithm 99":        {algorithm(ca, 99), "SignatureAlgorithm", "cannot safely sign"},
+		"responder ID 2":      {changed(ca, func(i *ocsp.Issuer) { i.ResponderID = 2 }), "ResponderID", "use ResponderIDByKey"},
+		"name alias":          {changed(ca, func(i *ocsp.Issuer) { i.NameAliases = [][]byte{[]byte("CN=Test CA")} }), "NameAliases", "not the DER"},
 
 		"delegate, wrong key": {func() ocsp.Issuer {
 			issuer := delegate(ca, ocsptest.Options{})()
 			issuer.Signer = ca.Key
 			return issuer
 		}, "ResponderCertificate", "do not match"},
-		"delegate, empty":             {changed(ca, func(i *ocsp.Issuer) { i.ResponderCertificate = &x509.Certificate{} }), "ResponderCertificate", "not parsed"},
-		"delegate without EKU":        {delegate(ca, ocsptest.Options{Adjust: func(t *x509.Certificate) { t.ExtKeyUsage = nil }}), "ResponderCertificate", "lacks the extended key usage OCSPSigning"},
-		"delegate with other EKU":     {delegate(ca, ocsptest.Options{Adjust: func(t *x509.Certificate) { t.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageAny} }}), "ResponderCertificate", "lacks the extended key usage OCSPSigning"},
-		"delegate of another CA":      {delegate(strange, ocsptest.Options{}), "ResponderCertificate", "was issued by"},
-		"delegate of a sub-CA":        {delegate(ca.Intermediate(ocsptest.Options{}), ocsptest.Options{}), "ResponderCertificate", "was issued by"},
-		"delegate of a CA so called":  {delegate(twin, ocsptest.Options{}), "ResponderCertificate", "not signed with the CA's present key"},
-		"expired delegate":            {delegate(ca, past), "ResponderCertificate", "expired"},
-		"delegate not yet valid":      {delegate(ca, future), "ResponderCertificate", "not valid before"},
-		"delegate that is a CA":       {delegate(ca, ocsptest.Options{Adjust: func(t *x509.Certificate) { t.IsCA = true; t.KeyUsage |= x509.KeyUsageCertSign }}), "ResponderCertificate", "is a CA"},
-		"delegate that may not sign":  {delegate(ca, ocsptest.Options{Adjust: usage(x509.KeyUsageKeyEncipherment)}), "ResponderCertificate", "digitalSignature"},
+		"delegate, empty":            {changed(ca, func(i *ocsp.Issuer) { i.ResponderCertificate = &x509.Certificate{} }), "ResponderCertificate", "not parsed"},
+		"delegate without EKU":       {delegate(ca, ocsptest.Options{Adjust: func(t *x509.Certificate) { t.ExtKeyUsage = nil }}), "ResponderCertificate", "lacks the extended key usage OCSPSigning"},
+		"delegate with other EKU":    {delegate(ca, ocsptest.Options{Adjust: func(t *x509.Certificate) { t.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageAny} }}), "ResponderCertificate", "lacks the extended key usage OCSPSigning"},
+		"delegate of another CA":     {delegate(strange, ocsptest.Options{}), "ResponderCertificate", "was issued by"},
+		"delegate of a sub-CA":       {delegate(ca.Intermediate(ocsptest.Options{}), ocsptest.Options{}), "ResponderCertificate", "was issued by"},
+		"delegate of a CA so called": {delegate(twin, ocsptest.Options{}), "ResponderCertificate", "not signed with the CA's present key"},
+		"delegate that is a CA":      {delegate(ca, ocsptest.Options{Adjust: func(t *x509.Certificate) { t.IsCA = true; t.KeyUsage |= x509.KeyUsageCertSign }}), "ResponderCertificate", "is a CA"},
+		"delegate that may not sign": {delegate(ca, ocsptest.Options{Adjust: usage(x509.KeyUsageKeyEncipherment)}), "ResponderCertificate", "digitalSignature"},
+		"delegate, unknown critical": {delegate(ca, ocsptest.Options{Adjust: func(t *x509.Certificate) {
+			t.ExtraExtensions = append(t.ExtraExtensions, pkix.Extension{Id: asn1.ObjectIdentifier{1, 2, 3}, Critical: true, Value: []byte{5, 0}})
+		}}), "ResponderCertificate", "critical extension 1.2.3"},
 		"delegate with P-224":         {delegate(ca, ocsptest.Options{Signer: p224}), "Signer", "P-224"},
 		"delegate with RSA 1024 bits": {delegate(ca, ocsptest.Options{Signer: rsa1024}), "Signer", "1024 bits"},
 	} {
@@ -207,7 +204,47 @@ func TestT179FaultyIssuers(t *testing.T) {
 	})
 }
 
+func TestT179aCAWithoutDigitalSignature(t *testing.T) {
+	bare := ocsptest.Options{Adjust: func(t *x509.Certificate) { t.KeyUsage = x509.KeyUsageCertSign | x509.KeyUsageCRLSign }}
+	for name, delegated := range map[string]bool{"CA": false, "delegate": true} {
+		t.Run(name, func(t *testing.T) {
+			var log bytes.Buffer
+			r := newRig(t, func(r *rig, cfg *ocsp.Config) {
+				signCA(r, cfg, bare)
+				if delegated {
+					signDelegated(ocsptest.Options{})(r, cfg)
+				}
+				cfg.Logger = slog.New(slog.NewTextHandler(&log, nil))
+			})
+			files := signFiles(t, r.ca.Certificate, r.leaf, r.query(r.leaf).DER)
+			output := signOpenSSL(t, "ocsp", "-respin", files[2], "-issuer", files[0], "-cert", files[1], "-CAfile", files[0], "-no_nonce")
+			assert.Contains(t, output, "Response verify OK")
+			if delegated {
+				assert.Empty(t, log.String(), "the delegate's key usage is what counts")
+				return
+			}
+			assert.Equal(t, 1, strings.Count(log.String(), "level=WARN"))
+			assert.Contains(t, log.String(), "digitalSignature")
+		})
+	}
+	t.Run("ProfileCABF", func(t *testing.T) {
+		ca := ocsptest.NewCA(bare)
+		_, err := ocsp.New(ocsp.Config{Issuers: []ocsp.Issuer{ca.Issuer()}, Store: ocsptest.NewStore(), Profile: ocsp.ProfileCABF})
+		require.ErrorContains(t, err, "Issuers[0]: the field Certificate has a key usage without digitalSignature")
+		r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Profile = ocsp.ProfileCABF })
+		issuer := ca.Issuer()
+		require.ErrorContains(t, r.responder.SetIssuer(issuer), "digitalSignature")
+	})
+}
+
 func TestT180DelegateWithoutNoCheck(t *testing.T) {
+	t.Run("ProfileCABF", func(t *testing.T) {
+		ca := ocsptest.NewCA(ocsptest.Options{})
+		issuer := ca.Issuer()
+		issuer.ResponderCertificate, issuer.Signer = ca.Delegate(ocsptest.Options{Adjust: withoutNoCheck})
+		_, err := ocsp.New(ocsp.Config{Issuers: []ocsp.Issuer{issuer}, Store: ocsptest.NewStore(), Profile: ocsp.ProfileCABF})
+		require.ErrorContains(t, err, "Issuers[0]: the field ResponderCertificate lacks id-pkix-ocsp-nocheck")
+	})
 	for name, bare := range map[string]bool{"without": true, "with": false} {
 		t.Run(name, func(t *testing.T) {
 			var log bytes.Buffer

@@ -1,9 +1,13 @@
 package ocsp
 
 import (
+	"bytes"
+	"cmp"
 	"crypto"
+	"crypto/fips140"
 	"crypto/sha256"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -21,8 +25,12 @@ import (
 // Issuer is a CA whose certificates the responder answers for, and the key that signs those answers.
 //
 // Two issuers may share a certificate name with different keys. Two that share name and key, such as a CA
-// and its renewed certificate, are one authority to a client: the one that can sign longest does, and the store
-// is asked under each ID in turn.
+// and its renewed certificate, are one authority to a client. Of those that are valid when an answer is signed, the
+// one that ends last signs it. The store is asked under each ID in turn.
+//
+// An issuer whose certificate or ResponderCertificate has expired, or is not yet valid, is no error. It signs nothing
+// until it is valid: if no other issuer of its name and key can sign, its answers are tryLater. The log says so when
+// New or SetIssuer takes the issuer, and with the first request of each hour.
 //
 // With GODEBUG=fips140=only, a key or a certificate that Go's FIPS 140-3 module refuses is an error of New and SetIssuer.
 type Issuer struct {
@@ -30,7 +38,9 @@ type Issuer struct {
 	// SHA-256 of the CA's SubjectPublicKeyInfo.
 	ID string
 
-	// Certificate is the CA's own certificate. Required.
+	// Certificate is the CA's own certificate. Required. If the CA signs its own answers, its key usage should have
+	// digitalSignature (RFC 5280 section 4.2.1.3). Without it the CA signs all the same, since clients do not ask for
+	// it, and a warning is logged; under ProfileCABF it is an error.
 	Certificate *x509.Certificate
 
 	// Signer is the private key of ResponderCertificate or, without one, of Certificate. It may be any
@@ -39,7 +49,8 @@ type Issuer struct {
 
 	// ResponderCertificate is a delegated responder's certificate (RFC 6960 section 4.2.2.2): issued directly by
 	// Certificate, with the extended key usage OCSPSigning and, so that clients need not ask about it in
-	// turn, id-pkix-ocsp-nocheck. It goes into every answer. Nil lets the CA sign itself.
+	// turn, id-pkix-ocsp-nocheck. It goes into every answer. CheckDelegate lists what New refuses about one, and what
+	// it warns of. Nil lets the CA sign itself.
 	ResponderCertificate *x509.Certificate
 
 	// SignatureAlgorithm is what answers are signed with. Zero fits the key: SHA-256 with PKCS #1 v1.5 for RSA,
@@ -66,7 +77,8 @@ type Issuer struct {
 	Store CertStore
 
 	// NameAliases are further DER encodings of the CA's subject that clients hash, for a CA that changed the
-	// string type of its name in the certificates it issues. Zero is none.
+	// string type of its name in the certificates it issues. ResponderCertificate may be issued under one of them.
+	// Zero is none.
 	NameAliases [][]byte
 }
 
@@ -83,9 +95,18 @@ const (
 // issuer is a checked Issuer.
 type issuer struct {
 	Issuer
-	name   string // RawSubject and the key: what makes an authority
-	signer *signer
-	lane   *storeLane
+	name     string // RawSubject and the key: what makes an authority
+	signer   *signer
+	lane     *storeLane
+	findings []DelegateFinding // warnings about the certificate that signs
+}
+
+// checkTime returns an error if a certificate of the issuer is not valid now.
+func (i *issuer) checkTime(now time.Time) error {
+	if err := checkTime(fieldCertificate, i.Certificate, now); err != nil || i.ResponderCertificate == nil {
+		return err
+	}
+	return checkTime(fieldResponder, i.ResponderCertificate, now)
 }
 
 // issuerError is why an Issuer cannot be used. Its parts are apart for NewFromSettings, since whoever writes settings
@@ -143,7 +164,7 @@ func (r *Responder) newIssuer(cfg Issuer) (*issuer, error) {
 	if slices.ContainsFunc(cfg.NameAliases, func(n []byte) bool { return !isSequence(n) }) {
 		return nil, errors.New("the field NameAliases has a name that is not the DER of a SEQUENCE: use the RawSubject of a certificate")
 	}
-	s, err := r.newSigner(&cfg)
+	s, findings, err := r.newSigner(&cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -151,7 +172,7 @@ func (r *Responder) newIssuer(cfg Issuer) (*issuer, error) {
 		return nil, errors.New("the field Store is nil, and so is Config.Store: give a CertStore")
 	}
 	name := string(cfg.Certificate.RawSubject) + string(cfg.Certificate.RawSubjectPublicKeyInfo)
-	return &issuer{Issuer: cfg, name: name, signer: s}, nil
+	return &issuer{Issuer: cfg, name: name, signer: s, findings: findings}, nil
 }
 
 func isSequence(der cryptobyte.String) bool {
@@ -164,9 +185,8 @@ type authority struct {
 	retired     *atomic.Bool // the number is not in use any more: Invalidate does not reach what is cached under it
 	ids         []string     // of its issuers, in the order of configuration
 	sources     []source     // where they are asked for
-	signer      *signer
-	certificate *x509.Certificate
-	compromised int64 // codec.NoTime: it is not
+	signers     []candidate  // at least one; see lineUp
+	compromised int64        // codec.NoTime: it is not
 	encodings   []string
 	warned      atomic.Int64 // when warnOfRemoveFromCRL last did, in seconds since 1970
 }
@@ -178,8 +198,63 @@ type source struct {
 	ids    []string
 }
 
-// replyID is the identity of replies that its present signer makes.
-func (m certIDMatch) replyID() replyID { return replyID{m.signer.seq, m.encoding} }
+// candidate is a signer that an authority chooses by time.
+type candidate struct {
+	*signer
+	id uint64 // in the identity of its replies; higher than that of any signer that was chosen before
+}
+
+// signerAt returns the signer that is valid at that time and ends last. If none is valid, it returns one that is not.
+func (a *authority) signerAt(now time.Time) *candidate {
+	last := len(a.signers) - 1
+	if last > 0 {
+		for at := now.Unix(); last > 0 && at < a.signers[last].notBefore; {
+			last--
+		}
+	}
+	return &a.signers[last]
+}
+
+// lineUp sets the signers: those that are chosen at some time, in the order in which they are. Each begins and ends
+// later than the one before. A signer that another one outlives on both sides is never chosen.
+//
+// Caches keep no reply under a lower id than they have seen. So a signer keeps its id, unless one with a higher id
+// that is chosen before it, or that is gone, may have replies there.
+func (a *authority) lineUp(signers []*signer, before *authority, nextNumber func() uint64) {
+	slices.SortStableFunc(signers, func(s, t *signer) int {
+		return cmp.Or(cmp.Compare(s.notBefore, t.notBefore), cmp.Compare(t.notAfter, s.notAfter))
+	})
+	var known []candidate
+	if before != nil {
+		known = before.signers
+	}
+	for _, s := range signers {
+		if n := len(a.signers); n > 0 && s.notAfter <= a.signers[n-1].notAfter {
+			continue
+		}
+		c := candidate{s, s.seq}
+		if i := slices.IndexFunc(known, func(k candidate) bool { return k.signer == s }); i >= 0 {
+			c.id = known[i].id
+		}
+		a.signers = append(a.signers, c)
+	}
+	var last uint64
+	for _, k := range known {
+		if !slices.ContainsFunc(a.signers, func(c candidate) bool { return c.signer == k.signer }) {
+			last = max(last, k.id)
+		}
+	}
+	for i := range a.signers {
+		c := &a.signers[i]
+		if c.id <= last {
+			c.id = nextNumber()
+		}
+		last = c.id
+	}
+}
+
+// replyID is the identity of the replies that one of its signers makes.
+func (m certIDMatch) replyID(s *candidate) replyID { return replyID{s.id, m.encoding} }
 
 // registry finds the authority for a CertID. It is replaced, never changed.
 type registry struct {
@@ -196,8 +271,7 @@ type certIDMatch struct {
 }
 
 // newRegistry groups issuers into authorities. An authority about which nothing changed since the old registry
-// but its signer, for a newer one, or IDs that joined keeps its number, so that what is cached about its certificates
-// stays.
+// but its signers, or IDs that joined, keeps its number, so that what is cached about its certificates stays.
 func newRegistry(issuers []*issuer, old *registry, nextNumber func() uint64) (*registry, error) {
 	reg := &registry{
 		issuers:  issuers,
@@ -205,15 +279,14 @@ func newRegistry(issuers []*issuer, old *registry, nextNumber func() uint64) (*r
 		byID:     map[string]*authority{},
 		byCertID: map[string]certIDMatch{},
 	}
+	signers := map[string][]*signer{}
 	for _, iss := range issuers {
 		a := reg.byName[iss.name]
 		if a == nil {
-			a = &authority{signer: iss.signer, certificate: iss.Certificate, compromised: codec.NoTime}
+			a = &authority{compromised: codec.NoTime}
 			reg.byName[iss.name] = a
 		}
-		if iss.signer.notAfter > a.signer.notAfter {
-			a.signer, a.certificate = iss.signer, iss.Certificate
-		}
+		signers[iss.name] = append(signers[iss.name], iss.signer)
 		a.ids = append(a.ids, iss.ID)
 		if n := len(a.sources); n > 0 && a.sources[n-1].lane == iss.lane {
 			a.sources[n-1].ids = append(a.sources[n-1].ids, iss.ID)
@@ -256,7 +329,8 @@ func newRegistry(issuers []*issuer, old *registry, nextNumber func() uint64) (*r
 		}
 		lost := func(id string) bool { return reg.byID[id] != a }
 		before := old.byName[name]
-		if before != nil && before.signer.seq <= a.signer.seq && before.compromised == a.compromised && slices.Equal(before.encodings, a.encodings) && !slices.ContainsFunc(before.ids, lost) {
+		a.lineUp(signers[name], before, nextNumber)
+		if before != nil && before.compromised == a.compromised && slices.Equal(before.encodings, a.encodings) && !slices.ContainsFunc(before.ids, lost) {
 			a.number, a.retired = before.number, before.retired
 		} else {
 			a.number, a.retired = nextNumber(), new(atomic.Bool)
@@ -299,16 +373,92 @@ func (reg *registry) number(id string) uint64 {
 	return 0
 }
 
-// issuerOf returns the authority that signed a certificate, and how the certificate's CertID names it with
-// SHA-1; nil if it is none of these.
-func (reg *registry) issuerOf(leaf *x509.Certificate) (*authority, []byte) {
-	for _, a := range reg.byName {
-		certID := codec.CertIDIssuer(crypto.SHA1, true, leaf.RawIssuer, publicKeyBits(a.certificate))
-		if reg.byCertID[string(certID)].authority == a && leaf.CheckSignatureFrom(a.certificate) == nil {
-			return a, certID
+// issuerOf returns how a certificate's CertID names, with SHA-1, the issuer that signed the certificate.
+func (reg *registry) issuerOf(leaf *x509.Certificate) (certIDIssuer []byte, err error) {
+	type unverified struct {
+		a            *authority
+		certIDIssuer []byte
+		identified   bool // by a SubjectKeyId that is the leaf's AuthorityKeyId
+		other        bool // all that it has are others
+	}
+	var undecided []unverified
+	var refusal error
+	named := false
+	for _, iss := range reg.issuers {
+		a := reg.byID[iss.ID]
+		certID := codec.CertIDIssuer(crypto.SHA1, true, leaf.RawIssuer, publicKeyBits(iss.Certificate))
+		if reg.byCertID[string(certID)].authority != a {
+			continue
+		}
+		named = true
+		err := checkSignedBy(leaf, iss.Certificate)
+		if err == nil {
+			return certID, nil
+		}
+		if !isUnverifiable(err) {
+			continue
+		}
+		refusal = err
+		i := slices.IndexFunc(undecided, func(u unverified) bool { return u.a == a })
+		if i < 0 {
+			i, undecided = len(undecided), append(undecided, unverified{a: a, certIDIssuer: certID, other: true})
+		}
+		id, its := leaf.AuthorityKeyId, iss.Certificate.SubjectKeyId
+		undecided[i].identified = undecided[i].identified || len(id) > 0 && bytes.Equal(id, its)
+		undecided[i].other = undecided[i].other && len(id) > 0 && len(its) > 0 && !bytes.Equal(id, its)
+	}
+	switch {
+	case len(undecided) > 0:
+	case named:
+		return nil, fmt.Errorf("no configured issuer signed the certificate, though one has the name %q", leaf.Issuer)
+	default:
+		return nil, reg.explainForeign(leaf)
+	}
+	identified := slices.DeleteFunc(slices.Clone(undecided), func(u unverified) bool { return !u.identified })
+	switch {
+	case len(identified) == 1:
+		return identified[0].certIDIssuer, nil
+	case len(undecided) == 1 && !undecided[0].other:
+		return undecided[0].certIDIssuer, nil
+	}
+	why := "it has no AuthorityKeyId"
+	if len(leaf.AuthorityKeyId) > 0 {
+		why = fmt.Sprintf("its AuthorityKeyId %x is the SubjectKeyId of %d of them", leaf.AuthorityKeyId, len(identified))
+	}
+	return nil, fmt.Errorf("the configured issuers with the name %q are %d, and which of them signed the certificate cannot be told: its signature cannot be verified (%w), and %s",
+		leaf.Issuer, len(undecided), refusal, why)
+}
+
+// explainForeign returns the error for a certificate under a name that no issuer has.
+func (reg *registry) explainForeign(leaf *x509.Certificate) error {
+	for _, iss := range reg.issuers {
+		if iss.Certificate.Subject.String() == leaf.Issuer.String() {
+			return fmt.Errorf("%w: the certificate's issuer is %s: %s", errNoIssuer, encodedDifferently(leaf.Issuer), cureNameAliases)
 		}
 	}
-	return nil, nil
+	return errNoIssuer
+}
+
+// cureNameAliases is for a name that is encoded in another way than the CA's subject.
+const cureNameAliases = "add the certificate's RawIssuer to the CA's Issuer.NameAliases"
+
+// encodedDifferently says that a name is the CA's to the reader, though not to a machine.
+func encodedDifferently(name pkix.Name) string {
+	return fmt.Sprintf("%q, like the CA's name but encoded differently, as with another string type", name)
+}
+
+// checkSignedBy verifies the signature of a certificate with the CA's key. It reads nothing else of the two.
+func checkSignedBy(cert, ca *x509.Certificate) error {
+	if hashOf(cert.SignatureAlgorithm) == crypto.SHA1 && fips140.Enforced() { // package x509 would panic
+		return x509.InsecureAlgorithmError(cert.SignatureAlgorithm)
+	}
+	return ca.CheckSignature(cert.SignatureAlgorithm, cert.RawTBSCertificate, cert.Signature)
+}
+
+// isUnverifiable reports whether an error of checkSignedBy says nothing about the signature, but that Go does not verify its algorithm.
+func isUnverifiable(err error) bool {
+	var insecure x509.InsecureAlgorithmError
+	return errors.As(err, &insecure) || errors.Is(err, x509.ErrUnsupportedAlgorithm)
 }
 
 // publicKeyBits returns the content of the BIT STRING in a certificate's SubjectPublicKeyInfo, which is what

@@ -88,6 +88,7 @@ func (l *logs) failure(ctx context.Context, logger *slog.Logger, x *exchange) {
 			logger.ErrorContext(ctx, "ocsp: a panic was contained", slog.String("outcome", x.outcome.String()), slog.Any("error", x.err), slog.String("stack", string(p.stack)))
 		}
 	case ctx.Err() != nil: // the client has left; that is no failure
+	case errors.Is(x.err, errNotValidNow): // warnOfEnd logs it, once an hour
 	case x.outcome == OutcomeInternalError:
 		l.error(ctx, logger, logInternalError, x)
 	case x.outcome == OutcomeTryLater && !errors.Is(x.err, errClosed):

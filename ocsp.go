@@ -99,6 +99,9 @@ func New(cfg Config) (_ *Responder, err error) {
 		iss.signer.lane = r.lanes.of(iss.signer)
 		r.registry.Store(reg)
 	}
+	for _, iss := range r.registry.Load().issuers {
+		r.announce(iss)
+	}
 	if r.cfg.Cache.Changes != nil {
 		var ctx context.Context
 		ctx, r.unfollow = context.WithCancel(context.Background())
@@ -111,6 +114,10 @@ func New(cfg Config) (_ *Responder, err error) {
 // SetIssuer adds an issuer, or replaces the one with its ID, such as for a renewed certificate or delegate. No
 // answer begun after SetIssuer returned is signed with what it replaced. The error names the field at fault
 // and the cure; then nothing has changed. A disabled Responder ignores it.
+//
+// An issuer that is not valid now, such as one with a delegate whose time has not come, may be added, and may replace
+// one that is not valid either. To replace one that is valid now is an error: add it under another ID instead, and it
+// takes over when its time comes.
 //
 // Clients name a CA by the hash of its key. So a CA with a new key must not replace the one with the old key:
 // whatever that issued would be unauthorized at once. Call SetIssuer for the old one under another ID first, with its
@@ -125,12 +132,29 @@ func (r *Responder) SetIssuer(cfg Issuer) (err error) {
 	if err != nil {
 		return fmt.Errorf("ocsp: issuer %q: %w", cfg.ID, err)
 	}
+	if err := r.setIssuer(iss, r.now()); err != nil {
+		return fmt.Errorf("ocsp: issuer %q: %w", cfg.ID, err)
+	}
+	r.announce(iss)
+	return nil
+}
+
+// setIssuer puts a checked issuer into the registry.
+func (r *Responder) setIssuer(iss *issuer, now time.Time) error {
 	r.issuerMu.Lock()
 	defer r.issuerMu.Unlock()
-	iss.lane = r.stores.of(cfg.Store)
-	reg, err := r.registry.Load().with(iss, r.nextNumber)
+	iss.lane = r.stores.of(iss.Store)
+	present := r.registry.Load()
+	for _, old := range present.issuers {
+		if old.ID == iss.ID && old.checkTime(now) == nil {
+			if err := iss.checkTime(now); err != nil {
+				return err
+			}
+		}
+	}
+	reg, err := present.with(iss, r.nextNumber)
 	if err != nil {
-		return fmt.Errorf("ocsp: issuer %q: %w", cfg.ID, err)
+		return err
 	}
 	iss.signer.lane = r.lanes.of(iss.signer)
 	r.replaceRegistry(reg)

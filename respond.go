@@ -87,8 +87,10 @@ func (r *Responder) Respond(ctx context.Context, requestDER []byte) Answer {
 }
 
 // Staple returns an answer to staple to a TLS handshake of the host's own server, whose certificate must be
-// of a configured issuer. The CertID is hashed with SHA-1, the only hash that every client matches. It fails
-// rather than return an answer that says unknown or nothing. NonceRequire and RequestSigners are for clients and
+// of a configured issuer: one that signed it. If Go does not verify the algorithm of that signature, such as one
+// with MD5, the issuer is the one of the certificate's issuer name whose SubjectKeyId is the certificate's
+// AuthorityKeyId or, if the identifiers do not tell, the only one of that name. The CertID is hashed with SHA-1, the
+// only hash that every client matches. It fails rather than return an answer that says unknown or nothing. NonceRequire and RequestSigners are for clients and
 // do not apply.
 //
 // Staple may wait for the store and the signer, up to Config.Timeout. So handshakes should not call it: keep what it
@@ -100,9 +102,9 @@ func (r *Responder) Staple(ctx context.Context, leaf *x509.Certificate) ([]byte,
 	if r.cfg.Disabled {
 		return nil, fmt.Errorf("ocsp: staple: %w", errDisabled)
 	}
-	a, issuer := r.registry.Load().issuerOf(leaf)
-	if a == nil {
-		return nil, fmt.Errorf("ocsp: staple: %w", errNoIssuer)
+	issuer, err := r.registry.Load().issuerOf(leaf)
+	if err != nil {
+		return nil, fmt.Errorf("ocsp: staple: %w", err)
 	}
 	certID := codec.CertID{Raw: codec.CertIDFrom(issuer, codec.SerialBytes(leaf.SerialNumber))}
 	x := r.acquire("")
@@ -278,10 +280,11 @@ func (r *Responder) tryOne(ctx, caller context.Context, match certIDMatch, id *c
 
 // replyFor finds or makes the reply that says what was read.
 func (r *Responder) replyFor(ctx context.Context, match certIDMatch, id *codec.CertID, key *certKey, read *statusRead, x *exchange) *reply {
-	want := match.replyID()
+	s := match.signerAt(x.now)
+	want := match.replyID(s)
 	x.part[0].set(id, &read.found)
-	var job signJob
-	job.authority, job.algorithm, job.now, job.parts, job.nonce = match.authority, match.signer.choose(x.req.Preferred), read.at, x.part[:], r.nonce(&x.req)
+	job := signJob{authority: match.authority, signer: s, algorithm: s.choose(x.req.Preferred)}
+	job.now, job.parts, job.nonce = read.at, x.part[:], r.nonce(&x.req)
 	var p *reply
 	var err error
 	outcome := OutcomeSigned
@@ -324,23 +327,24 @@ func (x *exchange) unsigned(err error, issued bool) *reply {
 func (r *Responder) stale(match certIDMatch, id *codec.CertID, key certKey, x *exchange) *reply {
 	begun := r.cache.begin()
 	x.now = r.now()
-	known, k, ok := r.standIn(match, &key, x.now, x)
+	s := match.signerAt(x.now)
+	known, k, ok := r.standIn(match, s, &key, x.now, x)
 	if !ok || !r.cache.valid(&key, begun, &known.status) {
 		return nil
 	}
 	x.part[0].set(id, &known.found)
-	return r.write(key, &signJob{authority: match.authority, parts: x.part[:]}, &k, x)
+	return r.write(key, &signJob{authority: match.authority, signer: s, parts: x.part[:]}, &k, x)
 }
 
 // standIn finds what stale returns.
-func (r *Responder) standIn(match certIDMatch, key *certKey, now time.Time, x *exchange) (known head, k kept, ok bool) {
+func (r *Responder) standIn(match certIDMatch, s *candidate, key *certKey, now time.Time, x *exchange) (known head, k kept, ok bool) {
 	if x.req.NonceForm != codec.NonceAbsent && r.cfg.Nonce == NonceRequire {
 		return head{}, kept{}, false
 	}
 	if known, ok = r.known(match.authority, key); !ok {
 		return head{}, kept{}, false
 	}
-	k, ok = r.cache.reply(key, known.status, match.replyID(), x.signature)
+	k, ok = r.cache.reply(key, known.status, match.replyID(s), x.signature)
 	return known, k, ok && k.alive(now)
 }
 
@@ -349,7 +353,8 @@ func (r *Responder) standsIn(x *exchange) bool {
 	if r.cfg.Cache.FailClosed || x.asked.match.authority == nil {
 		return false
 	}
-	_, _, ok := r.standIn(x.asked.match, &x.asked.key, r.now(), x)
+	now := r.now()
+	_, _, ok := r.standIn(x.asked.match, x.asked.match.signerAt(now), &x.asked.key, now, x)
 	return ok
 }
 
@@ -382,7 +387,7 @@ func (r *Responder) refresh(ctx context.Context, f flight, old *kept, x *exchang
 			return x.fail(err)
 		}
 	}
-	if failure := f.job.authority.signer.failure.Load(); failure != nil {
+	if failure := f.job.signer.failure.Load(); failure != nil {
 		return x.serve(OutcomeStale, r.write(f.key, &f.job, old, x), *failure)
 	}
 	x.renewing = true
@@ -428,7 +433,7 @@ func (r *Responder) tryMany(ctx context.Context, signing *authority, matches []c
 		key  certKey
 		read statusRead
 	}
-	job := signJob{authority: signing, algorithm: signing.signer.choose(x.req.Preferred), nonce: r.nonce(&x.req)}
+	job := signJob{authority: signing, nonce: r.nonce(&x.req)}
 	all := make([]seen, 0, len(matches))
 	issued := false
 	for i := range matches {
@@ -462,6 +467,8 @@ func (r *Responder) tryMany(ctx context.Context, signing *authority, matches []c
 		}
 		job.parts = append(job.parts, p)
 	}
+	job.signer = signing.signerAt(x.now)
+	job.algorithm = job.signer.choose(x.req.Preferred)
 	p, err := r.timedSign(ctx, &job, x)
 	if err != nil {
 		return x.unsigned(err, issued), nil

@@ -23,10 +23,10 @@ const (
 )
 
 // sharedKey names an answer. It hashes everything that tells apart two answers that attest the same status.
-func (a *authority) sharedKey(encoding int, serial []byte) string {
+func (a *authority) sharedKey(s *signer, encoding int, serial []byte) string {
 	h := sha256.New()
-	h.Write(a.signer.fingerprint[:])
-	h.Write(a.signer.algorithms[0].der)
+	h.Write(s.fingerprint[:])
+	h.Write(s.algorithms[0].der)
 	h.Write([]byte(a.encodings[encoding]))
 	h.Write(serial)
 	return hex.EncodeToString(h.Sum(nil))
@@ -34,9 +34,11 @@ func (a *authority) sharedKey(encoding int, serial []byte) string {
 
 // sharedKeys names all answers about a certificate.
 func (a *authority) sharedKeys(serial []byte) []string {
-	keys := make([]string, len(a.encodings))
-	for encoding := range keys {
-		keys[encoding] = a.sharedKey(encoding, serial)
+	var keys []string
+	for i := range a.signers {
+		for encoding := range a.encodings {
+			keys = append(keys, a.sharedKey(a.signers[i].signer, encoding, serial))
+		}
 	}
 	return keys
 }
@@ -63,7 +65,7 @@ func (r *Responder) fetchShared(ctx context.Context, f flight) (k kept, der []by
 	if limit == 0 {
 		return kept{}, nil, false
 	}
-	key := f.job.authority.sharedKey(f.want.encoding, f.job.parts[0].serial)
+	key := f.job.authority.sharedKey(f.job.signer.signer, f.want.encoding, f.job.parts[0].serial)
 	value, err := detach(ctx, r, r.sharing, limit, func(ctx context.Context) ([]byte, error) {
 		return r.cfg.Cache.Shared.Get(ctx, key)
 	})
@@ -92,7 +94,7 @@ func (r *Responder) checkShared(f *flight, value []byte) (k kept, der []byte, er
 	if err != nil {
 		return kept{}, nil, err
 	}
-	s, now := f.job.authority.signer, f.job.now.Unix()
+	s, now := f.job.signer.signer, f.job.now.Unix()
 	if err := s.verify(f.job.algorithm, response.TBS, response.Signature); err != nil {
 		return kept{}, nil, err
 	}
@@ -130,7 +132,7 @@ func (r *Responder) storeShared(ctx context.Context, f flight, nextUpdate int64,
 	if limit == 0 || !r.life.start() {
 		return
 	}
-	key := f.job.authority.sharedKey(f.want.encoding, f.job.parts[0].serial)
+	key := f.job.authority.sharedKey(f.job.signer.signer, f.want.encoding, f.job.parts[0].serial)
 	ttl := time.Unix(nextUpdate, 0).Sub(f.job.now)
 	der = bytes.Clone(der) // which may be served already, and a host's cache may encrypt in place
 	go func() {

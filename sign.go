@@ -3,6 +3,7 @@ package ocsp
 import (
 	"context"
 	"crypto/sha256"
+	"crypto/x509"
 	"errors"
 	"runtime/debug"
 	"slices"
@@ -29,6 +30,7 @@ func (p *part) set(id *codec.CertID, f *found) {
 // signJob is a reply to be made.
 type signJob struct {
 	authority *authority
+	signer    *candidate // of the authority, chosen once for each attempt
 	algorithm int
 	now       time.Time
 	parts     []part
@@ -124,7 +126,7 @@ func (r *Responder) timedSign(ctx context.Context, job *signJob, x *exchange) (*
 	if err != nil {
 		return nil, err
 	}
-	if !job.authority.signer.opaque { // which may still have it in use
+	if !job.signer.opaque { // which may still have it in use
 		x.tbs = tbs
 	}
 	p := x.write(job, &k, tbs)
@@ -170,7 +172,7 @@ func (r *Responder) shareSign(ctx context.Context, f flight, x *exchange) (kept,
 // prompt reports whether a flight waits for nothing but a signature of one of Go's own keys. Then to hand it to another
 // goroutine, and to leave it what outlives the request, costs more than all else but the signature.
 func (f *flight) prompt(r *Responder) bool {
-	return !f.job.authority.signer.opaque && r.cfg.Cache.Shared == nil
+	return !f.job.signer.opaque && r.cfg.Cache.Shared == nil
 }
 
 // launch makes a flight in another goroutine. It may outlive the request.
@@ -185,7 +187,7 @@ func (r *Responder) launch(ctx context.Context, f flight, s *shared[landed]) {
 // land ends a flight.
 func (r *Responder) land(f flight, s *shared[landed], l landed, err error) {
 	if f.renews {
-		failure := &f.job.authority.signer.failure
+		failure := &f.job.signer.failure
 		if err != nil {
 			why := err
 			failure.Store(&why)
@@ -232,7 +234,7 @@ func (r *Responder) fly(ctx context.Context, f flight, limit time.Duration, room
 // sign makes a signature within the budget for them and, if that is shorter, within limit. It returns what was
 // signed, too, which it may append to room.
 func (r *Responder) sign(ctx context.Context, job *signJob, limit time.Duration, room []byte) (k kept, tbs []byte, err error) {
-	s := job.authority.signer
+	s := job.signer.signer
 	if s.opaque || cap(room) == 0 { // a key that hangs keeps it
 		room = make([]byte, 0, 256*len(job.parts)+128)
 	}
@@ -241,10 +243,10 @@ func (r *Responder) sign(ctx context.Context, job *signJob, limit time.Duration,
 			err = blame("signer", job.authority.ids[0], nil, err)
 		}
 	}()
+	r.warnOfEnd(ctx, job.authority, s, job.now.Unix())
 	if k.window, err = r.window(s, job.now.Unix(), notAfterAt(job.parts, job.now.Unix())); err != nil {
 		return kept{}, nil, err
 	}
-	r.warnOfEnd(ctx, job.authority.ids[0], s, job.now.Unix())
 	var one [1]codec.Single
 	data := r.responseData(job, k.window, one[:0])
 	tbs = data.AppendTBS(room)
@@ -288,7 +290,7 @@ func (x *exchange) hand(job *signJob, k *kept, der []byte) *reply {
 
 // wrap appends the response with that signature.
 func (j *signJob) wrap(dst, tbs, signature []byte) []byte {
-	s := j.authority.signer
+	s := j.signer
 	return codec.AppendResponse(dst, tbs, s.algorithms[j.algorithm].der, signature, s.certs)
 }
 
@@ -324,7 +326,7 @@ func notAfterAt(parts []part, at int64) int64 {
 // responseData is what a reply will sign. It uses the room that singles has.
 func (r *Responder) responseData(job *signJob, t window, singles []codec.Single) codec.ResponseData {
 	data := codec.ResponseData{
-		ResponderID: job.authority.signer.responderID,
+		ResponderID: job.signer.responderID,
 		ProducedAt:  t.producedAt,
 		Singles:     singles,
 		Nonce:       job.nonce,
@@ -344,7 +346,7 @@ func (r *Responder) responseData(job *signJob, t window, singles []codec.Single)
 			data.ExtendedRevoke = data.ExtendedRevoke || !s.issued
 		}
 		if s.issued {
-			single.ArchiveCutoff = r.archiveCutoff(job.authority, t.producedAt)
+			single.ArchiveCutoff = r.archiveCutoff(job.signer.ca, t.producedAt)
 		}
 		data.Singles = append(data.Singles, single)
 	}
@@ -352,12 +354,12 @@ func (r *Responder) responseData(job *signJob, t window, singles []codec.Single)
 }
 
 // archiveCutoff returns the date of RFC 6960 section 4.4.4, codec.NoTime for none.
-func (r *Responder) archiveCutoff(a *authority, producedAt int64) int64 {
+func (r *Responder) archiveCutoff(ca *x509.Certificate, producedAt int64) int64 {
 	switch r.cfg.Retention {
 	case 0:
 		return codec.NoTime
 	case RetainForever:
-		return a.certificate.NotBefore.Unix()
+		return ca.NotBefore.Unix()
 	default:
 		return producedAt - int64(r.cfg.Retention/time.Second)
 	}

@@ -2,6 +2,7 @@ package ocsp
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto"
 	"crypto/ecdsa"
@@ -12,11 +13,13 @@ import (
 	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/asn1"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"math/big"
 	"reflect"
 	"slices"
 	"strings"
@@ -58,6 +61,7 @@ type signer struct {
 	opaque      bool              // not one of Go's own keys: each signature is verified
 	lane        *lane             // the budget for its signatures
 	certificate *x509.Certificate // of the key
+	ca          *x509.Certificate // that answers are about
 	algorithms  []algorithm       // the first is the default
 	responderID []byte
 	certs       []byte   // the certs field, nil when the CA signs itself
@@ -76,11 +80,15 @@ func unfit(cure, format string, args ...any) error {
 }
 
 // algorithmsFor lists what a public key can safely sign with, the default first.
-func algorithmsFor(pub crypto.PublicKey) ([]algorithm, error) {
+func algorithmsFor(pub crypto.PublicKey, profile Profile) ([]algorithm, error) {
 	var list []x509.SignatureAlgorithm
 	switch pub := pub.(type) {
 	case *rsa.PublicKey:
-		if pub.N.BitLen() < 2048 {
+		least := 2047 // some generators of 2048 bits leave the first one zero
+		if profile == ProfileCABF || fips140.Enforced() {
+			least = 2048 // TLS BR 6.1.5, FIPS 186-5 section 5.1
+		}
+		if pub.N.BitLen() < least {
 			return nil, unfit("use at least 2048", "is an RSA key with %d bits", pub.N.BitLen())
 		}
 		list = []x509.SignatureAlgorithm{x509.SHA256WithRSA, x509.SHA384WithRSA, x509.SHA512WithRSA,
@@ -127,62 +135,48 @@ func signerOpts(alg x509.SignatureAlgorithm) crypto.SignerOpts {
 	}
 }
 
-// newSigner checks the signing side of an issuer.
-func (r *Responder) newSigner(cfg *Issuer) (*signer, error) {
+// newSigner checks the signing side of an issuer, but for the time. It also returns what is wrong with the certificate
+// that signs, though not so wrong that it is refused.
+func (r *Responder) newSigner(cfg *Issuer) (*signer, []DelegateFinding, error) {
 	if isNil(cfg.Signer) {
-		return nil, unfit("give the private key as a crypto.Signer", "is nil")
+		return nil, nil, unfit("give the private key as a crypto.Signer", "is nil")
 	}
 	if key, ok := cfg.Signer.(ed25519.PrivateKey); ok && len(key) != ed25519.PrivateKeySize {
-		return nil, unfit(fmt.Sprintf("an Ed25519 private key has %d octets", ed25519.PrivateKeySize), "is nil or cut short")
+		return nil, nil, unfit(fmt.Sprintf("an Ed25519 private key has %d octets", ed25519.PrivateKeySize), "is nil or cut short")
 	}
-	now := r.now()
 	ca, cert, field := cfg.Certificate, cfg.Certificate, fieldCertificate
-	if err := checkCA(ca, now); err != nil {
-		return nil, err
+	if err := checkCA(ca); err != nil {
+		return nil, nil, err
 	}
 	if cfg.ResponderCertificate != nil {
 		cert, field = cfg.ResponderCertificate, fieldResponder
-		if err := checkDelegate(cert, ca, now); err != nil {
-			return nil, err
-		}
-		if !hasNoCheck(cert) {
-			r.cfg.Logger.Warn("ocsp: the delegated responder's certificate lacks id-pkix-ocsp-nocheck, so clients may ask for its own status or refuse its answers; issue it with that extension",
-				slog.String("issuer", cfg.ID), slog.String("subject", cert.Subject.String()))
+		if len(cert.Raw) == 0 {
+			return nil, nil, notParsed(field)
 		}
 	}
-	if cert.KeyUsage != 0 && cert.KeyUsage&x509.KeyUsageDigitalSignature == 0 {
-		return nil, &issuerError{
-			fields: []string{field}, fault: errors.New("has a key usage without digitalSignature, so clients may refuse what it signs"),
-			cure:    "reissue it with that usage or use a ResponderCertificate that has it",
-			setting: "reissue it with that usage or let responder_uid name one that has it",
-		}
+	if err := checkKnownKey(field, cert); err != nil {
+		return nil, nil, err
 	}
-	var pub crypto.PublicKey
-	matches, err := protect(context.Background(), func(context.Context) (bool, error) {
-		pub = cfg.Signer.Public()
-		key, ok := cert.PublicKey.(interface{ Equal(crypto.PublicKey) bool })
-		return ok && key.Equal(pub), nil
-	})
-	if err != nil { // such as of a key without numbers
-		return nil, unfit("give the whole private key", "cannot be compared with the certificate's key (%w)", err)
+	if err := checkFIPS(field, cert); err != nil {
+		return nil, nil, err
 	}
-	if !matches {
-		return nil, &issuerError{
-			fields: []string{fieldSigner, field}, fault: errors.New("do not match"),
-			cure:    "the certificate is for another key than the signer's",
-			setting: "give the uid of a certificate to which the KMS returns the key",
-		}
-	}
-	algorithms, err := algorithmsFor(pub)
+	algorithms, err := algorithmsFor(cert.PublicKey, r.cfg.Profile)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
+	}
+	findings, err := checkFindings(cfg, r.cfg.Profile)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := checkMatch(cfg.Signer, field, cert); err != nil {
+		return nil, nil, err
 	}
 	opaque := !isGoKey(cfg.Signer)
 	if cfg.SignatureAlgorithm != 0 {
 		i := slices.IndexFunc(algorithms, func(a algorithm) bool { return a.alg == cfg.SignatureAlgorithm })
 		if i < 0 {
 			names := algorithmNames(algorithms)
-			return nil, &issuerError{
+			return nil, nil, &issuerError{
 				fields: []string{fieldAlgorithm}, fault: fmt.Errorf("is %v, which this key cannot safely sign with", cfg.SignatureAlgorithm),
 				cure:    fmt.Sprintf("leave it zero or use one of %v", names),
 				setting: `use "` + strings.Join(names, `", "`) + `", or leave it out`,
@@ -193,7 +187,7 @@ func (r *Responder) newSigner(cfg *Issuer) (*signer, error) {
 		algorithms = algorithms[:1] // such keys are often tied to one algorithm
 	}
 	s := &signer{
-		seq: r.seq.Add(1), key: cfg.Signer, opaque: opaque, certificate: cert, algorithms: algorithms,
+		seq: r.seq.Add(1), key: cfg.Signer, opaque: opaque, certificate: cert, ca: ca, algorithms: algorithms,
 		responderID: codec.ByKey(publicKeyBits(cert)),
 		notBefore:   max(cert.NotBefore.Unix(), ca.NotBefore.Unix()),
 		notAfter:    min(cert.NotAfter.Unix(), ca.NotAfter.Unix()),
@@ -212,10 +206,81 @@ func (r *Responder) newSigner(cfg *Issuer) (*signer, error) {
 			if fips140.Enforced() {
 				cure += ", and one of two primes of the same length, as GODEBUG=fips140=only demands"
 			}
-			return nil, unfit(cure, "failed at a trial signature (%w)", err)
+			return nil, nil, unfit(cure, "failed at a trial signature (%w)", err)
 		}
 	}
-	return s, nil
+	return s, findings, nil
+}
+
+// checkKnownKey refuses a certificate whose key Go cannot sign with, or package x509 does not even read.
+func checkKnownKey(field string, cert *x509.Certificate) error {
+	switch cert.PublicKey.(type) {
+	case *rsa.PublicKey, *ecdsa.PublicKey, ed25519.PublicKey:
+		return nil
+	}
+	return &issuerError{
+		fields: []string{field}, fault: fmt.Errorf("has a key of the algorithm %s, which is not supported", keyAlgorithm(cert)),
+		cure: "use RSA (rsaEncryption), ECDSA or Ed25519",
+	}
+}
+
+// keyAlgorithms names the algorithms of keys that package x509 does not read or this package does not sign with.
+var keyAlgorithms = map[string]string{
+	"1.2.840.10040.4.1":       "DSA",
+	"1.2.840.113549.1.1.7":    "RSAES-OAEP",
+	"1.2.840.113549.1.1.10":   "RSASSA-PSS",
+	"1.3.101.110":             "X25519",
+	"1.3.101.111":             "X448",
+	"1.3.101.113":             "Ed448",
+	"2.16.840.1.101.3.4.3.17": "ML-DSA-44",
+	"2.16.840.1.101.3.4.3.18": "ML-DSA-65",
+	"2.16.840.1.101.3.4.3.19": "ML-DSA-87",
+}
+
+// keyAlgorithm returns the OID of a key's algorithm and, if it is known, the name.
+func keyAlgorithm(cert *x509.Certificate) string {
+	var info struct {
+		Algorithm pkix.AlgorithmIdentifier
+		Key       asn1.BitString
+	}
+	if _, err := asn1.Unmarshal(cert.RawSubjectPublicKeyInfo, &info); err != nil {
+		return "of no known form"
+	}
+	oid := info.Algorithm.Algorithm.String()
+	if name := keyAlgorithms[oid]; name != "" {
+		return oid + " (" + name + ")"
+	}
+	return oid
+}
+
+// checkMatch refuses a key that is not the certificate's.
+func checkMatch(key crypto.Signer, field string, cert *x509.Certificate) error {
+	var pub crypto.PublicKey
+	matches, err := protect(context.Background(), func(context.Context) (bool, error) {
+		pub = key.Public()
+		own, ok := cert.PublicKey.(interface{ Equal(crypto.PublicKey) bool })
+		return ok && own.Equal(pub), nil
+	})
+	switch {
+	case err != nil: // such as of a key without numbers
+		return unfit("give the whole private key", "cannot be compared with the certificate's key (%w)", err)
+	case matches:
+		return nil
+	}
+	switch pub := pub.(type) {
+	case *rsa.PublicKey, *ecdsa.PublicKey, ed25519.PublicKey:
+		return &issuerError{
+			fields: []string{fieldSigner, field}, fault: errors.New("do not match"),
+			cure:    "the certificate is for another key than the signer's",
+			setting: "give the uid of a certificate to which the KMS returns the key",
+		}
+	case nil:
+		return unfit("Public must return the public key, as the certificate's PublicKey is", "has a method Public that returns nil")
+	case rsa.PublicKey, ecdsa.PublicKey, *ed25519.PublicKey:
+		return unfit(fmt.Sprintf("return a %T", cert.PublicKey), "has a method Public that returns a %T, which package crypto does not know as a key", pub)
+	default:
+		return unfit("use RSA, ECDSA or Ed25519", "has a public key of type %T, which is not supported", pub)
+	}
 }
 
 // isNil reports whether there is no key, though perhaps a type for one.
@@ -241,6 +306,8 @@ func algorithmNames(list []algorithm) []string {
 	return names
 }
 
+// checkTime returns an error if a certificate is not valid now. At its last second no answer can be signed that is
+// valid for another one.
 func checkTime(field string, cert *x509.Certificate, now time.Time) error {
 	if now.Before(cert.NotBefore) {
 		return &issuerError{
@@ -248,10 +315,10 @@ func checkTime(field string, cert *x509.Certificate, now time.Time) error {
 			cure: "wait, or check the clock",
 		}
 	}
-	if now.After(cert.NotAfter) {
+	if !now.Before(cert.NotAfter) {
 		return &issuerError{
 			fields: []string{field}, fault: fmt.Errorf("expired at %s", cert.NotAfter.UTC().Format(time.RFC3339)),
-			cure: "renew it", setting: "renew it and give the new one's uid",
+			cure: "renew it",
 		}
 	}
 	return nil
@@ -274,7 +341,7 @@ func checkFIPS(field string, cert *x509.Certificate) error {
 	}
 }
 
-func checkCA(ca *x509.Certificate, now time.Time) error {
+func checkCA(ca *x509.Certificate) error {
 	if ca.Version >= 3 && !(ca.BasicConstraintsValid && ca.IsCA) {
 		return &issuerError{
 			fields: []string{fieldCertificate}, fault: errors.New("is not a CA certificate"),
@@ -282,36 +349,7 @@ func checkCA(ca *x509.Certificate, now time.Time) error {
 			setting: "give the uid of the issuer's certificate, not of one it issued",
 		}
 	}
-	if err := checkFIPS(fieldCertificate, ca); err != nil {
-		return err
-	}
-	return checkTime(fieldCertificate, ca, now)
-}
-
-// checkDelegate applies RFC 6960 section 4.2.2.2 and the responder profile of the CA/B Forum (TLS BR 7.1.2.8).
-func checkDelegate(cert, ca *x509.Certificate, now time.Time) error {
-	refuse := func(cure, format string, args ...any) error {
-		return &issuerError{fields: []string{fieldResponder}, fault: fmt.Errorf(format, args...), cure: cure}
-	}
-	switch {
-	case len(cert.Raw) == 0:
-		return notParsed(fieldResponder)
-	case !bytes.Equal(cert.RawIssuer, ca.RawSubject):
-		return refuse("a delegate must be issued directly by the CA it answers for", "was issued by %q, not by the CA %q", cert.Issuer, ca.Subject)
-	case !slices.Contains(cert.ExtKeyUsage, x509.ExtKeyUsageOCSPSigning):
-		return refuse("reissue it with id-kp-OCSPSigning", "lacks the extended key usage OCSPSigning")
-	case cert.IsCA:
-		return refuse("use one that is not", "is a CA certificate")
-	case fips140.Enforced() && (cert.SignatureAlgorithm == x509.SHA1WithRSA || cert.SignatureAlgorithm == x509.ECDSAWithSHA1):
-		return refuse("reissue it with SHA-256", "is signed with %v, which GODEBUG=fips140=only refuses", cert.SignatureAlgorithm)
-	}
-	if err := checkFIPS(fieldResponder, cert); err != nil {
-		return err
-	}
-	if err := ca.CheckSignature(cert.SignatureAlgorithm, cert.RawTBSCertificate, cert.Signature); err != nil {
-		return refuse("reissue it with that key", "was not signed with the CA's present key (%w)", err)
-	}
-	return checkTime(fieldResponder, cert, now)
+	return checkFIPS(fieldCertificate, ca)
 }
 
 // choose returns the index of the algorithm to sign with (RFC 6960 section 4.4.7.2).
@@ -348,25 +386,76 @@ func (s *signer) sign(ctx context.Context, algorithm int, message []byte) ([]byt
 	if s.opaque {
 		sig = bytes.Clone(sig) // the host may sign into the same memory again
 		if err := s.verify(algorithm, message, sig); err != nil {
-			return nil, fmt.Errorf("a wrong signature: %w", err)
+			return nil, fmt.Errorf("a wrong signature: %w%s", err, s.hint(algorithm, message, sig))
 		}
 	}
 	return sig, nil
+}
+
+// hint explains a wrong signature if it is one of another format.
+func (s *signer) hint(algorithm int, message, sig []byte) string {
+	pub, ok := s.certificate.PublicKey.(*ecdsa.PublicKey)
+	if !ok || len(sig) != (pub.Curve.Params().BitSize+7)/8*2 {
+		return ""
+	}
+	half := len(sig) / 2
+	der, err := asn1.Marshal(struct{ R, S *big.Int }{new(big.Int).SetBytes(sig[:half]), new(big.Int).SetBytes(sig[half:])})
+	if err != nil || s.verify(algorithm, message, der) != nil {
+		return ""
+	}
+	return "; it is r and s side by side (IEEE P1363), and crypto.Signer wants them as an ASN.1 SEQUENCE (RFC 3279 section 2.2.3)"
 }
 
 func (s *signer) verify(algorithm int, message, sig []byte) error {
 	return s.certificate.CheckSignature(s.algorithms[algorithm].alg, message, sig)
 }
 
-// warnOfEnd tells, once an hour, that a signing certificate will soon leave clients without answers.
-func (r *Responder) warnOfEnd(ctx context.Context, issuerID string, s *signer, now int64) {
+// warnOfEnd logs, once an hour, that answers cannot be signed because of the time, or that they soon cannot.
+func (r *Responder) warnOfEnd(ctx context.Context, a *authority, s *signer, now int64) {
 	const hour = 3600
-	if now < s.endIsNear {
+	message := "ocsp: the certificate that answers are signed with, or its CA's, ends soon, and all answers end with it; renew it and call SetIssuer"
+	switch err := s.validAt(now); {
+	case err != nil:
+		message = "ocsp: no certificate of the issuer can sign now, so answers are tryLater; renew it and call SetIssuer, or wait for its time"
+	case now < s.endIsNear || a.succeeds(s):
 		return
 	}
-	if last := s.warned.Load(); now-last >= hour && s.warned.CompareAndSwap(last, now) {
-		r.cfg.Logger.WarnContext(ctx, "ocsp: the certificate that answers are signed with, or its CA's, ends soon, and all answers end with it; renew it and call SetIssuer",
-			slog.String("issuer", issuerID), slog.String("subject", s.certificate.Subject.String()), slog.Time("ends", time.Unix(s.notAfter, 0).UTC()))
+	last := s.warned.Load()
+	ended := last < s.notAfter && now >= s.notAfter // to have warned of the end does not do for it
+	if (now-last >= hour || ended) && s.warned.CompareAndSwap(last, now) {
+		r.cfg.Logger.WarnContext(ctx, message, slog.String("issuer", a.ids[0]), slog.String("subject", s.certificate.Subject.String()),
+			slog.Time("begins", time.Unix(s.notBefore, 0).UTC()), slog.Time("ends", time.Unix(s.notAfter, 0).UTC()))
+	}
+}
+
+// succeeds reports whether another signer can take over from one before that ends.
+func (a *authority) succeeds(s *signer) bool {
+	return slices.ContainsFunc(a.signers, func(c candidate) bool { return c.notAfter > s.notAfter && c.notBefore < s.notAfter })
+}
+
+// errNotValidNow is of a signer whose certificate, or its CA's, has expired or is not valid yet.
+var errNotValidNow = errors.New("is not valid now: renew it and call SetIssuer, or wait for its time")
+
+// validAt returns an error if no answer can be signed at that time.
+func (s *signer) validAt(now int64) error {
+	if s.notBefore <= now && now < s.notAfter {
+		return nil
+	}
+	return fmt.Errorf("the signing certificate %q, or its CA's, with the life from %s to %s, %w", s.certificate.Subject,
+		time.Unix(s.notBefore, 0).UTC().Format(time.RFC3339), time.Unix(s.notAfter, 0).UTC().Format(time.RFC3339), errNotValidNow)
+}
+
+// announce logs, when an issuer is taken, what will keep it from signing, or clients from believing it.
+func (r *Responder) announce(iss *issuer) {
+	attrs := []any{slog.String("issuer", iss.ID), slog.String("subject", iss.signer.certificate.Subject.String())}
+	for _, f := range iss.findings {
+		r.cfg.Logger.Warn("ocsp: clients may refuse answers because of the certificate that signs them", slices.Concat(attrs,
+			[]any{slog.String("finding", f.Fault), slog.String("cure", f.Cure), slog.String("rule", f.Rule)})...)
+	}
+	var fault *issuerError
+	if errors.As(iss.checkTime(r.now()), &fault) {
+		r.cfg.Logger.Warn("ocsp: an issuer is not valid now and signs nothing until it is", slices.Concat(attrs,
+			[]any{slog.String("certificate", fault.fields[0]), slog.String("finding", fault.fault.Error()), slog.String("cure", fault.cure)})...)
 	}
 }
 
@@ -394,7 +483,7 @@ func (r *Responder) window(s *signer, now, notAfter int64) (window, error) {
 		w.nextUpdate = min(w.nextUpdate, notAfter)
 	}
 	if w.thisUpdate > now || w.nextUpdate <= now {
-		return w, fmt.Errorf("the signing certificate %q is not valid now: renew it and call SetIssuer", s.certificate.Subject)
+		return w, cmp.Or(s.validAt(now), errNotValidNow)
 	}
 	w.refreshAt = refreshPoint(w.thisUpdate, w.nextUpdate, now)
 	return w, nil
@@ -430,15 +519,4 @@ func (w *window) revokedAt(s certStatus) int64 {
 		return w.thisUpdate
 	}
 	return s.revokedAt
-}
-
-var oidNoCheck = asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 48, 1, 5}
-
-func hasNoCheck(cert *x509.Certificate) bool {
-	for _, ext := range cert.Extensions {
-		if ext.Id.Equal(oidNoCheck) {
-			return true
-		}
-	}
-	return false
 }

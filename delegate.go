@@ -1,0 +1,491 @@
+package ocsp
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/fips140"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/asn1"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"golang.org/x/crypto/cryptobyte"
+	cryptobyteasn1 "golang.org/x/crypto/cryptobyte/asn1"
+)
+
+// DelegateFinding is a rule that a certificate does not keep with which answers are signed.
+type DelegateFinding struct {
+	// Refused reports whether New and SetIssuer return an error because of it. Otherwise they log a warning.
+	Refused bool
+
+	// Fault is what is wrong. Its subject is the certificate: "lacks the extended key usage OCSPSigning".
+	Fault string
+
+	// Cure is how to issue the certificate instead.
+	Cure string
+
+	// Rule is where the rule is from, such as "RFC 6960 section 4.2.2.2" or "TLS BR 7.1.2.8.6".
+	Rule string
+
+	setting string // the cure for those who know settings only; "" is Cure
+}
+
+// String returns the finding in one line.
+func (f DelegateFinding) String() string {
+	severity := "warning"
+	if f.Refused {
+		severity = "refused"
+	}
+	return fmt.Sprintf("%s: the certificate %s: %s (%s)", severity, f.Fault, f.Cure, f.Rule)
+}
+
+// CheckDelegate lists what is wrong with a delegated responder's certificate, so that a host that issues such
+// certificates learns it before clients do. New and SetIssuer apply the same rules: RFC 6960 section 4.2.2.2 and,
+// under ProfileCABF, each row of TLS BR 7.1.2.8 that can be told from the certificate. No finding means that they
+// accept the certificate without a warning.
+//
+// It reads the fields Certificate, ResponderCertificate and NameAliases of the issuer, and no other. Whether the
+// certificates are valid now, and whether a Signer fits, is not part of it. It is safe for concurrent use.
+func CheckDelegate(issuer Issuer, profile Profile) []DelegateFinding {
+	c := delegateCheck{cert: issuer.ResponderCertificate, ca: issuer.Certificate, profile: profile}
+	for _, given := range []struct {
+		field string
+		cert  *x509.Certificate
+	}{{fieldCertificate, c.ca}, {fieldResponder, c.cert}} {
+		if given.cert == nil || len(given.cert.Raw) == 0 {
+			c.refuse("RFC 5280 section 4.1", "parse it from DER with x509.ParseCertificate", "in the field %s is nil or was not parsed", given.field)
+		}
+	}
+	if len(c.findings) > 0 {
+		return c.findings
+	}
+	c.checkIssuer(issuer.NameAliases)
+	c.checkUsages()
+	c.checkKey()
+	c.checkExtensions()
+	c.checkStrength()
+	if profile == ProfileCABF {
+		c.checkProfile()
+		c.checkProfileExtensions()
+	}
+	return c.findings
+}
+
+// checkFindings looks at the certificate that signs. It returns what is a reason to warn, and an error for the rest.
+func checkFindings(cfg *Issuer, profile Profile) (warnings []DelegateFinding, err error) {
+	field, findings := fieldResponder, []DelegateFinding(nil)
+	if cfg.ResponderCertificate != nil {
+		findings = CheckDelegate(*cfg, profile)
+	} else {
+		field, findings = fieldCertificate, checkOwnUsage(cfg.Certificate, profile)
+	}
+	refused := slices.DeleteFunc(slices.Clone(findings), func(f DelegateFinding) bool { return !f.Refused })
+	if len(refused) == 0 {
+		return findings, nil
+	}
+	// Whoever has it reissued wants to know everything at once.
+	var cures, settings []string
+	for i, f := range refused {
+		also := ""
+		if i > 0 {
+			also = "it also " + f.Fault + ": "
+		}
+		rule := " (" + f.Rule + ")"
+		cures = append(cures, also+f.Cure+rule)
+		if f.setting == "" {
+			f.setting = f.Cure
+		}
+		settings = append(settings, also+f.setting+rule)
+	}
+	return nil, &issuerError{
+		fields: []string{field}, fault: errors.New(refused[0].Fault), cure: strings.Join(cures, "; "), setting: strings.Join(settings, "; "),
+	}
+}
+
+// checkOwnUsage looks at the certificate of a CA that signs its own answers. RFC 6960 and clients do not ask for
+// digitalSignature.
+func checkOwnUsage(ca *x509.Certificate, profile Profile) []DelegateFinding {
+	if ca.KeyUsage == 0 || ca.KeyUsage&x509.KeyUsageDigitalSignature != 0 {
+		return nil
+	}
+	f := DelegateFinding{
+		Fault: "has a key usage without digitalSignature, so clients may refuse what it signs", Rule: "RFC 5280 section 4.2.1.3",
+		Cure:    "reissue it with that usage or use a ResponderCertificate that has it",
+		setting: "reissue it with that usage or let responder_uid name one that has it",
+	}
+	if profile == ProfileCABF {
+		f.Refused, f.Rule = true, "TLS BR 7.1.2.10.7"
+	}
+	return []DelegateFinding{f}
+}
+
+// delegateCheck collects findings.
+type delegateCheck struct {
+	cert, ca *x509.Certificate
+	profile  Profile
+	findings []DelegateFinding
+}
+
+func (c *delegateCheck) add(refused bool, rule, cure, format string, args ...any) {
+	c.findings = append(c.findings, DelegateFinding{Refused: refused, Fault: fmt.Sprintf(format, args...), Cure: cure, Rule: rule})
+}
+
+func (c *delegateCheck) refuse(rule, cure, format string, args ...any) {
+	c.add(true, rule, cure, format, args...)
+}
+
+// warn adds a finding that the private profile warns of, and ProfileCABF refuses if it has a rule against it.
+func (c *delegateCheck) warn(rule, cabf, cure, format string, args ...any) {
+	refused := cabf != "" && c.profile == ProfileCABF
+	if refused {
+		rule = cabf
+	}
+	c.add(refused, rule, cure, format, args...)
+}
+
+const ruleDelegate = "RFC 6960 section 4.2.2.2"
+
+// checkIssuer checks that the CA issued the certificate, under its name and with its key.
+func (c *delegateCheck) checkIssuer(aliases [][]byte) {
+	isAlias := slices.ContainsFunc(aliases, func(name []byte) bool { return bytes.Equal(name, c.cert.RawIssuer) })
+	switch {
+	case bytes.Equal(c.cert.RawIssuer, c.ca.RawSubject):
+	case isAlias:
+		if c.profile == ProfileCABF {
+			c.refuse("TLS BR 7.1.2.8", "reissue it with the CA's subject as its issuer, octet for octet", "was issued under a NameAlias of the CA")
+		}
+	case c.cert.Issuer.String() == c.ca.Subject.String():
+		c.refuse(ruleDelegate, cureNameAliases+", or reissue it with the CA's subject as its issuer, octet for octet", "was issued by %s", encodedDifferently(c.cert.Issuer))
+		c.findings[len(c.findings)-1].setting = "reissue it with the CA's subject as its issuer, octet for octet"
+	default:
+		c.refuse(ruleDelegate, "a delegate must be issued directly by the CA it answers for", "was issued by %q, not by the CA %q", c.cert.Issuer, c.ca.Subject)
+		return // nor with its key
+	}
+	switch err := checkSignedBy(c.cert, c.ca); {
+	case err == nil:
+	case isUnverifiable(err) && checkKnownKey("", c.ca) != nil:
+		c.refuse(ruleDelegate, "use a CA with RSA (rsaEncryption), ECDSA or Ed25519", "cannot be verified, since the CA's key is of the algorithm %s", keyAlgorithm(c.ca))
+	case isUnverifiable(err):
+		cure := "reissue it with SHA-256 or longer"
+		if fips140.Enforced() {
+			cure += ", as GODEBUG=fips140=only demands"
+		}
+		c.refuse(ruleDelegate, cure, "cannot be verified (%v)", err)
+	default:
+		c.refuse(ruleDelegate, "reissue it with that key", "was not signed with the CA's present key (%v)", err)
+	}
+}
+
+// checkUsages checks what the certificate may be used for.
+func (c *delegateCheck) checkUsages() {
+	if !slices.Contains(c.cert.ExtKeyUsage, x509.ExtKeyUsageOCSPSigning) {
+		c.refuse(ruleDelegate, "reissue it with id-kp-OCSPSigning", "lacks the extended key usage OCSPSigning")
+	} else if n := len(c.cert.ExtKeyUsage) + len(c.cert.UnknownExtKeyUsage); n > 1 {
+		c.warn(ruleDelegate, "TLS BR 7.1.2.8.5", "reissue it with id-kp-OCSPSigning alone", "has %d extended key usages beside OCSPSigning, so its key can do more than answer", n-1)
+	}
+	if c.cert.IsCA {
+		c.refuse(ruleDelegate, "use one that is not", "is a CA certificate")
+	}
+	if c.cert.KeyUsage != 0 && c.cert.KeyUsage&x509.KeyUsageDigitalSignature == 0 {
+		c.refuse("RFC 5280 section 4.2.1.3", "reissue it with that usage", "has a key usage without digitalSignature, so clients may refuse what it signs")
+	}
+}
+
+// checkKey checks that answers can be signed with the certificate's key.
+func (c *delegateCheck) checkKey() {
+	err := checkKnownKey(fieldResponder, c.cert)
+	if err == nil {
+		_, err = algorithmsFor(c.cert.PublicKey, c.profile)
+	}
+	var fault *issuerError
+	if errors.As(err, &fault) {
+		what := fault.fault.Error()
+		if fault.fields[0] == fieldSigner { // which that fault is said of
+			what = "has a key that " + what
+		}
+		c.refuse("RFC 6960 section 4.3", fault.cure, "%s", what)
+	}
+}
+
+var (
+	oidNoCheck          = asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 48, 1, 5}
+	oidAccessOCSP       = asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 48, 1}
+	oidKeyUsage         = asn1.ObjectIdentifier{2, 5, 29, 15}
+	oidSubjectAltName   = asn1.ObjectIdentifier{2, 5, 29, 17}
+	oidBasicConstraints = asn1.ObjectIdentifier{2, 5, 29, 19}
+	oidNameConstraints  = asn1.ObjectIdentifier{2, 5, 29, 30}
+	oidCRLPoints        = asn1.ObjectIdentifier{2, 5, 29, 31}
+	oidPolicies         = asn1.ObjectIdentifier{2, 5, 29, 32}
+	oidAuthorityKeyID   = asn1.ObjectIdentifier{2, 5, 29, 35}
+	oidSubjectKeyID     = asn1.ObjectIdentifier{2, 5, 29, 14}
+	oidExtKeyUsage      = asn1.ObjectIdentifier{2, 5, 29, 37}
+	oidInfoAccess       = asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 1, 1}
+	oidTimestamps       = asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 11129, 2, 4, 2}
+)
+
+// extension returns the content of an extension and whether it is critical.
+func (c *delegateCheck) extension(oid asn1.ObjectIdentifier) (value []byte, critical, ok bool) {
+	for _, ext := range c.cert.Extensions {
+		if ext.Id.Equal(oid) {
+			return ext.Value, ext.Critical, true
+		}
+	}
+	return nil, false, false
+}
+
+// checkExtensions checks what every client may look at.
+func (c *delegateCheck) checkExtensions() {
+	for _, oid := range c.cert.UnhandledCriticalExtensions {
+		if !oid.Equal(oidNoCheck) {
+			c.refuse("RFC 5280 section 4.2", "reissue it without that extension, or with it not critical", "has the critical extension %v, which is not known, so clients must refuse it", oid)
+		}
+	}
+	const ruleNoCheck, cabfNoCheck = "RFC 6960 section 4.2.2.2.1", "TLS BR 7.1.2.8.6"
+	switch value, critical, ok := c.extension(oidNoCheck); {
+	case !ok:
+		c.warn(ruleNoCheck, cabfNoCheck, "issue it with that extension", "lacks id-pkix-ocsp-nocheck, so clients may ask for its own status or refuse its answers")
+	case !bytes.Equal(value, asn1.NullBytes):
+		c.warn(ruleNoCheck, cabfNoCheck, "reissue it with NULL as the extension's value", "has id-pkix-ocsp-nocheck with the value %x", value)
+	case critical:
+		c.warn(ruleNoCheck, "TLS BR 7.1.2.8.2", "reissue it with that extension not critical", "has a critical id-pkix-ocsp-nocheck, which not every client knows")
+	}
+	if _, _, ok := c.extension(oidCRLPoints); ok {
+		c.warn(ruleDelegate, "TLS BR 7.1.2.8.2", "reissue it without them", "has CRL distribution points, which id-pkix-ocsp-nocheck makes idle")
+	}
+	if _, _, ok := c.extension(oidSubjectAltName); ok {
+		c.warn(ruleDelegate, "TLS BR 7.1.2.8.2", "reissue it without that", "has a subject alternative name, so it may be taken for a server's or a person's")
+	}
+	if len(c.cert.OCSPServer) > 0 {
+		c.warn(ruleDelegate, "", "reissue it without that", "names an OCSP responder in its authority information access, so clients may ask it about itself without end")
+	}
+	if c.cert.SerialNumber != nil && c.cert.SerialNumber.BitLen() <= 7*8 {
+		c.warn("TLS BR 7.1.2.8", "", "reissue it with 64 random bits or more", "has a serial number of less than 8 octets, so it may be foreseen")
+	}
+}
+
+// checkStrength compares the certificate with the CA's.
+func (c *delegateCheck) checkStrength() {
+	if a, b, ok := strengths(c.cert.PublicKey, c.ca.PublicKey); ok && a < b {
+		c.warn("NIST SP 800-57 part 1 section 5.6.1", "", "reissue it for a key as strong as the CA's", "has a key (%s) that is weaker than the CA's (%s)", keyName(c.cert), keyName(c.ca))
+	}
+	own, its := hashOf(c.cert.SignatureAlgorithm), hashOf(c.ca.SignatureAlgorithm)
+	if own == 0 || its == 0 || own.Size() >= its.Size() {
+		return
+	}
+	if pub, ok := c.ca.PublicKey.(*ecdsa.PublicKey); ok && own.Size()*8 >= pub.Curve.Params().BitSize {
+		return // with this key ECDSA cuts a longer hash to that size
+	}
+	c.warn("NIST SP 800-57 part 1 section 5.6.1", "", "reissue it with the hash that the CA's certificate is signed with", "is signed with %v, and so with a hash that is weaker than %v of the CA's certificate", own, its)
+}
+
+// strengths returns numbers that compare two keys: lengths if they are of one kind, or else bits of security.
+func strengths(a, b crypto.PublicKey) (int, int, bool) {
+	x, isX := a.(*rsa.PublicKey)
+	y, isY := b.(*rsa.PublicKey)
+	if isX && isY {
+		return x.Size(), y.Size(), true
+	}
+	p, q := securityBits(a), securityBits(b)
+	return p, q, p > 0 && q > 0
+}
+
+// securityBits follows NIST SP 800-57 part 1 table 2.
+func securityBits(pub crypto.PublicKey) int {
+	switch pub := pub.(type) {
+	case *rsa.PublicKey:
+		for _, row := range [][2]int{{15360, 256}, {7680, 192}, {3072, 128}, {2047, 112}} {
+			if pub.N.BitLen() >= row[0] {
+				return row[1]
+			}
+		}
+		return 80
+	case *ecdsa.PublicKey:
+		return min(pub.Curve.Params().BitSize/2, 256)
+	case ed25519.PublicKey:
+		return 128
+	}
+	return 0
+}
+
+// keyName describes a key in a few characters.
+func keyName(cert *x509.Certificate) string {
+	switch pub := cert.PublicKey.(type) {
+	case *rsa.PublicKey:
+		return fmt.Sprintf("RSA, %d bits", pub.N.BitLen())
+	case *ecdsa.PublicKey:
+		return "ECDSA, " + pub.Curve.Params().Name
+	}
+	return cert.PublicKeyAlgorithm.String()
+}
+
+// hashOf returns the hash of a signature algorithm, 0 if it has none of its own or is not known.
+func hashOf(alg x509.SignatureAlgorithm) crypto.Hash {
+	switch alg {
+	case x509.MD5WithRSA:
+		return crypto.MD5
+	case x509.SHA1WithRSA, x509.DSAWithSHA1, x509.ECDSAWithSHA1:
+		return crypto.SHA1
+	}
+	return signerOpts(alg).HashFunc()
+}
+
+// checkProfile applies the rows of TLS BR 7.1.2.8. Of the row about validity, 7.1.2.8.1, and of the randomness of
+// the serial number nothing can be told from the certificate.
+func (c *delegateCheck) checkProfile() {
+	cert := c.cert
+	if cert.Version != 3 {
+		c.refuse("TLS BR 7.1.2.8", "reissue it as X.509 version 3", "is of X.509 version %d", cert.Version)
+	}
+	if n := cert.SerialNumber; n == nil || n.Sign() <= 0 || n.BitLen() > 159 {
+		c.refuse("TLS BR 7.1.2.8", "reissue it with another", "has a serial number that is not above 0 and below 2^159")
+	}
+	if !c.allowedAlgorithm() {
+		c.refuse("TLS BR 7.1.3.2", "reissue it with RSA or ECDSA and the hash that fits the CA's key", "is signed with %v", cert.SignatureAlgorithm)
+	}
+	for _, name := range []struct {
+		attribute string
+		missing   bool
+	}{
+		{"countryName", len(cert.Subject.Country) == 0},
+		{"organizationName", len(cert.Subject.Organization) == 0},
+		{"commonName", cert.Subject.CommonName == ""},
+	} {
+		if name.missing {
+			c.refuse("TLS BR 7.1.2.10.2", "reissue it with that attribute", "has a subject without %s", name.attribute)
+		}
+	}
+	switch pub := cert.PublicKey.(type) {
+	case *rsa.PublicKey:
+		if n := pub.N.BitLen(); n >= 2048 && n%8 != 0 {
+			c.refuse("TLS BR 6.1.5", "use another key", "has an RSA key with %d bits, which eight do not divide", n)
+		}
+	case ed25519.PublicKey:
+		c.refuse("TLS BR 7.1.3.1", "use RSA or ECDSA", "has an Ed25519 key")
+	}
+	if hasUniqueID(cert) {
+		c.refuse("TLS BR 7.1.2.8", "reissue it without that", "has an issuerUniqueID or a subjectUniqueID")
+	}
+}
+
+// allowedAlgorithm reports whether TLS BR 7.1.3.2 allows the algorithm that the certificate is signed with.
+func (c *delegateCheck) allowedAlgorithm() bool {
+	hash := hashOf(c.cert.SignatureAlgorithm)
+	switch pub := c.ca.PublicKey.(type) {
+	case *rsa.PublicKey:
+		return hash == crypto.SHA256 || hash == crypto.SHA384 || hash == crypto.SHA512
+	case *ecdsa.PublicKey:
+		fits := map[int]crypto.Hash{256: crypto.SHA256, 384: crypto.SHA384, 521: crypto.SHA512}
+		return hash != 0 && hash == fits[pub.Curve.Params().BitSize]
+	}
+	return false
+}
+
+// hasUniqueID reports whether a certificate has one of the fields of X.509 version 2 that package x509 skips.
+func hasUniqueID(cert *x509.Certificate) bool {
+	tbs := cryptobyte.String(cert.RawTBSCertificate)
+	if !tbs.ReadASN1(&tbs, cryptobyteasn1.SEQUENCE) || !tbs.SkipOptionalASN1(cryptobyteasn1.Tag(0).Constructed().ContextSpecific()) {
+		return false
+	}
+	for range 6 { // serialNumber to subjectPublicKeyInfo
+		var any cryptobyte.String
+		var tag cryptobyteasn1.Tag
+		if !tbs.ReadAnyASN1(&any, &tag) {
+			return false
+		}
+	}
+	return tbs.PeekASN1Tag(cryptobyteasn1.Tag(1).ContextSpecific()) || tbs.PeekASN1Tag(cryptobyteasn1.Tag(2).ContextSpecific())
+}
+
+// checkProfileExtensions applies the table of TLS BR 7.1.2.8.2, but for what checkUsages and checkExtensions refuse.
+func (c *delegateCheck) checkProfileExtensions() {
+	const rule = "TLS BR 7.1.2.8.2"
+	const must, may, should, notRecommended, mustNot = 0, 1, 2, 3, 4
+	const yes, no, either = 0, 1, 2
+	rows := []struct {
+		oid                asn1.ObjectIdentifier
+		name               string
+		presence, critical int
+	}{
+		{oidAuthorityKeyID, "authorityKeyIdentifier", must, no},
+		{oidExtKeyUsage, "extKeyUsage", may, either}, // checkUsages asks for it
+		{oidNoCheck, "id-pkix-ocsp-nocheck", may, either},
+		{oidKeyUsage, "keyUsage", must, yes},
+		{oidBasicConstraints, "basicConstraints", may, yes},
+		{oidNameConstraints, "nameConstraints", mustNot, either},
+		{oidSubjectAltName, "subjectAltName", may, either}, // checkExtensions refuses it
+		{oidSubjectKeyID, "subjectKeyIdentifier", should, no},
+		{oidInfoAccess, "authorityInfoAccess", notRecommended, no},
+		{oidPolicies, "certificatePolicies", mustNot, either},
+		{oidCRLPoints, "cRLDistributionPoints", may, either},
+		{oidTimestamps, "Signed Certificate Timestamp List", may, no},
+	}
+	for _, row := range rows {
+		_, critical, ok := c.extension(row.oid)
+		switch {
+		case !ok && row.presence == must:
+			c.refuse(rule, "reissue it with that extension", "lacks %s", row.name)
+		case !ok && row.presence == should:
+			c.add(false, rule, "reissue it with that extension", "lacks %s", row.name)
+		case !ok:
+		case row.presence == mustNot:
+			c.refuse(rule, "reissue it without that extension", "has %s", row.name)
+		case row.critical == yes && !critical:
+			c.refuse(rule, "reissue it with that extension critical", "has %s, not critical", row.name)
+		case row.critical == no && critical:
+			c.refuse(rule, "reissue it with that extension not critical", "has %s, critical", row.name)
+		case row.presence == notRecommended:
+			c.add(false, rule, "reissue it without that extension", "has %s, which is not recommended", row.name)
+		}
+	}
+	for _, ext := range c.cert.Extensions {
+		known := false
+		for _, row := range rows {
+			known = known || row.oid.Equal(ext.Id)
+		}
+		if !known {
+			c.add(false, rule, "reissue it without that extension", "has the extension %v, which is not recommended", ext.Id)
+		}
+	}
+	c.checkProfileContents()
+}
+
+// checkProfileContents applies the tables to which that of the extensions refers.
+func (c *delegateCheck) checkProfileContents() {
+	if value, _, ok := c.extension(oidAuthorityKeyID); ok {
+		want, err := asn1.Marshal(struct {
+			ID []byte `asn1:"tag:0"`
+		}{c.cert.AuthorityKeyId})
+		if err != nil || len(c.cert.AuthorityKeyId) == 0 || !bytes.Equal(value, want) {
+			c.refuse("TLS BR 7.1.2.11.1", "reissue it with the CA's SubjectKeyId alone", "has an authorityKeyIdentifier that is not a keyIdentifier alone")
+		} else if !bytes.Equal(c.cert.AuthorityKeyId, c.ca.SubjectKeyId) {
+			c.refuse("TLS BR 7.1.2.11.1", "reissue it with the CA's SubjectKeyId", "has the authorityKeyIdentifier %x, and the CA has the subjectKeyIdentifier %x", c.cert.AuthorityKeyId, c.ca.SubjectKeyId)
+		}
+	}
+	if c.cert.KeyUsage&^x509.KeyUsageDigitalSignature != 0 {
+		c.refuse("TLS BR 7.1.2.8.7", "reissue it with digitalSignature alone", "has a key usage beside digitalSignature")
+	}
+	if value, _, ok := c.extension(oidBasicConstraints); ok && !c.cert.IsCA && !bytes.Equal(value, []byte{0x30, 0}) {
+		c.refuse("TLS BR 7.1.2.8.4", "reissue it with an empty SEQUENCE there, or without", "has basicConstraints with the value %x", value)
+	}
+	value, _, ok := c.extension(oidInfoAccess)
+	if !ok {
+		return
+	}
+	var accesses []struct {
+		Method   asn1.ObjectIdentifier
+		Location asn1.RawValue
+	}
+	if rest, err := asn1.Unmarshal(value, &accesses); err != nil || len(rest) > 0 || len(accesses) == 0 {
+		c.refuse("TLS BR 7.1.2.8.3", "reissue it without that extension", "has an authorityInfoAccess that cannot be read, or is empty")
+	}
+	for _, access := range accesses {
+		if !access.Method.Equal(oidAccessOCSP) {
+			c.refuse("TLS BR 7.1.2.8.3", "reissue it without that access method", "has the access method %v in its authorityInfoAccess", access.Method)
+		}
+	}
+}
