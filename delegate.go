@@ -401,32 +401,46 @@ func hasUniqueID(cert *x509.Certificate) bool {
 	return tbs.PeekASN1Tag(cryptobyteasn1.Tag(1).ContextSpecific()) || tbs.PeekASN1Tag(cryptobyteasn1.Tag(2).ContextSpecific())
 }
 
-// checkProfileExtensions applies the table of TLS BR 7.1.2.8.2, but for what checkUsages and checkExtensions refuse.
+// presence is whether a profile asks for an extension.
+type presence uint8
+
+const (
+	may presence = iota // or what checkUsages and checkExtensions look at
+	must
+	should
+	notRecommended
+	mustNot
+)
+
+// profileExtensions is the table of TLS BR 7.1.2.8.2. Package x509 itself refuses key identifiers and an information
+// access that are critical, and no client knows a critical list of timestamps.
+var profileExtensions = []struct {
+	oid      asn1.ObjectIdentifier
+	name     string
+	presence presence
+	critical bool
+}{
+	{oidAuthorityKeyID, "authorityKeyIdentifier", must, false},
+	{oidExtKeyUsage, "extKeyUsage", may, false},
+	{oidNoCheck, "id-pkix-ocsp-nocheck", may, false},
+	{oidKeyUsage, "keyUsage", must, true},
+	{oidBasicConstraints, "basicConstraints", may, true},
+	{oidNameConstraints, "nameConstraints", mustNot, false},
+	{oidSubjectAltName, "subjectAltName", may, false},
+	{oidSubjectKeyID, "subjectKeyIdentifier", should, false},
+	{oidInfoAccess, "authorityInfoAccess", notRecommended, false},
+	{oidPolicies, "certificatePolicies", mustNot, false},
+	{oidCRLPoints, "cRLDistributionPoints", may, false},
+	{oidTimestamps, "a list of signed certificate timestamps", may, false},
+}
+
+// checkProfileExtensions applies the table of TLS BR 7.1.2.8.2 and those that it refers to.
 func (c *delegateCheck) checkProfileExtensions() {
 	const rule = "TLS BR 7.1.2.8.2"
-	const must, may, should, notRecommended, mustNot = 0, 1, 2, 3, 4
-	const yes, no, either = 0, 1, 2
-	rows := []struct {
-		oid                asn1.ObjectIdentifier
-		name               string
-		presence, critical int
-	}{
-		{oidAuthorityKeyID, "authorityKeyIdentifier", must, no},
-		{oidExtKeyUsage, "extKeyUsage", may, either}, // checkUsages asks for it
-		{oidNoCheck, "id-pkix-ocsp-nocheck", may, either},
-		{oidKeyUsage, "keyUsage", must, yes},
-		{oidBasicConstraints, "basicConstraints", may, yes},
-		{oidNameConstraints, "nameConstraints", mustNot, either},
-		{oidSubjectAltName, "subjectAltName", may, either}, // checkExtensions refuses it
-		{oidSubjectKeyID, "subjectKeyIdentifier", should, no},
-		{oidInfoAccess, "authorityInfoAccess", notRecommended, no},
-		{oidPolicies, "certificatePolicies", mustNot, either},
-		{oidCRLPoints, "cRLDistributionPoints", may, either},
-		{oidTimestamps, "Signed Certificate Timestamp List", may, no},
-	}
-	for _, row := range rows {
-		_, critical, ok := c.extension(row.oid)
-		switch {
+	known := map[string]bool{}
+	for _, row := range profileExtensions {
+		known[row.oid.String()] = true
+		switch _, critical, ok := c.extension(row.oid); {
 		case !ok && row.presence == must:
 			c.refuse(rule, "reissue it with that extension", "lacks %s", row.name)
 		case !ok && row.presence == should:
@@ -434,20 +448,14 @@ func (c *delegateCheck) checkProfileExtensions() {
 		case !ok:
 		case row.presence == mustNot:
 			c.refuse(rule, "reissue it without that extension", "has %s", row.name)
-		case row.critical == yes && !critical:
+		case row.critical && !critical:
 			c.refuse(rule, "reissue it with that extension critical", "has %s, not critical", row.name)
-		case row.critical == no && critical:
-			c.refuse(rule, "reissue it with that extension not critical", "has %s, critical", row.name)
 		case row.presence == notRecommended:
 			c.add(false, rule, "reissue it without that extension", "has %s, which is not recommended", row.name)
 		}
 	}
 	for _, ext := range c.cert.Extensions {
-		known := false
-		for _, row := range rows {
-			known = known || row.oid.Equal(ext.Id)
-		}
-		if !known {
+		if !known[ext.Id.String()] {
 			c.add(false, rule, "reissue it without that extension", "has the extension %v, which is not recommended", ext.Id)
 		}
 	}
