@@ -132,7 +132,9 @@ const (
 	// ProfilePrivate keeps to the RFCs.
 	ProfilePrivate Profile = iota
 	// ProfileCABF keeps to the CA/B Forum's TLS Baseline Requirements 4.9.9, 4.9.13 and 7.3: Validity from 8 h
-	// to 10 days, no UnissuedRevoked, no certificateHold.
+	// to 10 days, no UnissuedRevoked, no certificateHold. A delegate's certificate must keep to 7.1.2.8 (see
+	// CheckDelegate), a CA that signs its own answers must have digitalSignature (7.1.2.10.7), and an RSA key 2048
+	// bits (6.1.5).
 	ProfileCABF
 )
 

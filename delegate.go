@@ -405,11 +405,11 @@ func hasUniqueID(cert *x509.Certificate) bool {
 type presence uint8
 
 const (
-	may presence = iota // or what checkUsages and checkExtensions look at
-	must
-	should
-	notRecommended
-	mustNot
+	extAllowed presence = iota // or what checkUsages and checkExtensions look at
+	extRequired
+	extWanted
+	extDiscouraged
+	extForbidden
 )
 
 // profileExtensions is the table of TLS BR 7.1.2.8.2. Package x509 itself refuses key identifiers and an information
@@ -420,18 +420,18 @@ var profileExtensions = []struct {
 	presence presence
 	critical bool
 }{
-	{oidAuthorityKeyID, "authorityKeyIdentifier", must, false},
-	{oidExtKeyUsage, "extKeyUsage", may, false},
-	{oidNoCheck, "id-pkix-ocsp-nocheck", may, false},
-	{oidKeyUsage, "keyUsage", must, true},
-	{oidBasicConstraints, "basicConstraints", may, true},
-	{oidNameConstraints, "nameConstraints", mustNot, false},
-	{oidSubjectAltName, "subjectAltName", may, false},
-	{oidSubjectKeyID, "subjectKeyIdentifier", should, false},
-	{oidInfoAccess, "authorityInfoAccess", notRecommended, false},
-	{oidPolicies, "certificatePolicies", mustNot, false},
-	{oidCRLPoints, "cRLDistributionPoints", may, false},
-	{oidTimestamps, "a list of signed certificate timestamps", may, false},
+	{oidAuthorityKeyID, "authorityKeyIdentifier", extRequired, false},
+	{oidExtKeyUsage, "extKeyUsage", extAllowed, false},
+	{oidNoCheck, "id-pkix-ocsp-nocheck", extAllowed, false},
+	{oidKeyUsage, "keyUsage", extRequired, true},
+	{oidBasicConstraints, "basicConstraints", extAllowed, true},
+	{oidNameConstraints, "nameConstraints", extForbidden, false},
+	{oidSubjectAltName, "subjectAltName", extAllowed, false},
+	{oidSubjectKeyID, "subjectKeyIdentifier", extWanted, false},
+	{oidInfoAccess, "authorityInfoAccess", extDiscouraged, false},
+	{oidPolicies, "certificatePolicies", extForbidden, false},
+	{oidCRLPoints, "cRLDistributionPoints", extAllowed, false},
+	{oidTimestamps, "a list of signed certificate timestamps", extAllowed, false},
 }
 
 // checkProfileExtensions applies the table of TLS BR 7.1.2.8.2 and those that it refers to.
@@ -441,16 +441,16 @@ func (c *delegateCheck) checkProfileExtensions() {
 	for _, row := range profileExtensions {
 		known[row.oid.String()] = true
 		switch _, critical, ok := c.extension(row.oid); {
-		case !ok && row.presence == must:
+		case !ok && row.presence == extRequired:
 			c.refuse(rule, "reissue it with that extension", "lacks %s", row.name)
-		case !ok && row.presence == should:
+		case !ok && row.presence == extWanted:
 			c.add(false, rule, "reissue it with that extension", "lacks %s", row.name)
 		case !ok:
-		case row.presence == mustNot:
+		case row.presence == extForbidden:
 			c.refuse(rule, "reissue it without that extension", "has %s", row.name)
 		case row.critical && !critical:
 			c.refuse(rule, "reissue it with that extension critical", "has %s, not critical", row.name)
-		case row.presence == notRecommended:
+		case row.presence == extDiscouraged:
 			c.add(false, rule, "reissue it without that extension", "has %s, which is not recommended", row.name)
 		}
 	}

@@ -122,6 +122,25 @@ func ExampleResponder_SetIssuer() {
 	// ocsp: issuer "Test CA": the fields Signer and ResponderCertificate do not match: the certificate is for another key than the signer's
 }
 
+// A host that issues delegates learns from CheckDelegate what New would refuse or warn of, before it uses one.
+func ExampleCheckDelegate() {
+	issuer := exampleCA.Issuer()
+	issuer.ResponderCertificate, _ = exampleCA.Delegate(ocsptest.Options{Adjust: func(template *x509.Certificate) {
+		template.DNSNames = []string{"ocsp.example"}
+		template.KeyUsage = x509.KeyUsageKeyEncipherment
+	}})
+	for _, finding := range ocsp.CheckDelegate(issuer, ocsp.ProfilePrivate) {
+		fmt.Println(finding)
+	}
+
+	issuer.ResponderCertificate, _ = exampleCA.Delegate(ocsptest.Options{})
+	fmt.Println(len(ocsp.CheckDelegate(issuer, ocsp.ProfileCABF)))
+	// Output:
+	// refused: the certificate has a key usage without digitalSignature, so clients may refuse what it signs: reissue it with that usage (RFC 5280 section 4.2.1.3)
+	// warning: the certificate has a subject alternative name, so it may be taken for a server's or a person's: reissue it without that (RFC 6960 section 4.2.2.2)
+	// 0
+}
+
 // After a revocation has been stored, the very next answer says revoked. Invalidate is needed only with a
 // CacheOptions.StatusTTL, but never does harm.
 func ExampleResponder_Invalidate() {

@@ -164,6 +164,9 @@ func TestSettingsNameWhatTheKMSGives(t *testing.T) {
 	made("ca-sign-only", ocsptest.Options{Adjust: func(t *x509.Certificate) { t.KeyUsage = x509.KeyUsageCertSign }})
 	delegate("foreign", ocsptest.NewCA(ocsptest.Options{Name: "Strange CA"}), ocsptest.Options{})
 	delegate("old-key", ocsptest.NewCA(ocsptest.Options{}), ocsptest.Options{})
+	alike := *ca.Certificate
+	alike.RawSubject = derSeq(derTLV(0x31, derSeq(derOID(2, 5, 4, 3), derTLV(0x0c, []byte("Test CA")))))
+	delegate("alike", &ocsptest.CA{Certificate: &alike, Key: ca.Key}, ocsptest.Options{})
 	delegate("no-eku", ca, ocsptest.Options{Adjust: func(t *x509.Certificate) { t.ExtKeyUsage = nil }})
 	delegate("delegate-usage", ca, ocsptest.Options{Adjust: func(t *x509.Certificate) { t.KeyUsage = x509.KeyUsageKeyEncipherment }})
 	delegate("delegate-rsa", ca, ocsptest.Options{Key: ocsptest.RSA2048})
@@ -188,6 +191,7 @@ func TestSettingsNameWhatTheKMSGives(t *testing.T) {
 		{"ca-1", "no-der", "", `responder_uid = "no-der": the certificate was not parsed from DER: the KMS must`},
 		{"ca-1", "ca-1", "", `responder_uid = "ca-1": the certificate lacks the extended key usage OCSPSigning: reissue it with id-kp-OCSPSigning`},
 		{"ca-1", "no-eku", "", `responder_uid = "no-eku": the certificate lacks the extended key usage OCSPSigning: `},
+		{"ca-1", "alike", "", `responder_uid = "alike": the certificate was issued by "CN=Test CA", like the CA's name but encoded differently, as with another string type: reissue it with the CA's subject`},
 		{"ca-1", "foreign", "", `responder_uid = "foreign": the certificate was issued by `},
 		{"ca-1", "old-key", "", `responder_uid = "old-key": the certificate was not signed with the CA's present key (x509: `},
 		{"ca-1", "delegate-usage", "", `responder_uid = "delegate-usage": the certificate has a key usage without digitalSignature`},
@@ -199,6 +203,26 @@ func TestSettingsNameWhatTheKMSGives(t *testing.T) {
 		for _, word := range []string{"field", "ResponderCertificate", "SignatureAlgorithm", "Issuers"} {
 			require.NotContains(t, err.Error(), word, "the words of Config")
 		}
+	}
+}
+
+// What only time makes wrong with the CA is no error: the KMS starts, and the responder answers tryLater.
+func TestSettingsOfACAThatIsNotValidNow(t *testing.T) {
+	now := time.Now()
+	for name, opts := range map[string]ocsptest.Options{
+		"expired": {NotBefore: now.AddDate(-2, 0, 0), NotAfter: now.AddDate(-1, 0, 0)}, "early": {NotBefore: now.AddDate(1, 0, 0)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			kms, ca, leaf := newFakeKMS()
+			renewed := ocsptest.NewCA(ocsptest.Options{Signer: ca.Key, NotBefore: opts.NotBefore, NotAfter: opts.NotAfter})
+			kms.certs["ca-1"] = renewed.Certificate
+			responder, err := ocsp.NewFromSettings(t.Context(), ocsp.Settings{Enabled: true, CAUID: "ca-1"}, kms)
+			require.NoError(t, err)
+			answer := responder.Respond(t.Context(), ocsptest.Client{}.Request(ca.Certificate, leaf))
+			require.Equal(t, ocsp.OutcomeTryLater, answer.Outcome)
+			require.ErrorContains(t, answer.Err, "is not valid now")
+			require.NoError(t, responder.Close())
+		})
 	}
 }
 
