@@ -215,11 +215,11 @@ func (a *authority) signerAt(now time.Time) *candidate {
 	return &a.signers[last]
 }
 
-// lineUp sets the signers: those that are chosen at some time, in the order in which they are. Each begins and ends
-// later than the one before. A signer that another one outlives on both sides is never chosen.
+// lineUp sets the signers to those that are chosen at some time, in that order: each begins and ends later than the one
+// before. A signer is never chosen if another one begins no later and ends no earlier.
 //
-// Caches keep no reply under a lower id than they have seen. So a signer keeps its id, unless one with a higher id
-// that is chosen before it, or that is gone, may have replies there.
+// A cache drops a reply whose signer has a lower id than one it has seen. So a signer gets a new id if one with a
+// higher id is chosen before it, or was chosen and is gone.
 func (a *authority) lineUp(signers []*signer, before *authority, nextNumber func() uint64) {
 	slices.SortStableFunc(signers, func(s, t *signer) int {
 		return cmp.Or(cmp.Compare(s.notBefore, t.notBefore), cmp.Compare(t.notAfter, s.notAfter))
@@ -425,14 +425,17 @@ func (reg *registry) issuerOf(leaf *x509.Certificate) (certIDIssuer []byte, err 
 	if len(leaf.AuthorityKeyId) > 0 {
 		why = fmt.Sprintf("its AuthorityKeyId %x is the SubjectKeyId of %d of them", leaf.AuthorityKeyId, len(identified))
 	}
-	return nil, fmt.Errorf("the configured issuers with the name %q are %d, and which of them signed the certificate cannot be told: its signature cannot be verified (%w), and %s",
-		leaf.Issuer, len(undecided), refusal, why)
+	return nil, fmt.Errorf("%d configured issuers have the name %q, and none is known to have signed the certificate: its signature cannot be verified (%w), and %s",
+		len(undecided), leaf.Issuer, refusal, why)
 }
 
 // explainForeign returns the error for a certificate under a name that no issuer has.
 func (reg *registry) explainForeign(leaf *x509.Certificate) error {
 	for _, iss := range reg.issuers {
-		if iss.Certificate.Subject.String() == leaf.Issuer.String() {
+		if iss.Certificate.Subject.String() != leaf.Issuer.String() {
+			continue
+		}
+		if err := checkSignedBy(leaf, iss.Certificate); err == nil || isUnverifiable(err) {
 			return fmt.Errorf("%w: the certificate's issuer is %s: %s", errNoIssuer, encodedDifferently(leaf.Issuer), cureNameAliases)
 		}
 	}
@@ -455,7 +458,8 @@ func checkSignedBy(cert, ca *x509.Certificate) error {
 	return ca.CheckSignature(cert.SignatureAlgorithm, cert.RawTBSCertificate, cert.Signature)
 }
 
-// isUnverifiable reports whether an error of checkSignedBy says nothing about the signature, but that Go does not verify its algorithm.
+// isUnverifiable reports whether an error of checkSignedBy means that Go does not verify the algorithm. Then it says
+// nothing about the signature.
 func isUnverifiable(err error) bool {
 	var insecure x509.InsecureAlgorithmError
 	return errors.As(err, &insecure) || errors.Is(err, x509.ErrUnsupportedAlgorithm)

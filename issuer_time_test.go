@@ -306,3 +306,21 @@ func TestLogIsSilentAboutAnEndWithASuccessor(t *testing.T) {
 		})
 	}
 }
+
+// A signer that comes without being chosen costs no cached answer.
+func TestSignersBesideLeaveTheCacheAlone(t *testing.T) {
+	r := newRig(t, nil)
+	first := r.query(r.leaf).DER
+	r.clock.Advance(time.Minute)
+	for name, opts := range map[string]ocsptest.Options{
+		"ends sooner": {NotAfter: r.clock.Now().Add(time.Hour)}, "has ended": {NotAfter: r.clock.Now().Add(-time.Hour)},
+		"begins later": {NotBefore: r.clock.Now().Add(time.Hour)},
+	} {
+		issuer := r.ca.Issuer()
+		issuer.ID = name
+		issuer.ResponderCertificate, issuer.Signer = r.ca.Delegate(opts)
+		require.NoError(t, r.responder.SetIssuer(issuer))
+		require.Equal(t, first, r.query(r.leaf).DER, name)
+		require.Equal(t, 1, r.signer.Calls(), name)
+	}
+}

@@ -99,8 +99,9 @@ func New(cfg Config) (_ *Responder, err error) {
 		iss.signer.lane = r.lanes.of(iss.signer)
 		r.registry.Store(reg)
 	}
+	now := r.now()
 	for _, iss := range r.registry.Load().issuers {
-		r.announce(iss)
+		r.announce(iss, now)
 	}
 	if r.cfg.Cache.Changes != nil {
 		var ctx context.Context
@@ -132,10 +133,11 @@ func (r *Responder) SetIssuer(cfg Issuer) (err error) {
 	if err != nil {
 		return fmt.Errorf("ocsp: issuer %q: %w", cfg.ID, err)
 	}
-	if err := r.setIssuer(iss, r.now()); err != nil {
+	now := r.now()
+	if err := r.setIssuer(iss, now); err != nil {
 		return fmt.Errorf("ocsp: issuer %q: %w", cfg.ID, err)
 	}
-	r.announce(iss)
+	r.announce(iss, now)
 	return nil
 }
 

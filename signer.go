@@ -446,14 +446,14 @@ func (s *signer) validAt(now int64) error {
 }
 
 // announce logs, when an issuer is taken, what will keep it from signing, or clients from believing it.
-func (r *Responder) announce(iss *issuer) {
+func (r *Responder) announce(iss *issuer, now time.Time) {
 	attrs := []any{slog.String("issuer", iss.ID), slog.String("subject", iss.signer.certificate.Subject.String())}
 	for _, f := range iss.findings {
 		r.cfg.Logger.Warn("ocsp: clients may refuse answers because of the certificate that signs them", slices.Concat(attrs,
 			[]any{slog.String("finding", f.Fault), slog.String("cure", f.Cure), slog.String("rule", f.Rule)})...)
 	}
 	var fault *issuerError
-	if errors.As(iss.checkTime(r.now()), &fault) {
+	if errors.As(iss.checkTime(now), &fault) {
 		r.cfg.Logger.Warn("ocsp: an issuer is not valid now and signs nothing until it is", slices.Concat(attrs,
 			[]any{slog.String("certificate", fault.fields[0]), slog.String("finding", fault.fault.Error()), slog.String("cure", fault.cure)})...)
 	}

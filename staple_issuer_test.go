@@ -50,7 +50,7 @@ func TestStapleFindsTheIssuerOfOldHashes(t *testing.T) {
 		"SHA-1, two CAs, one SKI":        {cas: []ocsptest.Options{{Adjust: sameID}, {Adjust: sameID}}, hash: crypto.SHA1, last: 5},
 		"MD5, two CAs":                   {cas: twoIDs, hash: crypto.MD5, last: 4},
 		"MD5, three CAs":                 {cas: []ocsptest.Options{{}, {}, {}}, hash: crypto.MD5, last: 4},
-		"MD5, no AuthorityKeyId":         {cas: twoIDs, hash: crypto.MD5, last: 4, noID: true, err: "are 2, and which of them signed the certificate cannot be told: its signature cannot be verified (x509: cannot verify signature: insecure algorithm MD5-RSA), and it has no AuthorityKeyId"},
+		"MD5, no AuthorityKeyId":         {cas: twoIDs, hash: crypto.MD5, last: 4, noID: true, err: "2 configured issuers have the name \"CN=Test CA\", and none is known to have signed the certificate: its signature cannot be verified (x509: cannot verify signature: insecure algorithm MD5-RSA), and it has no AuthorityKeyId"},
 		"MD5, one CA":                    {cas: twoIDs[:1], hash: crypto.MD5, last: 4},
 		"MD5, one CA, no AuthorityKeyId": {cas: twoIDs[:1], hash: crypto.MD5, last: 4, noID: true},
 		"MD5, two CAs, one SKI":          {cas: []ocsptest.Options{{Adjust: sameID}, {Adjust: sameID}}, hash: crypto.MD5, last: 4, err: "its AuthorityKeyId 010203 is the SubjectKeyId of 2 of them"},
@@ -101,9 +101,8 @@ func TestStapleFindsTheIssuerOfOldHashes(t *testing.T) {
 func TestStapleRefusesAForeignLeaf(t *testing.T) {
 	r := newRig(t, func(r *rig, cfg *ocsp.Config) { signCA(r, cfg, ocsptest.Options{Key: ocsptest.RSA2048}) })
 	twin := ocsptest.NewCA(ocsptest.Options{Key: ocsptest.RSA2048}) // of the same name
-	under := func(name []byte) *x509.Certificate {
-		ca := *r.ca
-		cert := *r.ca.Certificate
+	under := func(of *ocsptest.CA, name []byte) *x509.Certificate {
+		ca, cert := *of, *of.Certificate
 		cert.RawSubject, ca.Certificate = name, &cert
 		return ca.Issue(ocsptest.Options{})
 	}
@@ -113,10 +112,11 @@ func TestStapleRefusesAForeignLeaf(t *testing.T) {
 		leaf *x509.Certificate
 		want string
 	}{
-		"another key":          {twin.Issue(ocsptest.Options{}), `no configured issuer signed the certificate, though one has the name "CN=Test CA"`},
-		"another key, MD5":     {resigned(t, twin.Issue(ocsptest.Options{}), twin.Key, 4, crypto.MD5), "is the SubjectKeyId of 0 of them"},
-		"a name not like it":   {under(distinguishedName(t, "Other CA")), "no configured issuer has these hashes"},
-		"a name that looks so": {under(printable), `"CN=Test CA", like the CA's name but encoded differently`},
+		"another key":                       {twin.Issue(ocsptest.Options{}), `no configured issuer signed the certificate, though one has the name "CN=Test CA"`},
+		"another key, a name that looks so": {under(twin, printable), "no configured issuer has these hashes"},
+		"another key, MD5":                  {resigned(t, twin.Issue(ocsptest.Options{}), twin.Key, 4, crypto.MD5), "is the SubjectKeyId of 0 of them"},
+		"a name not like it":                {under(r.ca, distinguishedName(t, "Other CA")), "no configured issuer has these hashes"},
+		"a name that looks so":              {under(r.ca, printable), `"CN=Test CA", like the CA's name but encoded differently`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r.store.Add(r.ca.ID, test.leaf)
@@ -128,7 +128,7 @@ func TestStapleRefusesAForeignLeaf(t *testing.T) {
 		issuer := r.ca.Issuer()
 		issuer.NameAliases = [][]byte{printable}
 		require.NoError(t, r.responder.SetIssuer(issuer))
-		for _, leaf := range []*x509.Certificate{under(printable), resigned(t, under(printable), r.ca.Key, 4, crypto.MD5)} {
+		for _, leaf := range []*x509.Certificate{under(r.ca, printable), resigned(t, under(r.ca, printable), r.ca.Key, 4, crypto.MD5)} {
 			r.store.Add(r.ca.ID, leaf)
 			staple, err := r.responder.Staple(t.Context(), leaf)
 			require.NoError(t, err)
@@ -144,8 +144,7 @@ func TestDelegateUnderANameAlias(t *testing.T) {
 	name := derSeq(derTLV(0x31, derSeq(derOID(2, 5, 4, 3), derTLV(0x0c, []byte("Test CA"))))) // UTF8String
 	r := newRig(t, nil)
 	require.NotEqual(t, name, r.ca.Certificate.RawSubject)
-	ca := *r.ca
-	cert := *r.ca.Certificate
+	ca, cert := *r.ca, *r.ca.Certificate
 	cert.RawSubject, ca.Certificate = name, &cert
 	issuer := r.ca.Issuer()
 	issuer.ResponderCertificate, issuer.Signer = ca.Delegate(ocsptest.Options{})
