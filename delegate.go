@@ -18,18 +18,18 @@ import (
 	cryptobyteasn1 "golang.org/x/crypto/cryptobyte/asn1"
 )
 
-// DelegateFinding is a rule that a certificate does not keep with which answers are signed.
+// DelegateFinding is one fault of a certificate that answers are signed with.
 type DelegateFinding struct {
-	// Refused reports whether New and SetIssuer return an error because of it. Otherwise they log a warning.
+	// Refused reports whether New and SetIssuer return an error because of it. If it is false, they log a warning.
 	Refused bool
 
-	// Fault is what is wrong. Its subject is the certificate: "lacks the extended key usage OCSPSigning".
+	// Fault describes it, with the certificate as its subject: "lacks the extended key usage OCSPSigning".
 	Fault string
 
-	// Cure is how to issue the certificate instead.
+	// Cure is how to mend it.
 	Cure string
 
-	// Rule is where the rule is from, such as "RFC 6960 section 4.2.2.2" or "TLS BR 7.1.2.8.6".
+	// Rule is the section that asks for something else, such as "RFC 6960 section 4.2.2.2" or "TLS BR 7.1.2.8.6".
 	Rule string
 
 	setting string // the cure for those who know settings only; "" is Cure
@@ -44,13 +44,12 @@ func (f DelegateFinding) String() string {
 	return fmt.Sprintf("%s: the certificate %s: %s (%s)", severity, f.Fault, f.Cure, f.Rule)
 }
 
-// CheckDelegate lists what is wrong with a delegated responder's certificate, so that a host that issues such
-// certificates learns it before clients do. New and SetIssuer apply the same rules: RFC 6960 section 4.2.2.2 and,
-// under ProfileCABF, each row of TLS BR 7.1.2.8 that can be told from the certificate. No finding means that they
-// accept the certificate without a warning.
+// CheckDelegate lists the faults of a delegated responder's certificate. It is for hosts that issue such certificates.
+// New and SetIssuer apply the same rules: RFC 6960 section 4.2.2.2 and, under ProfileCABF, each row of TLS BR 7.1.2.8
+// that a certificate shows. If there are no findings, they accept the certificate without a warning.
 //
-// It reads the fields Certificate, ResponderCertificate and NameAliases of the issuer, and no other. Whether the
-// certificates are valid now, and whether a Signer fits, is not part of it. It is safe for concurrent use.
+// It reads the fields Certificate, ResponderCertificate and NameAliases of the issuer. It does not check whether the
+// certificates are valid now, nor whether Signer has the certificate's key. It is safe for concurrent use.
 func CheckDelegate(issuer Issuer, profile Profile) []DelegateFinding {
 	c := delegateCheck{cert: issuer.ResponderCertificate, ca: issuer.Certificate, profile: profile}
 	for _, given := range []struct {
@@ -76,7 +75,7 @@ func CheckDelegate(issuer Issuer, profile Profile) []DelegateFinding {
 	return c.findings
 }
 
-// checkFindings looks at the certificate that signs. It returns what is a reason to warn, and an error for the rest.
+// checkFindings checks the certificate that signs. It returns the warnings, or an error with all refusals.
 func checkFindings(cfg *Issuer, profile Profile) (warnings []DelegateFinding, err error) {
 	field, findings := fieldResponder, []DelegateFinding(nil)
 	if cfg.ResponderCertificate != nil {
@@ -88,7 +87,7 @@ func checkFindings(cfg *Issuer, profile Profile) (warnings []DelegateFinding, er
 	if len(refused) == 0 {
 		return findings, nil
 	}
-	// Whoever has it reissued wants to know everything at once.
+	// The error has all refusals, so that one new certificate cures them.
 	var cures, settings []string
 	for i, f := range refused {
 		also := ""
@@ -107,8 +106,8 @@ func checkFindings(cfg *Issuer, profile Profile) (warnings []DelegateFinding, er
 	}
 }
 
-// checkOwnUsage looks at the certificate of a CA that signs its own answers. RFC 6960 and clients do not ask for
-// digitalSignature.
+// checkOwnUsage checks the certificate of a CA that signs its own answers. RFC 6960 does not require digitalSignature,
+// and clients do not check it.
 func checkOwnUsage(ca *x509.Certificate, profile Profile) []DelegateFinding {
 	if ca.KeyUsage == 0 || ca.KeyUsage&x509.KeyUsageDigitalSignature != 0 {
 		return nil
@@ -139,7 +138,7 @@ func (c *delegateCheck) refuse(rule, cure, format string, args ...any) {
 	c.add(true, rule, cure, format, args...)
 }
 
-// warn adds a finding that the private profile warns of, and ProfileCABF refuses if it has a rule against it.
+// warn adds a finding that is a warning, unless ProfileCABF is in force and cabf names its rule.
 func (c *delegateCheck) warn(rule, cabf, cure, format string, args ...any) {
 	refused := cabf != "" && c.profile == ProfileCABF
 	if refused {
@@ -205,7 +204,7 @@ func (c *delegateCheck) checkKey() {
 	var fault *issuerError
 	if errors.As(err, &fault) {
 		what := fault.fault.Error()
-		if fault.fields[0] == fieldSigner { // which that fault is said of
+		if fault.fields[0] == fieldSigner { // whose fault describes a key
 			what = "has a key that " + what
 		}
 		c.refuse("RFC 6960 section 4.3", fault.cure, "%s", what)
@@ -334,8 +333,8 @@ func hashOf(alg x509.SignatureAlgorithm) crypto.Hash {
 	return signerOpts(alg).HashFunc()
 }
 
-// checkProfile applies the rows of TLS BR 7.1.2.8. Of the row about validity, 7.1.2.8.1, and of the randomness of
-// the serial number nothing can be told from the certificate.
+// checkProfile applies the rows of TLS BR 7.1.2.8. A certificate does not show when it was signed, which the row about
+// validity is about (7.1.2.8.1), nor how random its serial number is.
 func (c *delegateCheck) checkProfile() {
 	cert := c.cert
 	if cert.Version != 3 {
@@ -401,11 +400,11 @@ func hasUniqueID(cert *x509.Certificate) bool {
 	return tbs.PeekASN1Tag(cryptobyteasn1.Tag(1).ContextSpecific()) || tbs.PeekASN1Tag(cryptobyteasn1.Tag(2).ContextSpecific())
 }
 
-// presence is whether a profile asks for an extension.
+// presence is what a profile says about the presence of an extension.
 type presence uint8
 
 const (
-	extAllowed presence = iota // or what checkUsages and checkExtensions look at
+	extAllowed presence = iota // or checked by checkUsages or checkExtensions
 	extRequired
 	extWanted
 	extDiscouraged

@@ -199,7 +199,7 @@ func TestCheckDelegate(t *testing.T) {
 	}
 }
 
-// CheckDelegate is for hosts that have yet to learn how to call it.
+// Missing certificates are findings, not panics.
 func TestCheckDelegateWithoutCertificates(t *testing.T) {
 	ca := ocsptest.NewCA(ocsptest.Options{})
 	delegate, _ := ca.Delegate(ocsptest.Options{})
@@ -214,7 +214,7 @@ func TestCheckDelegateWithoutCertificates(t *testing.T) {
 	}
 }
 
-// No key or CA of ocsptest makes a delegate that is found fault with, under either profile.
+// CheckDelegate has no findings about the delegates of ocsptest.
 func TestDelegatesOfOcsptestAreFaultless(t *testing.T) {
 	for _, kind := range ocsptest.KeyTypes() {
 		ca := ocsptest.NewCA(ocsptest.Options{Key: kind})

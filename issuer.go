@@ -379,7 +379,7 @@ func (reg *registry) issuerOf(leaf *x509.Certificate) (certIDIssuer []byte, err 
 		a            *authority
 		certIDIssuer []byte
 		identified   bool // by a SubjectKeyId that is the leaf's AuthorityKeyId
-		other        bool // all that it has are others
+		other        bool // by SubjectKeyIds that all are others
 	}
 	var undecided []unverified
 	var refusal error
@@ -445,12 +445,12 @@ func (reg *registry) explainForeign(leaf *x509.Certificate) error {
 // cureNameAliases is for a name that is encoded in another way than the CA's subject.
 const cureNameAliases = "add the certificate's RawIssuer to the CA's Issuer.NameAliases"
 
-// encodedDifferently says that a name is the CA's to the reader, though not to a machine.
+// encodedDifferently describes a name that prints like the CA's.
 func encodedDifferently(name pkix.Name) string {
 	return fmt.Sprintf("%q, like the CA's name but encoded differently, as with another string type", name)
 }
 
-// checkSignedBy verifies the signature of a certificate with the CA's key. It reads nothing else of the two.
+// checkSignedBy verifies the signature of a certificate with the CA's key, and nothing else.
 func checkSignedBy(cert, ca *x509.Certificate) error {
 	if hashOf(cert.SignatureAlgorithm) == crypto.SHA1 && fips140.Enforced() { // package x509 would panic
 		return x509.InsecureAlgorithmError(cert.SignatureAlgorithm)

@@ -101,7 +101,7 @@ func TestT179bTimeIsNoErrorOfNew(t *testing.T) {
 	}
 }
 
-// A certificate that ends while it is in use is told of when it has ended, however lately it was told that it would.
+// The log says that a certificate has ended, even if it said a minute ago that the certificate would end.
 func TestLogSaysAtOnceThatTheEndIsThere(t *testing.T) {
 	var text bytes.Buffer
 	r := newRig(t, func(r *rig, cfg *ocsp.Config) {

@@ -135,8 +135,8 @@ func signerOpts(alg x509.SignatureAlgorithm) crypto.SignerOpts {
 	}
 }
 
-// newSigner checks the signing side of an issuer, but for the time. It also returns what is wrong with the certificate
-// that signs, though not so wrong that it is refused.
+// newSigner checks the signing side of an issuer, except for the time. It also returns the warnings about the
+// certificate that signs.
 func (r *Responder) newSigner(cfg *Issuer) (*signer, []DelegateFinding, error) {
 	if isNil(cfg.Signer) {
 		return nil, nil, unfit("give the private key as a crypto.Signer", "is nil")
@@ -212,7 +212,7 @@ func (r *Responder) newSigner(cfg *Issuer) (*signer, []DelegateFinding, error) {
 	return s, findings, nil
 }
 
-// checkKnownKey refuses a certificate whose key Go cannot sign with, or package x509 does not even read.
+// checkKnownKey refuses a certificate whose key package x509 does not read, or this package does not sign with.
 func checkKnownKey(field string, cert *x509.Certificate) error {
 	switch cert.PublicKey.(type) {
 	case *rsa.PublicKey, *ecdsa.PublicKey, ed25519.PublicKey:
@@ -306,8 +306,8 @@ func algorithmNames(list []algorithm) []string {
 	return names
 }
 
-// checkTime returns an error if a certificate is not valid now. At its last second no answer can be signed that is
-// valid for another one.
+// checkTime returns an error if no answer can be signed now because of a certificate's life. In its last second an
+// answer would have no time left.
 func checkTime(field string, cert *x509.Certificate, now time.Time) error {
 	if now.Before(cert.NotBefore) {
 		return &issuerError{
@@ -392,7 +392,7 @@ func (s *signer) sign(ctx context.Context, algorithm int, message []byte) ([]byt
 	return sig, nil
 }
 
-// hint explains a wrong signature if it is one of another format.
+// hint explains a signature that is right but for its format.
 func (s *signer) hint(algorithm int, message, sig []byte) string {
 	pub, ok := s.certificate.PublicKey.(*ecdsa.PublicKey)
 	if !ok || len(sig) != (pub.Curve.Params().BitSize+7)/8*2 {
@@ -410,7 +410,7 @@ func (s *signer) verify(algorithm int, message, sig []byte) error {
 	return s.certificate.CheckSignature(s.algorithms[algorithm].alg, message, sig)
 }
 
-// warnOfEnd logs, once an hour, that answers cannot be signed because of the time, or that they soon cannot.
+// warnOfEnd logs, once an hour, that no answer can be signed because of the time, or that soon none can.
 func (r *Responder) warnOfEnd(ctx context.Context, a *authority, s *signer, now int64) {
 	const hour = 3600
 	message := "ocsp: the certificate that answers are signed with, or its CA's, ends soon, and all answers end with it; renew it and call SetIssuer"
@@ -421,7 +421,7 @@ func (r *Responder) warnOfEnd(ctx context.Context, a *authority, s *signer, now 
 		return
 	}
 	last := s.warned.Load()
-	ended := last < s.notAfter && now >= s.notAfter // to have warned of the end does not do for it
+	ended := last < s.notAfter && now >= s.notAfter // the last line was about the end to come
 	if (now-last >= hour || ended) && s.warned.CompareAndSwap(last, now) {
 		r.cfg.Logger.WarnContext(ctx, message, slog.String("issuer", a.ids[0]), slog.String("subject", s.certificate.Subject.String()),
 			slog.Time("begins", time.Unix(s.notBefore, 0).UTC()), slog.Time("ends", time.Unix(s.notAfter, 0).UTC()))
@@ -433,7 +433,7 @@ func (a *authority) succeeds(s *signer) bool {
 	return slices.ContainsFunc(a.signers, func(c candidate) bool { return c.notAfter > s.notAfter && c.notBefore < s.notAfter })
 }
 
-// errNotValidNow is of a signer whose certificate, or its CA's, has expired or is not valid yet.
+// errNotValidNow is the error of a signer whose certificate, or its CA's, has expired or is not valid yet.
 var errNotValidNow = errors.New("is not valid now: renew it and call SetIssuer, or wait for its time")
 
 // validAt returns an error if no answer can be signed at that time.
@@ -445,7 +445,7 @@ func (s *signer) validAt(now int64) error {
 		time.Unix(s.notBefore, 0).UTC().Format(time.RFC3339), time.Unix(s.notAfter, 0).UTC().Format(time.RFC3339), errNotValidNow)
 }
 
-// announce logs, when an issuer is taken, what will keep it from signing, or clients from believing it.
+// announce logs the warnings about a new issuer, and whether it cannot sign now.
 func (r *Responder) announce(iss *issuer, now time.Time) {
 	attrs := []any{slog.String("issuer", iss.ID), slog.String("subject", iss.signer.certificate.Subject.String())}
 	for _, f := range iss.findings {

@@ -87,7 +87,7 @@ func withKey(t *testing.T, cert *x509.Certificate, info []byte) *x509.Certificat
 	return cert
 }
 
-// A key that Go does not know is named, with the OID of its algorithm. It is not said to be another key.
+// A key that Go does not know is named by the OID of its algorithm. The error does not call it a mismatch.
 func TestKeysThatGoDoesNotKnowAreNamed(t *testing.T) {
 	bits := derTLV(3, []byte{0}, make([]byte, 57))
 	ecCA := ocsptest.NewCA(ocsptest.Options{})
@@ -180,7 +180,7 @@ func TestPublicThatReturnsNoPointerIsNamed(t *testing.T) {
 	}
 }
 
-// A signature that is r and s side by side is called by its name.
+// The error explains a signature that is r and s side by side.
 func TestRawSignatureGetsAHint(t *testing.T) {
 	for _, kind := range []ocsptest.KeyType{ocsptest.P256, ocsptest.P384, ocsptest.P521} {
 		t.Run(kind.String(), func(t *testing.T) {

@@ -137,12 +137,12 @@ func (ca *CA) IssueKey(opts Options) (*x509.Certificate, crypto.Signer) {
 // NoCheck is the extension id-pkix-ocsp-nocheck (RFC 6960 section 4.2.2.2.1).
 var NoCheck = pkix.Extension{Id: asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 48, 1, 5}, Value: []byte{5, 0}}
 
-// Delegate makes a delegated responder's certificate and its key. Unless the options weaken it, ocsp.CheckDelegate finds
-// nothing wrong with it under either profile.
+// Delegate makes a delegated responder's certificate and its key. With no options other than the CA's kind of key,
+// ocsp.CheckDelegate has no findings about it; under ocsp.ProfileCABF, not with Ed25519.
 func (ca *CA) Delegate(opts Options) (*x509.Certificate, crypto.Signer) {
 	return make509(opts, "Test Responder", ca, func(t *x509.Certificate) {
 		t.Subject.Country, t.Subject.Organization = []string{"XX"}, []string{"Test"}
-		t.SubjectKeyId = randomSerial().Bytes() // that it is no other key's is all that matters
+		t.SubjectKeyId = randomSerial().Bytes() // RFC 5280 section 4.2.1.2 asks for a unique one
 		t.KeyUsage = x509.KeyUsageDigitalSignature
 		t.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageOCSPSigning}
 		t.ExtraExtensions = []pkix.Extension{NoCheck}
