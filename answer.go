@@ -47,8 +47,9 @@ type Answer struct {
 	// the answer is an error.
 	Entries []Entry
 
-	// ThisUpdate and NextUpdate are when the answer's validity begins and ends; of several entries, the
-	// earliest end. From RefreshAt on the responder would sign anew. All are zero when the answer is an error.
+	// ThisUpdate and NextUpdate are since when the status is known, less Config.Backdate, and until when the answer may be
+	// believed. From RefreshAt on the responder would sign anew. Of several entries, each is the earliest. All are zero
+	// when the answer is an error.
 	ThisUpdate, NextUpdate, RefreshAt time.Time
 
 	// Cacheable tells whether HTTP caches may keep the answer until RefreshAt: it is signed, carries no nonce
@@ -110,7 +111,7 @@ func (p *reply) entry(i int) Entry {
 	said := p.parts[i].status.compromised(p.authority.compromised)
 	e := Entry{IssuerID: p.parts[i].issuerID, Serial: codec.SerialInt(p.parts[i].serial), Status: said.status}
 	if said.status == Revoked {
-		e.Reason, e.RevokedAt = said.reason, time.Unix(p.revokedAt(said), 0).UTC()
+		e.Reason, e.RevokedAt = said.reason, time.Unix(p.parts[i].revokedAt(said), 0).UTC()
 	}
 	return e
 }

@@ -39,6 +39,12 @@ type CacheOptions struct {
 	// revoked whoever wrote it. A status that is not the one known is read a second time. With more than zero,
 	// revocations that are not announced by Invalidate show after StatusTTL at the latest, or when Changes tells
 	// of them.
+	//
+	// The time since the read is the longer one of what Config.Now and the monotonic clock say, so that no trust
+	// outlives the suspension of the machine, or is prolonged by a clock that is set back. What is signed about a
+	// status has the thisUpdate of its read. What would be past its refresh point needs a newer read, however long
+	// StatusTTL is: every renewal reads the store. While the store fails, the answer to be renewed stands in until
+	// its nextUpdate, unless FailClosed is set.
 	StatusTTL time.Duration
 
 	// MaxEntries bounds the certificates that are cached; the least used give way. Zero is 100,000. Each holds a
@@ -101,10 +107,11 @@ type replyCache struct {
 	stripes *[fenceStripes]stripe // by itself in memory, so that each is one line of a processor's cache
 
 	now     func() time.Time
-	base    time.Time     // what head.checked counts from, by the responder's clock
-	ttl     time.Duration // CacheOptions.StatusTTL
-	lease   *lease        // without which ttl is nothing; nil: it is not needed
-	storage storage       // nil: nothing is kept, only fences are
+	base    time.Time            // what moment.wall counts from
+	steady  func() time.Duration // the monotonic clock, since base
+	ttl     time.Duration        // CacheOptions.StatusTTL
+	lease   *lease               // without which ttl is nothing; nil: it is not needed
+	storage storage              // nil: nothing is kept, only fences are
 }
 
 type stripe struct {
@@ -121,16 +128,44 @@ func raise(to *atomic.Uint64, tick uint64) {
 }
 
 func newReplyCache(opts CacheOptions, now func() time.Time) *replyCache {
-	c := &replyCache{seed: maphash.MakeSeed(), stripes: new([fenceStripes]stripe), now: now, base: now(), ttl: opts.StatusTTL}
+	c := &replyCache{seed: maphash.MakeSeed(), stripes: new([fenceStripes]stripe), now: now, base: now().Round(0), ttl: opts.StatusTTL}
+	begin := time.Now()
+	c.steady = func() time.Duration { return time.Since(begin) }
 	c.ticks.Store(doubted + 1)
 	if !opts.Disabled {
 		c.storage = newStorage(opts.Storage, opts.MaxEntries, c)
 	}
 	if opts.Changes != nil {
-		c.lease = newLease()
+		c.lease = &lease{}
 	}
 	return c
 }
+
+// moment is a point in time by two clocks. Neither alone counts how long a status is trusted: the responder's clock
+// may be set back, and the monotonic one stands still while the machine is suspended.
+type moment struct {
+	wall, steady time.Duration // since replyCache.base: by the responder's clock, and by the monotonic one
+}
+
+// moment returns the present, which is now by the responder's clock. Without a StatusTTL nothing is trusted, and the
+// monotonic clock is not read.
+func (c *replyCache) moment(now time.Time) moment {
+	m := moment{wall: now.Round(0).Sub(c.base)}
+	if c.ttl > 0 {
+		m.steady = c.steady()
+	}
+	return m
+}
+
+// within reports whether less than limit has passed since then, by either clock. After the responder's clock was set
+// back to before then, nobody knows.
+func (m moment) within(limit time.Duration, then moment) bool {
+	wall := m.wall - then.wall
+	return wall >= 0 && max(wall, m.steady-then.steady) < limit
+}
+
+// second returns a moment as an answer gives it, in seconds since 1970.
+func (c *replyCache) second(m moment) int64 { return c.base.Add(m.wall).Unix() }
 
 // begin returns the tick to hand to record, add and valid. Take it before reading the store.
 func (c *replyCache) begin() uint64 { return c.ticks.Load() }
@@ -166,7 +201,7 @@ func (c *replyCache) evicted(key certKey) {
 
 // newer implements owner.
 func (c *replyCache) newer(old, next window) bool {
-	return old.producedAt > next.producedAt && old.alive(c.now())
+	return old.thisUpdate > next.thisUpdate && old.alive(c.now())
 }
 
 // place makes a reply ready. The stripe is locked, which does not keep the certificate from being evicted meanwhile.
@@ -221,12 +256,12 @@ func (c *replyCache) current(key *certKey) (head, bool) {
 	return h, ok && h.begun != doubted
 }
 
-// record notes a status that was read from the store. It reports false if the read has been overtaken, and
-// then the caller must read again.
+// record notes a status that was read from the store, in a read that began with that tick, at that moment. It reports
+// false if the read has been overtaken, and then the caller must read again.
 //
 // So it does once for each change: a slow read may find what a later one, which found what is known, saw undone, and that
 // one has left no trace. Reads that begin once what is known is in doubt leave one.
-func (c *replyCache) record(key certKey, begun uint64, f found, now time.Time) bool {
+func (c *replyCache) record(key certKey, begun uint64, f found, at moment) bool {
 	st, tag := c.stripe(&key)
 	if c.ttl == 0 {
 		if h, ok := c.current(&key); ok && h.found == f {
@@ -241,7 +276,7 @@ func (c *replyCache) record(key certKey, begun uint64, f found, now time.Time) b
 	if c.storage == nil {
 		return true
 	}
-	next := head{found: f, begun: begun, checked: now.Sub(c.base)} // and never in doubt
+	next := head{found: f, begun: begun, checked: at} // and never in doubt
 	old, ok := c.head(key)
 	switch {
 	case ok && old.since > begun, !ok && st.gone.Load() > begun:
@@ -251,7 +286,7 @@ func (c *replyCache) record(key certKey, begun uint64, f found, now time.Time) b
 		st.clear(&key, tag)
 		c.storage.insert(key, next)
 	case old.found == f:
-		if begun > old.begun || next.checked > old.checked || old.checked > c.now().Sub(c.base) { // the clock was set back
+		if begun > old.begun || at.steady >= old.checked.steady {
 			next.since, next.begun = old.since, max(begun, old.begun)
 			c.update(st, key, next)
 			st.renew(&key, tag, next)
@@ -413,9 +448,8 @@ func (c *replyCache) fence(st *stripe) { raise(&st.fenced, c.ticks.Add(1)) }
 
 // trusts reports whether a status need not be read again: it was read less than ttl ago, and no change since
 // can have gone unheard.
-func (c *replyCache) trusts(h *head, now time.Time) bool {
-	age := now.Sub(c.base) - h.checked
-	return age >= 0 && age < c.ttl && c.lease.holds(h.begun)
+func (c *replyCache) trusts(h *head, now moment) bool {
+	return now.within(c.ttl, h.checked) && c.lease.holds(h.begun, now)
 }
 
 // reply returns the reply to serve: the one with that identity that attests the certificate's status. Its signature

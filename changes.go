@@ -3,6 +3,7 @@ package ocsp
 import (
 	"context"
 	"errors"
+	"math"
 	"math/big"
 	"sync"
 	"sync/atomic"
@@ -41,7 +42,9 @@ type Follower interface {
 
 	// TrustUntil vouches until t for what was read since Begin. To do so, Follow must know that everything
 	// published before some moment has been passed to Changed; t is that moment and the longest time that a
-	// change may go unheard. It replaces what an earlier call said.
+	// change may go unheard. It replaces what an earlier call said. t is made with time.Now, and what is left until
+	// then is counted by the monotonic clock and by Config.Now: the trust ends with the first that says so, such as
+	// when the machine was suspended.
 	TrustUntil(t time.Time)
 }
 
@@ -113,7 +116,7 @@ func (f *following) TrustUntil(t time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if !f.ended && f.begun {
-		f.r.cache.lease.extend(t)
+		f.r.cache.vouch(t)
 		f.vouched = true
 	}
 }
@@ -138,29 +141,44 @@ func (f *following) end() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.ended = true
-	f.r.cache.lease.extend(time.Time{})
+	f.r.cache.lease.end()
 	return f.vouched
 }
 
 // lease is for how long, and since which tick, statuses read from the store may be trusted.
 type lease struct {
-	base  time.Time // what until counts from: the difference is of the monotonic clock, which nobody sets
-	until atomic.Int64
-	since atomic.Uint64
+	wall, steady atomic.Int64 // until when: a moment
+	since        atomic.Uint64
 }
 
-func newLease() *lease { return &lease{base: time.Now()} }
-
 func (l *lease) begin(tick uint64) {
-	l.until.Store(0)
+	l.end()
 	l.since.Store(tick)
 }
 
-// extend moves the end, to the past for the zero time.
-func (l *lease) extend(t time.Time) { l.until.Store(int64(t.Sub(l.base))) }
+func (l *lease) end() {
+	l.steady.Store(math.MinInt64)
+	l.wall.Store(math.MinInt64)
+}
+
+// vouch moves the end of the lease. Its distance is the shorter one of the two by time.Now's clocks: t may have been
+// made before the machine was suspended. The present is read first, so that no suspension goes between it and that.
+func (c *replyCache) vouch(t time.Time) {
+	defer func() {
+		if recover() != nil { // of the host's clock, in a goroutine that may be anybody's
+			c.lease.end()
+		}
+	}()
+	at := c.moment(c.now())
+	now := time.Now()
+	left := min(t.Sub(now), t.Round(0).Sub(now.Round(0)))
+	left = min(max(left, -1), math.MaxInt64/4) // no sum with it overflows
+	c.lease.steady.Store(int64(at.steady + left))
+	c.lease.wall.Store(int64(at.wall + left))
+}
 
 // holds reports whether a read that began at the tick may be trusted now. A nil lease, of a Responder without
-// Changes, always holds. The order of the loads matters: one who sees the new until sees the new since.
-func (l *lease) holds(begun uint64) bool {
-	return l == nil || int64(time.Since(l.base)) < l.until.Load() && begun >= l.since.Load()
+// Changes, always holds. The order of the loads matters: one who sees the new end sees the new since.
+func (l *lease) holds(begun uint64, now moment) bool {
+	return l == nil || int64(now.steady) < l.steady.Load() && int64(now.wall) < l.wall.Load() && begun >= l.since.Load()
 }

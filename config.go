@@ -29,11 +29,13 @@ type Config struct {
 	MaxStoreCalls int
 
 	// Validity is how long a signed answer may be believed: nextUpdate − thisUpdate + 1 s, since both ends
-	// count. Whole seconds, at least 10 s. Zero is 24 h.
+	// count. It counts from when the read of the status began, which with a StatusTTL may be long before the
+	// signature is made. Whole seconds, at least 10 s. Zero is 24 h.
 	Validity time.Duration
 
-	// Backdate moves thisUpdate before the present, for clients whose clocks are slow. Whole seconds, less
-	// than half of Validity. Zero does not.
+	// Backdate moves thisUpdate, for clients whose clocks are slow: it is this much before the read of the status
+	// began, which is the last time at which the status is known (RFC 6960 section 2.4). A revocation time after
+	// thisUpdate is given as thisUpdate. Whole seconds, less than half of Validity. Zero does not.
 	Backdate time.Duration
 
 	// MaxAge bounds the max-age of HTTP caching headers, which passes the answer's refresh point only while
@@ -86,8 +88,9 @@ type Config struct {
 	// costs nothing.
 	Observe func(context.Context, Event)
 
-	// Now is the clock. It must be safe for concurrent use. If it panics, New and SetIssuer return an error, and
-	// answers are internalError. Nil is time.Now.
+	// Now is the clock. Statuses and Changes are trusted no longer than it says, nor longer than the monotonic clock
+	// does. It must be safe for concurrent use. If it panics, New and SetIssuer return an error, and answers are
+	// internalError. Nil is time.Now.
 	Now func() time.Time
 }
 

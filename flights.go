@@ -20,8 +20,8 @@ type shared[V any] struct {
 	over   bool
 	number uint64        // of all flights, in the order in which they began
 	tick   uint64        // of a read: at which it began
-	at     time.Time     // of a read: when that was, by the responder's clock
-	begun  time.Time     // of a read: when that was, by the monotonic clock
+	at     moment        // of a read: when that was
+	begun  time.Time     // of a read: when that was, for StorePatience
 	queued atomic.Bool   // of a read: it had to wait for its place
 	landed chan struct{} // closed when the rest is set
 	value  V
@@ -30,11 +30,11 @@ type shared[V any] struct {
 
 // join returns the flight that is under way. If there is none it begins one, which the caller must land.
 func (f *flights[K, V]) join(key K) (s *shared[V], begun bool) {
-	return f.joinIf(key, 0, time.Time{}, func(*shared[V]) bool { return true })
+	return f.joinIf(key, 0, moment{}, func(*shared[V]) bool { return true })
 }
 
 // joinIf is join, and begins a flight also if the one that is under way will not do.
-func (f *flights[K, V]) joinIf(key K, tick uint64, at time.Time, will func(*shared[V]) bool) (s *shared[V], begun bool) {
+func (f *flights[K, V]) joinIf(key K, tick uint64, at moment, will func(*shared[V]) bool) (s *shared[V], begun bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if s, ok := f.list[key]; ok && will(s) {

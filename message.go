@@ -170,8 +170,9 @@ func appendHTTPTime(dst []byte, unix int64) []byte {
 
 // notModified evaluates If-None-Match and If-Modified-Since.
 //
-// Two answers signed within one second have the same Last-Modified. So a date is no reason to let a client
-// keep its answer unless the present one is good: no revocation must hide behind a 304.
+// Two answers about what was read within one second have the same Last-Modified. So a date is no reason to let a client
+// keep its answer unless the present one is good: no revocation must hide behind a 304. Nor is it if the answer is about
+// several certificates, of which each was read at a time of its own.
 func notModified(req *HTTPRequest, p *reply, etag []string) bool {
 	if req.IfNoneMatch == "" && req.IfModifiedSince == "" || req.Method == http.MethodPost {
 		return false
@@ -180,7 +181,7 @@ func notModified(req *HTTPRequest, p *reply, etag []string) bool {
 	switch {
 	case req.IfNoneMatch != "":
 		conditions["If-None-Match"] = []string{req.IfNoneMatch}
-	case p.good():
+	case len(p.parts) == 1 && p.good():
 		conditions["If-Modified-Since"] = []string{req.IfModifiedSince}
 	default:
 		return false

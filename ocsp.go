@@ -34,7 +34,7 @@ type Responder struct {
 	registry atomic.Pointer[registry]
 
 	cache       *replyCache
-	sharedUntil atomic.Int64 // until when the shared cache is left alone; nanoseconds since 1970
+	sharedUntil atomic.Int64 // until when the shared cache is left alone, by replyCache.steady
 
 	life     lifecycle
 	crew     crew

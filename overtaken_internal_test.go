@@ -30,10 +30,10 @@ func TestOvertaken(t *testing.T) {
 		"the same status, from before Invalidate": {
 			func(c *replyCache) {
 				c.invalidate(overtakenKey)
-				c.record(overtakenKey, c.begin(), found{overtakenGood, "ca"}, now)
+				c.record(overtakenKey, c.begin(), found{overtakenGood, "ca"}, c.moment(now))
 			},
 			func(c *replyCache, slow uint64) bool {
-				return c.record(overtakenKey, slow, found{overtakenGood, "ca"}, now)
+				return c.record(overtakenKey, slow, found{overtakenGood, "ca"}, c.moment(now))
 			},
 		},
 		"unissued, from before Invalidate": {
@@ -43,7 +43,7 @@ func TestOvertaken(t *testing.T) {
 		"from before it was forgotten": {
 			func(c *replyCache) { c.forget(overtakenKey, c.begin()) },
 			func(c *replyCache, slow uint64) bool {
-				return c.record(overtakenKey, slow, found{overtakenGood, "ca"}, now)
+				return c.record(overtakenKey, slow, found{overtakenGood, "ca"}, c.moment(now))
 			},
 		},
 		"an answer, from before it was forgotten": {
@@ -53,7 +53,7 @@ func TestOvertaken(t *testing.T) {
 		"a reply, from before Invalidate": {
 			func(c *replyCache) {
 				c.invalidate(overtakenKey)
-				c.record(overtakenKey, c.begin(), found{overtakenGood, "ca"}, now)
+				c.record(overtakenKey, c.begin(), found{overtakenGood, "ca"}, c.moment(now))
 			},
 			func(c *replyCache, slow uint64) bool {
 				c.add(overtakenKey, slow, overtakenGood, kept{signature: []byte{1}, id: replyID{signer: 1}}, []byte{1})
@@ -64,7 +64,7 @@ func TestOvertaken(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := overtakenCache(0)
-			require.True(t, c.record(overtakenKey, c.begin(), found{overtakenGood, "ca"}, now))
+			require.True(t, c.record(overtakenKey, c.begin(), found{overtakenGood, "ca"}, c.moment(now)))
 			slow := c.begin()
 			test.between(c)
 			require.False(t, test.late(c, slow))
@@ -80,8 +80,8 @@ func TestConfirmedByAnEarlierRead(t *testing.T) {
 	c.ticks.Add(1)
 	middle := c.begin()
 	c.ticks.Add(1)
-	require.True(t, c.record(overtakenKey, c.begin(), found{overtakenGood, "ca"}, at))
-	require.True(t, c.record(overtakenKey, early, found{overtakenGood, "ca"}, at.Add(time.Second)))
+	require.True(t, c.record(overtakenKey, c.begin(), found{overtakenGood, "ca"}, c.moment(at)))
+	require.True(t, c.record(overtakenKey, early, found{overtakenGood, "ca"}, c.moment(at.Add(time.Second))))
 	h, ok := c.current(&overtakenKey)
 	require.True(t, ok)
 	require.Greater(t, h.begun, middle)
@@ -91,7 +91,7 @@ func TestConfirmedByAnEarlierRead(t *testing.T) {
 func TestForgottenAtTheSameTick(t *testing.T) {
 	c := overtakenCache(0)
 	slow := c.begin()
-	require.True(t, c.record(overtakenKey, slow, found{overtakenGood, "ca"}, standing()))
+	require.True(t, c.record(overtakenKey, slow, found{overtakenGood, "ca"}, c.moment(standing())))
 	require.False(t, c.forget(overtakenKey, slow))
 }
 
@@ -117,15 +117,15 @@ func TestChangedBeforeTheTick(t *testing.T) {
 		for name, elsewhere := range map[string]uint64{"nothing else happens": 0, "something else happens": 1} {
 			t.Run(name, func(t *testing.T) {
 				c := newReplyCache(CacheOptions{MaxEntries: 4, Storage: kind}, standing)
-				require.True(t, c.record(key, c.begin(), found{good, "ca"}, standing()))
+				require.True(t, c.record(key, c.begin(), found{good, "ca"}, c.moment(standing())))
 				var ticks []uint64 // at which the old status was still to be seen
 				c.storage = &hooked{c.storage, &Hooks{Update: func() {
 					if h, ok := c.current(&key); ok && h.status == good {
 						ticks = append(ticks, c.begin())
 					}
 				}}}
-				require.False(t, c.record(key, c.begin(), found{revoked, "ca"}, standing()), "the first time it is in doubt")
-				require.True(t, c.record(key, c.begin(), found{revoked, "ca"}, standing()))
+				require.False(t, c.record(key, c.begin(), found{revoked, "ca"}, c.moment(standing())), "the first time it is in doubt")
+				require.True(t, c.record(key, c.begin(), found{revoked, "ca"}, c.moment(standing())))
 				c.ticks.Add(elsewhere)
 				require.NotEmpty(t, ticks)
 				for _, tick := range ticks {
@@ -159,19 +159,19 @@ func TestChangedWhileEvicted(t *testing.T) {
 	require.NotSame(t, s, o)
 	owner := &evictingOwner{replyCache: c}
 	c.storage.(*goCacheStorage).owner = owner
-	require.True(t, c.record(key, c.begin(), found{good, "ca"}, standing()))
+	require.True(t, c.record(key, c.begin(), found{good, "ca"}, c.moment(standing())))
 	updating, done := make(chan struct{}), make(chan bool)
 	c.storage = &hooked{c.storage, &Hooks{Update: sync.OnceFunc(func() { close(updating) })}}
 	var slow uint64
 	owner.then = func() {
 		owner.then = nil
 		slow = c.begin() // and finds good; now the certificate is revoked
-		go func() { done <- c.record(key, c.begin(), found{revoked, "ca"}, standing()) }()
+		go func() { done <- c.record(key, c.begin(), found{revoked, "ca"}, c.moment(standing())) }()
 		<-updating
 	}
-	require.True(t, c.record(other, c.begin(), found{good, "ca"}, standing()))
+	require.True(t, c.record(other, c.begin(), found{good, "ca"}, c.moment(standing())))
 	require.False(t, <-done, "the first time it is in doubt")
-	require.False(t, c.record(key, slow, found{good, "ca"}, standing()), "it has been overtaken")
+	require.False(t, c.record(key, slow, found{good, "ca"}, c.moment(standing())), "it has been overtaken")
 }
 
 // locked requires that the certificate's stripe is locked whenever the storage changes.
@@ -201,23 +201,23 @@ func TestStorageChangesUnderLock(t *testing.T) {
 	c := overtakenCache(time.Hour)
 	c.storage = &locked{c.storage, t, c}
 	now := standing()
-	c.record(overtakenKey, c.begin(), found{overtakenGood, "ca"}, now)
+	c.record(overtakenKey, c.begin(), found{overtakenGood, "ca"}, c.moment(now))
 	c.add(overtakenKey, c.begin(), overtakenGood, kept{signature: []byte{1}, id: replyID{signer: 1}}, []byte{1})
 	c.doubt(overtakenKey)
-	c.record(overtakenKey, c.begin(), found{overtakenGood, "ca"}, now)
-	c.record(overtakenKey, c.begin(), found{overtakenHeld, "ca"}, now)
-	c.record(overtakenKey, c.begin(), found{overtakenHeld, "ca"}, now)
+	c.record(overtakenKey, c.begin(), found{overtakenGood, "ca"}, c.moment(now))
+	c.record(overtakenKey, c.begin(), found{overtakenHeld, "ca"}, c.moment(now))
+	c.record(overtakenKey, c.begin(), found{overtakenHeld, "ca"}, c.moment(now))
 	c.forget(overtakenKey, c.begin())
 	c.forget(overtakenKey, c.begin())
 	c.distrust(overtakenKey)
-	c.record(overtakenKey, c.begin(), found{overtakenGood, "ca"}, now)
+	c.record(overtakenKey, c.begin(), found{overtakenGood, "ca"}, c.moment(now))
 	c.invalidate(overtakenKey)
 }
 
 // What is ready stays ready while its certificate is in doubt, for the case that the store says the same.
 func TestDoubtKeepsReplies(t *testing.T) {
 	c := overtakenCache(time.Hour)
-	c.record(overtakenKey, c.begin(), found{overtakenGood, "ca"}, standing())
+	c.record(overtakenKey, c.begin(), found{overtakenGood, "ca"}, c.moment(standing()))
 	c.add(overtakenKey, c.begin(), overtakenGood, kept{signature: []byte{1}, id: replyID{signer: 1}}, []byte{1})
 	c.doubt(overtakenKey)
 	st, tag := c.stripe(&overtakenKey)
@@ -278,13 +278,15 @@ func TestDoubtHoldsWhileDropped(t *testing.T) {
 			"forget":     func(c *replyCache) { c.forget(overtakenKey, c.begin()) },
 		} {
 			for how, doubt := range map[string]func(c *replyCache){
-				"Changed":      func(c *replyCache) { c.doubt(overtakenKey) },
-				"contradicted": func(c *replyCache) { c.record(overtakenKey, c.begin(), found{overtakenHeld, "ca"}, standing()) },
-				"unreadable":   func(c *replyCache) { c.distrust(overtakenKey) },
+				"Changed": func(c *replyCache) { c.doubt(overtakenKey) },
+				"contradicted": func(c *replyCache) {
+					c.record(overtakenKey, c.begin(), found{overtakenHeld, "ca"}, c.moment(standing()))
+				},
+				"unreadable": func(c *replyCache) { c.distrust(overtakenKey) },
 			} {
 				t.Run(how+", "+drop, func(t *testing.T) {
 					c := newReplyCache(CacheOptions{StatusTTL: time.Hour, MaxEntries: 4, Storage: kind}, standing)
-					require.True(t, c.record(overtakenKey, c.begin(), found{overtakenGood, "ca"}, standing()))
+					require.True(t, c.record(overtakenKey, c.begin(), found{overtakenGood, "ca"}, c.moment(standing())))
 					slow := c.begin()
 					doubt(c)
 					require.False(t, c.valid(&overtakenKey, slow, &overtakenGood))
@@ -306,8 +308,8 @@ func TestChangedReachesRetiredNumbers(t *testing.T) {
 	c := overtakenCache(time.Hour)
 	old, next := newCertKey(1, []byte{5}), newCertKey(2, []byte{5})
 	slow := c.begin()
-	require.True(t, c.record(old, slow, found{overtakenGood, "ca"}, standing()))
-	require.True(t, c.record(next, c.begin(), found{overtakenGood, "ca"}, standing())) // after SetIssuer
+	require.True(t, c.record(old, slow, found{overtakenGood, "ca"}, c.moment(standing())))
+	require.True(t, c.record(next, c.begin(), found{overtakenGood, "ca"}, c.moment(standing()))) // after SetIssuer
 	c.doubt(next)
 	require.False(t, c.valid(&old, slow, &overtakenGood))
 }

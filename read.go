@@ -16,28 +16,29 @@ import (
 // statusRead is what is known about a certificate, and since when.
 type statusRead struct {
 	found
-	begun uint64    // the tick at which the read began
-	at    time.Time // when that was, by the responder's clock: from then on an answer may say it
-	err   error
+	begun   uint64 // the tick at which the read began
+	at      moment // when that was: the last at which the status is known to have been so
+	trusted bool   // it began before the request came
+	err     error
 }
 
 // status sets read to what the store says about a certificate, or said less than StatusTTL ago. If it waits, it reads the
 // clock anew.
 func (r *Responder) status(ctx context.Context, a *authority, key *certKey, serial []byte, x *exchange, read *statusRead) {
-	begun := r.cache.begin()
+	begun, now := r.cache.begin(), r.cache.moment(x.now)
 	known, ok := r.known(a, key)
-	if ok && r.cache.trusts(&known, x.now) {
-		read.found, read.begun, read.at = known.found, begun, x.now
+	if ok && r.cache.trusts(&known, now) && r.cache.second(known.checked) >= x.newer {
+		*read = statusRead{found: known.found, begun: begun, at: known.checked, trusted: true}
 		return
 	}
 	if x.observed {
 		defer func(start time.Time) { x.storeTime += time.Since(start) }(time.Now())
 	}
 	doubtful := known.inDoubt()
-	if doubtful || r.cfg.Cache.StatusTTL > 0 && r.cache.lease.holds(begun) {
-		*read = r.shareRead(ctx, a, *key, codec.SerialInt(serial), doubtful, x)
+	if doubtful || r.cfg.Cache.StatusTTL > 0 && r.cache.lease.holds(begun, now) {
+		*read = r.shareRead(ctx, a, *key, codec.SerialInt(serial), doubtful, now, x)
 	} else {
-		*read = r.read(ctx, a, *key, codec.SerialInt(serial), begun, x)
+		*read = r.read(ctx, a, *key, codec.SerialInt(serial), begun, now, x)
 	}
 	if read.err != nil {
 		read.err = blame("store", a.ids[0], codec.SerialInt(serial), read.err)
@@ -57,20 +58,20 @@ func (r *Responder) remaining(x *exchange) time.Duration {
 }
 
 // shareRead joins the read of the certificate's status that is under way, or starts one. What a joined read finds may be as
-// old as the read, so it must have begun after the request arrived, or less than StatusTTL ago. While what is known is in
+// old as the read, so it must have begun after the request arrived, or be trusted. While what is known is in
 // doubt, one read at a time looks, and those for whom it is too old wait for its end: all together would go on
 // contradicting each other, where replicas of a database do. A read that outlasts StorePatience holds up nobody: the
 // next begins beside it.
-func (r *Responder) shareRead(ctx context.Context, a *authority, key certKey, serial *big.Int, doubtful bool, x *exchange) statusRead {
+func (r *Responder) shareRead(ctx context.Context, a *authority, key certKey, serial *big.Int, doubtful bool, now moment, x *exchange) statusRead {
 	tick := r.cache.begin()
 	joined := false
-	s, begun := r.reads.joinIf(key, tick, x.now, func(s *shared[statusRead]) bool {
-		age := x.now.Sub(s.at) // below zero: the clock was set back
-		joined = s.number > x.arrived || age >= 0 && age < r.cfg.Cache.StatusTTL && r.cache.lease.holds(s.tick)
+	s, begun := r.reads.joinIf(key, tick, now, func(s *shared[statusRead]) bool {
+		trusted := now.within(r.cfg.Cache.StatusTTL, s.at) && r.cache.lease.holds(s.tick, now)
+		joined = s.number > x.arrived || trusted && r.cache.second(s.at) >= x.newer
 		return (joined || doubtful) && time.Since(s.begun) < r.cfg.Cache.StorePatience
 	})
 	if begun {
-		r.startRead(ctx, a, key, serial, tick, x.now, s)
+		r.startRead(ctx, a, key, serial, tick, now, x.newer, s)
 	}
 	lane := a.sources[0].lane
 	_, silence := lane.state()
@@ -81,7 +82,8 @@ func (r *Responder) shareRead(ctx context.Context, a *authority, key certKey, se
 	if err != nil {
 		return statusRead{begun: tick, err: err}
 	}
-	if !begun && read.err == nil && !joined {
+	read.trusted = read.trusted || s.number <= x.arrived
+	if read.err == nil && (!begun && !joined || read.trusted && r.cache.second(read.at) < x.newer) {
 		read.err = errOvertaken
 	}
 	return read
@@ -89,7 +91,7 @@ func (r *Responder) shareRead(ctx context.Context, a *authority, key certKey, se
 
 // startRead starts a read that is shared. It goes on when those who wait leave, but for nobody longer than Config.Timeout:
 // then it is over, also if the store is still in it.
-func (r *Responder) startRead(ctx context.Context, a *authority, key certKey, serial *big.Int, begun uint64, now time.Time, s *shared[statusRead]) {
+func (r *Responder) startRead(ctx context.Context, a *authority, key certKey, serial *big.Int, begun uint64, now moment, newer int64, s *shared[statusRead]) {
 	read := statusRead{begun: begun}
 	if !r.life.start() {
 		r.reads.land(key, s, read, errClosed)
@@ -108,8 +110,8 @@ func (r *Responder) startRead(ctx context.Context, a *authority, key certKey, se
 			r.reads.land(key, s, read, nil)
 		}()
 		// A read that ended between the caller's look into the cache and this one's start found it already.
-		if known, ok := r.known(a, &key); ok && r.cache.trusts(&known, r.now()) {
-			read = statusRead{found: known.found, begun: begun, at: now}
+		if known, ok := r.known(a, &key); ok && r.cache.trusts(&known, r.cache.moment(r.now())) && r.cache.second(known.checked) >= newer {
+			read = statusRead{found: known.found, begun: begun, at: known.checked, trusted: true}
 			return
 		}
 		var found said
@@ -134,8 +136,8 @@ func (r *Responder) startRead(ctx context.Context, a *authority, key certKey, se
 }
 
 // read asks the store, and notes in the cache what it says.
-func (r *Responder) read(ctx context.Context, a *authority, key certKey, serial *big.Int, begun uint64, x *exchange) statusRead {
-	now, limit := x.now, r.deadlines.next()
+func (r *Responder) read(ctx context.Context, a *authority, key certKey, serial *big.Int, begun uint64, now moment, x *exchange) statusRead {
+	limit := r.deadlines.next()
 	var said said
 	var err error
 	for i := range a.sources {
@@ -146,9 +148,9 @@ func (r *Responder) read(ctx context.Context, a *authority, key certKey, serial 
 	return r.note(a, key, serial, said, err, begun, now)
 }
 
-// note puts into the cache what the store said in a read that began with that tick, at that time.
-func (r *Responder) note(a *authority, key certKey, serial *big.Int, said said, err error, begun uint64, now time.Time) statusRead {
-	read := statusRead{begun: begun, at: now, err: err}
+// note puts into the cache what the store said in a read that began with that tick, at that moment.
+func (r *Responder) note(a *authority, key certKey, serial *big.Int, said said, err error, begun uint64, at moment) statusRead {
+	read := statusRead{begun: begun, at: at, err: err}
 	if err == nil {
 		read.found, read.err = r.found(a, serial, said)
 	}
@@ -156,7 +158,7 @@ func (r *Responder) note(a *authority, key certKey, serial *big.Int, said said, 
 	case errors.Is(read.err, ErrInvalidRecord):
 		r.cache.distrust(key)
 	case read.err != nil:
-	case f.status.issued && !r.cache.record(key, begun, f, now),
+	case f.status.issued && !r.cache.record(key, begun, f, at),
 		!f.status.issued && !r.cache.forget(key, begun):
 		read.err = errOvertaken
 	}

@@ -36,7 +36,7 @@ func (d *dying) FindBySerial(ctx context.Context, id string, serial *big.Int) (o
 }
 
 // TestSharedReadThatHangs has reads hang that answers share, and clients leave before they are over: each case in a bubble,
-// with a StatusTTL of a second and a timeout of ten.
+// with a StatusTTL of twenty seconds and a timeout of ten.
 func TestSharedReadThatHangs(t *testing.T) {
 	cases := map[string]func(r *rig, d *dying, impatient func() ocsp.Answer){
 		"nobody joins it for ever": func(r *rig, d *dying, impatient func() ocsp.Answer) {
@@ -68,7 +68,7 @@ func TestSharedReadThatHangs(t *testing.T) {
 			held := r.clock.Now()
 			r.revoke(r.leaf, ocsp.CertificateHold)
 			require.Equal(r, xocsp.Revoked, r.status(r.leaf).Status)
-			r.clock.Advance(2 * time.Second)
+			r.clock.Advance(20 * time.Second)
 			r.store.Add(r.ca.ID, r.leaf) // released
 			d.dead.Store(true)
 			impatient() // has read good
@@ -82,7 +82,7 @@ func TestSharedReadThatHangs(t *testing.T) {
 		},
 		"who finds out whether the store still hangs asks it": func(r *rig, d *dying, impatient func() ocsp.Answer) {
 			r.status(r.leaf)
-			r.clock.Advance(2 * time.Second)
+			r.clock.Advance(20 * time.Second)
 			d.dead.Store(true)
 			r.status(r.leaf) // stale after ten seconds
 			r.status(r.leaf) // stale after a tenth of one, and leaves a read behind
@@ -102,7 +102,7 @@ func TestSharedReadThatHangs(t *testing.T) {
 		"it is noted when all have left": func(r *rig, d *dying, impatient func() ocsp.Answer) {
 			other := r.issue()
 			r.status(other)
-			r.clock.Advance(2 * time.Second)
+			r.clock.Advance(20 * time.Second)
 			d.dead.Store(true)
 			impatient()
 			time.Sleep(6 * time.Second)
@@ -135,7 +135,7 @@ func TestSharedReadThatHangs(t *testing.T) {
 				d := &dying{release: release, revive: sync.OnceFunc(func() { close(release) })}
 				r := newRig(t, func(r *rig, cfg *ocsp.Config) {
 					d.rig = r
-					cfg.Cache.StatusTTL, cfg.Timeout, cfg.Store = time.Second, 10*time.Second, d
+					cfg.Cache.StatusTTL, cfg.Timeout, cfg.Store = 20*time.Second, 10*time.Second, d
 				})
 				do(r, d, func() ocsp.Answer {
 					ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)

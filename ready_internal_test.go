@@ -38,7 +38,7 @@ func step(c *replyCache, key certKey, random *rand.Rand, now time.Time) {
 	begun := c.begin() - uint64(random.IntN(2))
 	switch random.IntN(12) {
 	case 0, 1, 2, 3:
-		c.record(key, begun, found{status, "ca"}, now)
+		c.record(key, begun, found{status, "ca"}, c.moment(now))
 	case 4, 5, 6:
 		if h, ok := c.current(&key); ok {
 			k := kept{signature: der, id: id}
@@ -183,7 +183,7 @@ func TestReadyAndEvicted(t *testing.T) {
 		key := newCertKey(1, []byte{5})
 		e := &evictor{storage: c.storage, c: c, key: key}
 		c.storage = e
-		require.True(t, c.record(key, c.begin(), found{good, "ca"}, now))
+		require.True(t, c.record(key, c.begin(), found{good, "ca"}, c.moment(now)))
 		return e, key
 	}
 	ready := func(e *evictor) bool {
@@ -211,7 +211,7 @@ func TestReadyAndEvicted(t *testing.T) {
 	e.c.add(key, e.c.begin(), good, reply, []byte{1})
 	require.True(t, ready(e))
 	e.when = "update"
-	require.True(t, e.c.record(key, e.c.begin(), found{good, "ca"}, now.Add(1)))
+	require.True(t, e.c.record(key, e.c.begin(), found{good, "ca"}, e.c.moment(now.Add(1))))
 	require.Empty(t, e.when)
 	require.False(t, ready(e), "record")
 }
@@ -225,7 +225,7 @@ func TestReadyWhileEvicted(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			begin := func(status certStatus) *replyCache {
 				c := newReplyCache(CacheOptions{StatusTTL: ttl, MaxEntries: 1}, standing)
-				require.True(t, c.record(key, c.begin(), found{status, "ca"}, standing()))
+				require.True(t, c.record(key, c.begin(), found{status, "ca"}, c.moment(standing())))
 				c.add(key, c.begin(), status, kept{signature: []byte{1}, id: id}, []byte{1})
 				c.evicting(key)
 				c.storage.remove(key)
@@ -244,11 +244,11 @@ func TestReadyWhileEvicted(t *testing.T) {
 			c = begin(held)
 			slow := c.begin() // a read that is to find good
 			c.ticks.Add(1)    // anything else
-			require.True(t, c.record(key, c.begin(), found{held, "ca"}, standing()))
-			require.False(t, c.record(key, slow, found{good, "ca"}, standing()), "it is overtaken")
+			require.True(t, c.record(key, c.begin(), found{held, "ca"}, c.moment(standing())))
+			require.False(t, c.record(key, slow, found{good, "ca"}, c.moment(standing())), "it is overtaken")
 			_, ok = c.current(&key)
 			require.False(t, ok, "it is in doubt")
-			require.True(t, c.record(key, c.begin(), found{held, "ca"}, standing()))
+			require.True(t, c.record(key, c.begin(), found{held, "ca"}, c.moment(standing())))
 			h, ok := c.current(&key)
 			require.True(t, ok)
 			require.Equal(t, held, h.status)
@@ -265,7 +265,7 @@ func TestReadyInOrder(t *testing.T) {
 	for kind := range storages {
 		at := standing()
 		c := newReplyCache(CacheOptions{StatusTTL: time.Hour, MaxEntries: 4, Storage: kind}, func() time.Time { return at })
-		require.True(t, c.record(key, c.begin(), found{good, "ca"}, at))
+		require.True(t, c.record(key, c.begin(), found{good, "ca"}, c.moment(at)))
 		add := func(id replyID, second int64) {
 			begins := standing().Unix() + second
 			k := kept{signature: []byte{byte(second)}, id: id, digest: [32]byte{byte(second)}, window: window{producedAt: begins, thisUpdate: begins, nextUpdate: begins + 3600}}
@@ -311,13 +311,31 @@ func TestReadyInOrder(t *testing.T) {
 	}
 }
 
+// Of two replies, the newer one is that about the later read, whenever they were signed.
+func TestTheLaterReadIsNewer(t *testing.T) {
+	good := certStatus{issued: true, status: Good}
+	key, id := newCertKey(1, []byte{5}), replyID{signer: 1}
+	for kind := range storages {
+		at := standing().Add(time.Hour)
+		c := newReplyCache(CacheOptions{StatusTTL: time.Hour, MaxEntries: 4, Storage: kind}, func() time.Time { return at })
+		require.True(t, c.record(key, c.begin(), found{good, "ca"}, c.moment(at)))
+		for _, add := range []struct{ thisUpdate, producedAt, want int64 }{{10, 20, 10}, {5, 30, 10}, {11, 15, 11}} {
+			w := window{thisUpdate: standing().Unix() + add.thisUpdate, producedAt: standing().Unix() + add.producedAt, nextUpdate: at.Unix() + 3600}
+			c.add(key, c.begin(), good, kept{signature: []byte{1}, id: id, window: w}, []byte{1})
+			k, ok := c.reply(&key, good, id, nil)
+			require.True(t, ok)
+			require.Equal(t, standing().Unix()+add.want, k.thisUpdate)
+		}
+	}
+}
+
 // An octet string that is ready replaces none that is newer.
 func TestReadyKeepOvertaken(t *testing.T) {
 	good := certStatus{issued: true, status: Good}
 	key, id := newCertKey(1, []byte{5}), replyID{signer: 1}
 	for kind := range storages {
 		c := newReplyCache(CacheOptions{StatusTTL: time.Hour, MaxEntries: 4, Storage: kind}, standing)
-		require.True(t, c.record(key, c.begin(), found{good, "ca"}, standing()))
+		require.True(t, c.record(key, c.begin(), found{good, "ca"}, c.moment(standing())))
 		c.add(key, c.begin(), good, kept{signature: []byte{1}, id: id, digest: [32]byte{1}}, []byte{1})
 		old, ok := c.storage.reply(key, good, id, nil)
 		require.True(t, ok)
@@ -334,7 +352,7 @@ func TestReadyStatus(t *testing.T) {
 	good, revoked := certStatus{issued: true, status: Good}, certStatus{issued: true, status: Revoked}
 	key, id := newCertKey(1, []byte{5}), replyID{signer: 1}
 	c := newReplyCache(CacheOptions{StatusTTL: time.Hour, MaxEntries: 10}, standing)
-	require.True(t, c.record(key, c.begin(), found{good, "ca"}, standing()))
+	require.True(t, c.record(key, c.begin(), found{good, "ca"}, c.moment(standing())))
 	c.add(key, c.begin(), good, kept{signature: []byte{1}, id: id}, []byte{1})
 	_, ok := c.reply(&key, good, id, nil)
 	require.True(t, ok)
@@ -360,7 +378,7 @@ func TestReadyPatience(t *testing.T) {
 		return st.look(&key, tag) != nil
 	}
 	for _, key := range keys {
-		require.True(t, c.record(key, c.begin(), found{good, "ca"}, standing()))
+		require.True(t, c.record(key, c.begin(), found{good, "ca"}, c.moment(standing())))
 		if len(keys) > 0 && key != keys[placesOfStripe] {
 			c.add(key, c.begin(), good, kept{signature: []byte{1}, id: id}, []byte{1})
 			require.True(t, isReady(key), "a place was free")
@@ -385,7 +403,7 @@ func TestReadyPatience(t *testing.T) {
 			}
 			require.True(t, c.storage.(*goCacheStorage).item(&key).used.Load(), "it was used while it was ready")
 			c.invalidate(last)
-			require.True(t, c.record(last, c.begin(), found{good, "ca"}, standing()))
+			require.True(t, c.record(last, c.begin(), found{good, "ca"}, c.moment(standing())))
 			_, ok := c.storage.add(last, good, kept{signature: []byte{1}, id: id})
 			require.True(t, ok)
 			stored, _ := c.storage.reply(key, good, id, nil)
@@ -426,7 +444,7 @@ func TestReadyClearedFirst(t *testing.T) {
 	good, revoked := certStatus{issued: true, status: Good}, certStatus{issued: true, status: Revoked}
 	key, reply := newCertKey(1, []byte{5}), kept{signature: []byte{1}, id: replyID{signer: 1}}
 	for name, change := range map[string]func(c *replyCache){
-		"another status": func(c *replyCache) { c.record(key, c.begin(), found{revoked, "ca"}, now) },
+		"another status": func(c *replyCache) { c.record(key, c.begin(), found{revoked, "ca"}, c.moment(now)) },
 		"forgotten":      func(c *replyCache) { c.forget(key, c.begin()) },
 		"invalidated":    func(c *replyCache) { c.invalidate(key) },
 		"another reply":  func(c *replyCache) { c.add(key, c.begin(), good, reply, []byte{2}) },
@@ -434,7 +452,7 @@ func TestReadyClearedFirst(t *testing.T) {
 		c := newReplyCache(CacheOptions{StatusTTL: time.Hour}, standing)
 		l := &looker{storage: newStorage(StorageGoCache, 4, c), c: c}
 		c.storage = l
-		require.True(t, c.record(key, c.begin(), found{good, "ca"}, now))
+		require.True(t, c.record(key, c.begin(), found{good, "ca"}, c.moment(now)))
 		c.add(key, c.begin(), good, reply, []byte{1})
 		l.look(key)
 		require.True(t, l.ready)

@@ -57,6 +57,8 @@ type exchangeState struct {
 	arrived  uint64    // how many shared reads had begun when the request came
 	own      bool      // the request is the host's own: policies for clients do not apply
 	renewing bool      // the reply that follows the one to be served is being made
+	renews   *renewal  // the renewal that this exchange has begun and not handed on
+	newer    int64     // the second in which a read must have begun to be trusted
 	observed bool      // timings are wanted
 	now      time.Time // by the responder's clock: the present of this answer, read anew after each wait
 	outcome  Outcome
@@ -236,6 +238,11 @@ func (r *Responder) respondOne(ctx context.Context, match certIDMatch, id *codec
 	}
 	within, cancel := context.WithTimeout(ctx, r.remaining(x))
 	defer cancel()
+	defer func() {
+		if x.renews != nil {
+			r.renewing.end(*x.renews)
+		}
+	}()
 	for range maxAttempts - 1 {
 		if p := r.tryOne(within, ctx, match, id, &key, x); p != nil {
 			return p
@@ -255,7 +262,7 @@ func (r *Responder) tryOne(ctx, caller context.Context, match certIDMatch, id *c
 			return nil
 		}
 		// A caller that leaves, or whose own time is up, says nothing about the store.
-		if caller.Err() == nil && !r.cfg.Cache.FailClosed && letsStandIn(read.err) {
+		if caller.Err() == nil && !r.cfg.Cache.FailClosed && (letsStandIn(read.err) || r.spared(match.authority, key, read.err, x)) {
 			if p := r.stale(match, id, *key, x); p != nil {
 				return x.serve(OutcomeStale, p, read.err)
 			}
@@ -272,19 +279,30 @@ func (r *Responder) tryOne(ctx, caller context.Context, match certIDMatch, id *c
 		return x.refuse(OutcomeUnauthorized, errRetired)
 	}
 	p := r.replyFor(ctx, match, id, key, &read, x)
-	if p.outcome != 0 || p.alive(x.now) && r.cache.valid(key, read.begun, &read.status) {
+	if p == nil || p.outcome != 0 || p.alive(x.now) && r.cache.valid(key, read.begun, &read.status) {
 		return p
 	}
 	return nil
 }
 
-// replyFor finds or makes the reply that says what was read.
+// spared reports whether the store was read only because a reply must be newer than a status that is trusted, and is
+// still so. Then the reply that was to be renewed says nothing unchecked, whatever has become of the read.
+func (r *Responder) spared(a *authority, key *certKey, err error, x *exchange) bool {
+	if x.newer == 0 || isBroken(err) || errors.Is(err, errClosed) {
+		return false
+	}
+	known, ok := r.known(a, key)
+	return ok && r.cache.trusts(&known, r.cache.moment(r.now()))
+}
+
+// replyFor finds or makes the reply that says what was read; nil asks for another attempt.
 func (r *Responder) replyFor(ctx context.Context, match certIDMatch, id *codec.CertID, key *certKey, read *statusRead, x *exchange) *reply {
 	s := match.signerAt(x.now)
 	want := match.replyID(s)
 	x.part[0].set(id, &read.found)
+	x.part[0].read, x.part[0].trusted = r.cache.second(read.at), read.trusted
 	job := signJob{authority: match.authority, signer: s, algorithm: s.choose(x.req.Preferred)}
-	job.now, job.parts, job.nonce = read.at, x.part[:], r.nonce(&x.req)
+	job.now, job.parts, job.nonce = x.now, x.part[:], r.nonce(&x.req)
 	var p *reply
 	var err error
 	outcome := OutcomeSigned
@@ -297,15 +315,24 @@ func (r *Responder) replyFor(ctx context.Context, match certIDMatch, id *codec.C
 		if ok && old.alive(x.now) {
 			return r.refresh(ctx, f, &old, x)
 		}
+		if x.newer = r.tooOld(&job); x.newer != 0 {
+			return nil
+		}
 		var k kept
 		if k, outcome, err = r.shareSign(ctx, f, x); err == nil {
 			p = r.write(*key, &job, &k, x)
 		}
 	} else {
+		if x.newer = r.tooOld(&job); x.newer != 0 {
+			return nil
+		}
 		p, err = r.timedSign(ctx, &job, x)
 	}
 	if err == nil {
 		return x.serve(outcome, p, nil)
+	}
+	if errors.Is(err, errOvertaken) {
+		return nil
 	}
 	if p := r.stale(match, id, *key, x); p != nil && p.parts[0].status == read.status {
 		return x.serve(OutcomeStale, p, err) // without the nonce, with the default algorithm
@@ -373,9 +400,18 @@ func (r *Responder) retired(s *certStatus, now time.Time) bool {
 }
 
 // refresh lets one request renew a reply past its refresh point while others, and this one too if the signer
-// takes its time, are served the old one.
+// takes its time, are served the old one. The store is read for it: nil asks for another attempt, which does that.
 func (r *Responder) refresh(ctx context.Context, f flight, old *kept, x *exchange) *reply {
-	if r.renewing.begin(renewal{f.key, f.want}) {
+	if x.renews != nil || r.renewing.begin(renewal{f.key, f.want}) {
+		x.newer = r.tooOld(&f.job)
+		if p := &f.job.parts[0]; p.trusted && p.read < old.refreshAt {
+			x.newer = old.refreshAt
+		}
+		if x.newer != 0 {
+			x.renews = &renewal{f.key, f.want}
+			return nil
+		}
+		x.renews = nil // land ends it
 		f.renews, f.replaces = true, old.thisUpdate
 		ctx, cancel := context.WithTimeout(ctx, refreshPatience)
 		defer cancel()
@@ -460,16 +496,26 @@ func (r *Responder) tryMany(ctx context.Context, signing *authority, matches []c
 				return x.refuse(OutcomeUnauthorized, errRetired), nil
 			}
 			p.status, p.issuerID = read.status, read.issuerID
+			p.read, p.trusted = r.cache.second(read.at), read.trusted
 			issued = issued || read.status.issued
-			if job.now.IsZero() { // the first read: from then on all that the answer says is known
-				job.now = read.at
-			}
 		}
 		job.parts = append(job.parts, p)
 	}
 	job.signer = signing.signerAt(x.now)
 	job.algorithm = job.signer.choose(x.req.Preferred)
+	job.now = x.now
+	for i := range job.parts {
+		if p := &job.parts[i]; p.foreign { // which needs no read
+			p.read = job.now.Unix()
+		}
+	}
+	if x.newer = r.tooOld(&job); x.newer != 0 {
+		return nil, errOvertaken
+	}
 	p, err := r.timedSign(ctx, &job, x)
+	if errors.Is(err, errOvertaken) {
+		return nil, errOvertaken
+	}
 	if err != nil {
 		return x.unsigned(err, issued), nil
 	}

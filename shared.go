@@ -13,7 +13,8 @@ import (
 
 // The second tier: signatures that other replicas made. Nothing that it says is believed. A value counts
 // only if it is, byte for byte, the answer that this process would write about the status it read itself,
-// within the times it would choose, under a signature that verifies.
+// with times that this process allows, under a signature that verifies. They need not be those of this process's own
+// read: what another replica knew at another time is as true.
 
 const (
 	// sharedPatience bounds a call of the shared cache, of Config.Timeout too.
@@ -45,7 +46,7 @@ func (a *authority) sharedKeys(serial []byte) []string {
 
 // sharedLimit returns how long a call of the shared cache may take, 0 when it must not be called.
 func (r *Responder) sharedLimit() time.Duration {
-	if r.cfg.Cache.Shared == nil || time.Now().UnixNano() < r.sharedUntil.Load() {
+	if r.cfg.Cache.Shared == nil || int64(r.cache.steady()) < r.sharedUntil.Load() {
 		return 0
 	}
 	return min(sharedPatience, r.cfg.Timeout/2)
@@ -54,7 +55,7 @@ func (r *Responder) sharedLimit() time.Duration {
 // sharedFailed notes a failed call.
 func (r *Responder) sharedFailed(ctx context.Context, err error) {
 	if errors.Is(err, errTimeout) || errors.Is(err, context.DeadlineExceeded) {
-		r.sharedUntil.Store(time.Now().Add(sharedPause).UnixNano())
+		r.sharedUntil.Store(int64(r.cache.steady() + sharedPause))
 	}
 	r.logs.warn(ctx, r.cfg.Logger, logShared, "ocsp: shared cache failed; answers are signed instead", err)
 }
@@ -94,7 +95,7 @@ func (r *Responder) checkShared(f *flight, value []byte) (k kept, der []byte, er
 	if err != nil {
 		return kept{}, nil, err
 	}
-	s, now := f.job.signer.signer, f.job.now.Unix()
+	s := f.job.signer.signer
 	if err := s.verify(f.job.algorithm, response.TBS, response.Signature); err != nil {
 		return kept{}, nil, err
 	}
@@ -102,19 +103,21 @@ func (r *Responder) checkShared(f *flight, value []byte) (k kept, der []byte, er
 		return kept{}, nil, errSharedBytes
 	}
 	made := response.ProducedAt
-	if made > now {
+	if made > f.job.now.Unix() {
 		return kept{}, nil, errSharedOld
 	}
-	times, err := r.window(s, made, notAfterAt(f.job.parts, made))
-	if err != nil || response.NextUpdate > times.nextUpdate || response.ThisUpdate > made {
+	p := &f.job.parts[0]
+	times := window{thisUpdate: response.ThisUpdate, producedAt: made, nextUpdate: response.NextUpdate}
+	if times.thisUpdate > made || times.thisUpdate < s.notBefore || times.nextUpdate > r.lastUpdate(s, times.thisUpdate, notAfterAt(f.job.parts, made)) {
 		return kept{}, nil, errSharedOld
 	}
-	times.thisUpdate, times.nextUpdate = response.ThisUpdate, response.NextUpdate
-	times.refreshAt = refreshPoint(times.thisUpdate, times.nextUpdate, made)
+	times.refreshAt = refreshPoint(times.thisUpdate, times.nextUpdate)
+	times.refreshAt = times.keptUntil()
 	if times.refreshAt <= ceilSecond(f.job.now) {
 		return kept{}, nil, errSharedOld
 	}
-	data := r.responseData(&f.job, times, nil)
+	p.thisUpdate, p.nextUpdate = times.thisUpdate, times.nextUpdate
+	data := r.responseData(&f.job, made, nil)
 	tbs := data.AppendTBS(nil)
 	if !bytes.Equal(tbs, response.TBS) {
 		return kept{}, nil, errSharedOld // this signer has said so, and now the status is another

@@ -20,19 +20,26 @@ type part struct {
 	serial   []byte
 	status   certStatus
 	foreign  bool // of an issuer that is not configured
+
+	read                   int64 // when the read of the status began, in seconds since 1970
+	trusted                bool  // statusRead.trusted
+	thisUpdate, nextUpdate int64 // what the reply gives, once they are chosen
 }
 
 // set makes the part say what was found about a certificate of a configured issuer.
 func (p *part) set(id *codec.CertID, f *found) {
-	p.issuerID, p.certID, p.serial, p.status, p.foreign = f.issuerID, id.Raw, id.Serial, f.status, false
+	*p = part{issuerID: f.issuerID, certID: id.Raw, serial: id.Serial, status: f.status}
 }
+
+// revokedAt returns the revocation time that a reply gives: none later than what it says was known.
+func (p *part) revokedAt(s certStatus) int64 { return min(s.revokedAt, p.thisUpdate) }
 
 // signJob is a reply to be made.
 type signJob struct {
 	authority *authority
 	signer    *candidate // of the authority, chosen once for each attempt
 	algorithm int
-	now       time.Time
+	now       time.Time // when it is made: no part was read later
 	parts     []part
 	nonce     []byte
 }
@@ -188,10 +195,12 @@ func (r *Responder) launch(ctx context.Context, f flight, s *shared[landed]) {
 func (r *Responder) land(f flight, s *shared[landed], l landed, err error) {
 	if f.renews {
 		failure := &f.job.signer.failure
-		if err != nil {
+		switch {
+		case errors.Is(err, errOvertaken): // which says nothing about the signer
+		case err != nil:
 			why := err
 			failure.Store(&why)
-		} else if failure.Load() != nil {
+		case failure.Load() != nil:
 			failure.Store(nil)
 		}
 		// In this order: the next renewal is not taken for this one, and whoever has waited finds no renewal under way.
@@ -244,11 +253,11 @@ func (r *Responder) sign(ctx context.Context, job *signJob, limit time.Duration,
 		}
 	}()
 	r.warnOfEnd(ctx, job.authority, s, job.now.Unix())
-	if k.window, err = r.window(s, job.now.Unix(), notAfterAt(job.parts, job.now.Unix())); err != nil {
+	if k.window, err = r.window(job); err != nil {
 		return kept{}, nil, err
 	}
 	var one [1]codec.Single
-	data := r.responseData(job, k.window, one[:0])
+	data := r.responseData(job, k.producedAt, one[:0])
 	tbs = data.AppendTBS(room)
 	slots := s.lane.all
 	if !job.cacheable() {
@@ -261,11 +270,12 @@ func (r *Responder) sign(ctx context.Context, job *signJob, limit time.Duration,
 // write makes the reply that is kept. What it says is a matter of the job and the window alone, so that it is, octet for
 // octet, what was signed.
 func (r *Responder) write(key certKey, job *signJob, k *kept, x *exchange) *reply {
+	job.parts[0].thisUpdate, job.parts[0].nextUpdate = k.thisUpdate, k.nextUpdate
 	if k.ready != nil {
 		return x.hand(job, k, k.ready.der)
 	}
 	var one [1]codec.Single
-	data := r.responseData(job, k.window, one[:0])
+	data := r.responseData(job, k.producedAt, one[:0])
 	x.tbs = data.AppendTBS(x.tbs[:0])
 	p := x.write(job, k, x.tbs)
 	r.cache.keep(key, *k, p.der)
@@ -323,11 +333,11 @@ func notAfterAt(parts []part, at int64) int64 {
 	return earliest
 }
 
-// responseData is what a reply will sign. It uses the room that singles has.
-func (r *Responder) responseData(job *signJob, t window, singles []codec.Single) codec.ResponseData {
+// responseData is what a reply will sign, with the times that its parts have. It uses the room that singles has.
+func (r *Responder) responseData(job *signJob, producedAt int64, singles []codec.Single) codec.ResponseData {
 	data := codec.ResponseData{
 		ResponderID: job.signer.responderID,
-		ProducedAt:  t.producedAt,
+		ProducedAt:  producedAt,
 		Singles:     singles,
 		Nonce:       job.nonce,
 	}
@@ -336,17 +346,17 @@ func (r *Responder) responseData(job *signJob, t window, singles []codec.Single)
 		s := p.status.compromised(job.authority.compromised)
 		single := codec.Single{
 			CertID: p.certID, Status: codec.Unknown, RevokedAt: codec.NoTime, InvalidityDate: s.invalidityDate,
-			ThisUpdate: t.thisUpdate, NextUpdate: t.nextUpdate, ArchiveCutoff: codec.NoTime,
+			ThisUpdate: p.thisUpdate, NextUpdate: p.nextUpdate, ArchiveCutoff: codec.NoTime,
 		}
 		switch s.status {
 		case Good:
 			single.Status = codec.Good
 		case Revoked:
-			single.Status, single.Reason, single.RevokedAt = codec.Revoked, byte(s.reason.Code()), t.revokedAt(s)
+			single.Status, single.Reason, single.RevokedAt = codec.Revoked, byte(s.reason.Code()), p.revokedAt(s)
 			data.ExtendedRevoke = data.ExtendedRevoke || !s.issued
 		}
 		if s.issued {
-			single.ArchiveCutoff = r.archiveCutoff(job.signer.ca, t.producedAt)
+			single.ArchiveCutoff = r.archiveCutoff(job.signer.ca, producedAt)
 		}
 		data.Singles = append(data.Singles, single)
 	}

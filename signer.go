@@ -2,7 +2,6 @@ package ocsp
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"crypto"
 	"crypto/ecdsa"
@@ -19,6 +18,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"math/big"
 	"reflect"
 	"slices"
@@ -474,49 +474,85 @@ type window struct {
 	thisUpdate, producedAt, refreshAt, nextUpdate int64
 }
 
-// window returns the life of an answer that is made now. It stays within the life of the signing certificate,
-// of the CA and, unless notAfter is codec.NoTime, of the certificate that the answer is about.
-func (r *Responder) window(s *signer, now, notAfter int64) (window, error) {
-	w := window{producedAt: now, thisUpdate: max(now-int64(r.cfg.Backdate/time.Second), s.notBefore)}
-	w.nextUpdate = min(w.thisUpdate+int64(r.cfg.Validity/time.Second)-1, s.notAfter)
-	if notAfter != codec.NoTime {
-		w.nextUpdate = min(w.nextUpdate, notAfter)
+// window returns the life of a reply that is made now, and sets the times of its parts. The reply as a whole has their
+// earliest thisUpdate, refresh point and nextUpdate. It fails with errOvertaken if a newer read has a life.
+func (r *Responder) window(job *signJob) (window, error) {
+	s, now := job.signer.signer, job.now.Unix()
+	if err := s.validAt(now); err != nil {
+		return window{}, err
 	}
-	if w.thisUpdate > now || w.nextUpdate <= now {
-		return w, cmp.Or(s.validAt(now), errNotValidNow)
+	notAfter := notAfterAt(job.parts, now)
+	all := window{thisUpdate: math.MaxInt64, producedAt: now, refreshAt: math.MaxInt64, nextUpdate: math.MaxInt64}
+	for i := range job.parts {
+		p := &job.parts[i]
+		w := r.partWindow(s, p.read, now, notAfter)
+		if p.read > now || w.thisUpdate > p.read || w.nextUpdate <= now {
+			return all, errOvertaken
+		}
+		p.thisUpdate, p.nextUpdate = w.thisUpdate, w.nextUpdate
+		all.thisUpdate, all.nextUpdate = min(all.thisUpdate, w.thisUpdate), min(all.nextUpdate, w.nextUpdate)
+		all.refreshAt = min(all.refreshAt, w.keptUntil())
 	}
-	w.refreshAt = refreshPoint(w.thisUpdate, w.nextUpdate, now)
-	return w, nil
+	return all, nil
 }
 
-// refreshPoint applies the CA/B Forum's rule for when a newer answer must be there (TLS BR 4.9.9). An answer
-// whose window was cut so short that the point has passed gets half of what is left.
-func refreshPoint(thisUpdate, nextUpdate, now int64) int64 {
+// partWindow returns the life of what a reply that is made now says about one certificate. It begins when the read of
+// the status did: that is the last time at which the status is known to have been so (RFC 6960 section 2.4).
+func (r *Responder) partWindow(s *signer, read, now, notAfter int64) window {
+	w := window{thisUpdate: max(read-int64(r.cfg.Backdate/time.Second), s.notBefore), producedAt: now}
+	w.nextUpdate = r.lastUpdate(s, w.thisUpdate, notAfter)
+	w.refreshAt = refreshPoint(w.thisUpdate, w.nextUpdate)
+	return w
+}
+
+// lastUpdate returns the last nextUpdate for that thisUpdate. It is within the life of the signing certificate, of the
+// CA and, unless notAfter is codec.NoTime, of the certificates that the reply is about.
+func (r *Responder) lastUpdate(s *signer, thisUpdate, notAfter int64) int64 {
+	last := min(thisUpdate+int64(r.cfg.Validity/time.Second)-1, s.notAfter)
+	if notAfter != codec.NoTime {
+		last = min(last, notAfter)
+	}
+	return last
+}
+
+// tooOld returns the second in which the trusted reads of a job must have begun at the earliest, because a reply about
+// earlier ones would be past its refresh point at once. 0 is for a job that needs no newer ones.
+func (r *Responder) tooOld(job *signJob) (newer int64) {
+	s, now := job.signer.signer, job.now.Unix()
+	for i := range job.parts {
+		if p := &job.parts[i]; p.trusted && s.validAt(now) == nil {
+			w := r.partWindow(s, p.read, now, notAfterAt(job.parts, now))
+			if w.refreshAt <= ceilSecond(job.now) || w.thisUpdate > p.read {
+				newer = max(newer, p.read+1)
+			}
+		}
+	}
+	return newer
+}
+
+// refreshPoint applies the CA/B Forum's rule for when a newer answer must be there (TLS BR 4.9.9).
+func refreshPoint(thisUpdate, nextUpdate int64) int64 {
 	const hour = 3600
-	at := min(nextUpdate-8*hour, thisUpdate+4*24*hour)
 	if validity := nextUpdate - thisUpdate + 1; validity < 16*hour {
-		at = thisUpdate + validity/2
+		return thisUpdate + validity/2
 	}
-	if at <= now {
-		at = now + (nextUpdate-now+1)/2
+	return min(nextUpdate-8*hour, thisUpdate+4*24*hour)
+}
+
+// keptUntil returns the refresh point of an answer. If it had passed when the answer was made, since its window was cut
+// short, that is after half of what was left.
+func (w *window) keptUntil() int64 {
+	if w.refreshAt <= w.producedAt {
+		return w.producedAt + (w.nextUpdate-w.producedAt+1)/2
 	}
-	return at
+	return w.refreshAt
 }
 
 // fresh reports whether the refresh point of an answer is at least a second away, so that it can be sent with a
 // max-age of one or more.
 func (w *window) fresh(now time.Time) bool { return w.alive(now) && ceilSecond(now) < w.refreshAt }
 
-// alive reports whether an answer is valid: not past its end, nor, after the clock was set back, before its
-// beginning.
+// alive reports whether an answer is valid: not past its end, nor, after the clock was set back, made in the future.
 func (w *window) alive(now time.Time) bool {
-	return w.thisUpdate <= now.Unix() && now.Unix() < w.nextUpdate
-}
-
-// revokedAt returns the revocation time that an answer gives: none of the future.
-func (w *window) revokedAt(s certStatus) int64 {
-	if s.revokedAt > w.producedAt {
-		return w.thisUpdate
-	}
-	return s.revokedAt
+	return w.producedAt <= now.Unix() && now.Unix() < w.nextUpdate
 }

@@ -183,10 +183,10 @@ func ReasonFromKMIP(code uint32) (Reason, error) {
 type certStatus struct {
 	status         Status
 	reason         Reason
+	issued         bool // false: the store does not know the serial
 	revokedAt      int64
 	invalidityDate int64
 	notAfter       int64
-	issued         bool // false: the store does not know the serial
 }
 
 // unissued returns the status of a serial that the issuer never issued. Extended revoke is spelled out in RFC

@@ -3,7 +3,6 @@ package ocsp
 import (
 	"crypto/sha256"
 	"encoding/binary"
-	"time"
 )
 
 // Storage is where signed answers are kept in the process. Only what makes an answer unlike the next is kept, its
@@ -89,9 +88,9 @@ func (k *certKey) serial() []byte { return k[5:] }
 // head is what is known about one certificate.
 type head struct {
 	found
-	since   uint64        // the tick at which it was last put in doubt, 0 for never
-	begun   uint64        // the tick at which the last read that found it began, or doubted
-	checked time.Duration // when that was, by the responder's clock, since the replyCache was made
+	since   uint64 // the tick at which it was last put in doubt, 0 for never
+	begun   uint64 // the tick at which the last read that found it began, or doubted
+	checked moment // when that was
 }
 
 // inDoubt reports whether it is to be read again before it is believed. The zero head is not: nothing is known.

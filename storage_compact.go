@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"sync"
 	"sync/atomic"
-	"time"
 )
 
 // compactStorage is StorageCompact. Certificates, replies and signatures are in pools, of values without pointers,
@@ -34,7 +33,7 @@ type compactItem struct {
 	issued                            bool
 	revokedAt, invalidityDate, expiry int64
 	since, begun                      uint64
-	checked                           time.Duration
+	checked                           moment
 }
 
 // compactReply is a kept.

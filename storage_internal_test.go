@@ -57,7 +57,7 @@ func TestStoragesAgree(t *testing.T) {
 			before, known := both[0].head(key)
 			switch random.IntN(8) {
 			case 0, 1:
-				h := head{found: found{status(), []string{"a", "b"}[random.IntN(2)]}, since: random.Uint64(), begun: random.Uint64(), checked: time.Duration(random.Int())}
+				h := head{found: found{status(), []string{"a", "b"}[random.IntN(2)]}, since: random.Uint64(), begun: random.Uint64(), checked: moment{time.Duration(random.Int()), time.Duration(random.Int())}}
 				for _, s := range both {
 					if known {
 						s.update(key, h)

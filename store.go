@@ -69,8 +69,8 @@ type Record struct {
 	Reason Reason
 
 	// RevokedAt is when the certificate was revoked. It is required when State implies revoked and must be
-	// zero otherwise. It is repeated in every answer, so it must never move; one that lies in the future is
-	// answered as revoked now.
+	// zero otherwise. It is repeated in every answer, so it must never move; one after an answer's thisUpdate is
+	// given as thisUpdate.
 	RevokedAt time.Time
 
 	// CompromisedAt is when the key is believed to have been compromised, or the certificate otherwise to have
