@@ -263,8 +263,8 @@ func lintTimes(wrong report, basic *basicResponse, signer *x509.Certificate, now
 		wrong("T192", "producedAt %v is later than now, %v", produced, now)
 	}
 	for _, r := range basic.Data.Responses {
-		if revoked := r.Revoked.RevokedAt; revoked.After(produced) {
-			wrong("T154", "revocationTime %v is later than producedAt %v", revoked, produced)
+		if revoked := r.Revoked.RevokedAt; revoked.After(r.ThisUpdate) {
+			wrong("T154", "revocationTime %v is later than thisUpdate %v", revoked, r.ThisUpdate)
 		}
 		if r.ThisUpdate.After(produced) {
 			wrong("T192", "thisUpdate %v is later than producedAt %v", r.ThisUpdate, produced)
