@@ -36,8 +36,9 @@ cached answer is served if it says what the store says, and a new one is signed 
 answer after a revocation says revoked, whoever wrote it. With a StatusTTL it does so at once after
 [Responder.Invalidate], and else when that has passed.
 
-Answers are signed anew from their refresh point on, half their validity when that is below 16 h. While the
-signer or the store fails, a cached answer is served until its nextUpdate, and no longer.
+Answers say since when their status is known: thisUpdate is when the read of the store began. They are signed anew from
+their refresh point on, half their validity when that is below 16 h, about what the store says then, also if a StatusTTL
+is longer. While the signer or the store fails, a cached answer is served until its nextUpdate, and no longer.
 
 # Testing
 
