@@ -110,7 +110,7 @@ func TestThisUpdateIsWhenTheStatusWasRead(t *testing.T) {
 
 // A read that answers share is as old for all of them as it is.
 func TestThisUpdateOfAReadThatIsJoined(t *testing.T) {
-	orderTest(t, func(cfg *ocsp.Config) { cfg.Cache.StatusTTL = time.Hour }, func(r *rig, s *slow) {
+	orderTest(t, func(cfg *ocsp.Config) { cfg.Cache.StatusTTL, cfg.Cache.StorePatience = time.Hour, 6*time.Second }, func(r *rig, s *slow) {
 		read := time.Now()
 		s.serial, s.wait = r.leaf.SerialNumber, func() { time.Sleep(5 * time.Second) }
 		first := r.ask(r.request(r.leaf))
@@ -333,7 +333,7 @@ func TestOthersDoNotWaitForTheReadOfARenewal(t *testing.T) {
 		r.clock.Set(time.Now())
 		for range 2 { // the second time the first one's end must be known
 			old := r.store.Calls()
-			s.serial, s.wait = r.leaf.SerialNumber, func() { time.Sleep(time.Second) }
+			s.serial, s.wait = r.leaf.SerialNumber, func() { time.Sleep(time.Second / 2) }
 			one := r.ask(r.request(r.leaf))
 			synctest.Wait()
 			begin := time.Now()
@@ -344,7 +344,7 @@ func TestOthersDoNotWaitForTheReadOfARenewal(t *testing.T) {
 			}
 			require.Zero(r, time.Since(begin))
 			result := <-one
-			require.Equal(r, time.Second, time.Since(begin))
+			require.Equal(r, time.Second/2, time.Since(begin))
 			require.Equal(r, old+1, r.store.Calls())
 			r.clock.Set(time.Now())
 			response := r.requireAnswer(result, xocsp.Good)[0]
