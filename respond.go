@@ -89,11 +89,11 @@ func (r *Responder) Respond(ctx context.Context, requestDER []byte) Answer {
 }
 
 // Staple returns an answer to staple to a TLS handshake of the host's own server, whose certificate must be
-// of a configured issuer: one that signed it. If Go does not verify the algorithm of that signature, such as one
-// with MD5, it is the one issuer of that name whose SubjectKeyId is the certificate's AuthorityKeyId. If one of the
-// identifiers is missing, it is the only issuer of that name. The CertID is hashed with SHA-1, the
-// only hash that every client matches. It fails rather than return an answer that says unknown or nothing. NonceRequire and RequestSigners are for clients and
-// do not apply.
+// of a configured issuer: one that signed it. If Go does not verify the algorithm of that signature, such as
+// one with MD5, it is the one issuer of that name whose SubjectKeyId is the certificate's AuthorityKeyId. If
+// one of the identifiers is missing, it is the only issuer of that name. The CertID is hashed with SHA-1, the
+// only hash that every client matches. Staple returns an error rather than an answer that says unknown or
+// nothing. NonceRequire and RequestSigners are for clients and do not apply.
 //
 // Staple may wait for the store and the signer, up to Config.Timeout. So handshakes should not call it: keep what it
 // returned until that answer's nextUpdate, and refresh it beside the handshakes, as the example does.
