@@ -137,7 +137,9 @@ func TestUnreadableRow(t *testing.T) {
 		require.NoError(t, err)
 		defer func() { require.NoError(t, store.Close()) }()
 		ca := ocsptest.NewCA(ocsptest.Options{Name: "ca"})
-		responder, err := ocsp.New(ocsp.Config{Issuers: []ocsp.Issuer{ca.Issuer()}, Store: store, Logger: slog.New(slog.DiscardHandler)})
+		responder, err := ocsp.New(ocsp.Config{
+			Issuers: []ocsp.Issuer{ca.Issuer()}, Store: store, Logger: slog.New(slog.DiscardHandler), Cache: ocsp.CacheOptions{StorePatience: 500 * time.Millisecond},
+		})
 		require.NoError(t, err)
 		defer func() { require.NoError(t, responder.Close()) }()
 		for name, test := range map[string]struct{ attributes, reason string }{
@@ -177,7 +179,10 @@ func TestUnreadableRow(t *testing.T) {
 				_, err = store.FindBySerial(t.Context(), "ca", leaf.SerialNumber)
 				require.Error(t, err)
 				require.NotErrorIs(t, err, ocsp.ErrInvalidRecord)
-				isGood()
+				require.Eventually(t, func() bool { // once the store has answered nobody for StorePatience
+					answer, err := ocsptest.Query(responder.Handler(), ca.Certificate, leaf)
+					return err == nil && answer.Status == 0
+				}, 10*time.Second, 10*time.Millisecond)
 				_, err = db.ExecContext(t.Context(), "ALTER TABLE gone RENAME TO objects")
 				require.NoError(t, err)
 			})
