@@ -48,10 +48,10 @@ func plain(r ocsp.Record) ocsp.Record {
 
 // encode writes a certificate: what names it, so that it can be found again under another key, and its record.
 func (c Certificate) encode() []byte {
-	c.Record = plain(c.Record)
+	r := plain(c.Record)
 	serial := octets(c.Serial)
-	b := []byte{byte(c.Record.State), byte(c.Record.Reason)}
-	for _, t := range []time.Time{c.Record.RevokedAt, c.Record.CompromisedAt, c.Record.NotAfter} {
+	b := []byte{byte(r.State), byte(r.Reason)}
+	for _, t := range []time.Time{r.RevokedAt, r.CompromisedAt, r.NotAfter} {
 		seconds := int64(noTime)
 		if !t.IsZero() {
 			seconds = t.Unix()
