@@ -474,7 +474,7 @@ func TestJunkDoesNotStarveTheCache(t *testing.T) {
 func TestInvalidateLeavesAHangingReadBehind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, func(_ *rig, cfg *ocsp.Config) {
-			cfg.Cache.StatusTTL, cfg.Cache.StorePatience = time.Second, 2*time.Second
+			cfg.Cache.StatusTTL, cfg.Cache.StorePatience = time.Minute, 2*time.Second
 		})
 		r.store.SetFault(ocsptest.Hang)
 		hanging := r.ask(r.request(r.leaf))
