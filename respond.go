@@ -402,6 +402,10 @@ func (r *Responder) retired(s *certStatus, now time.Time) bool {
 // refresh lets one request renew a reply past its refresh point while others, and this one too if the signer
 // takes its time, are served the old one. The store is read for it: nil asks for another attempt, which does that.
 func (r *Responder) refresh(ctx context.Context, f flight, old *kept, x *exchange) *reply {
+	if x.renews != nil && *x.renews != (renewal{f.key, f.want}) { // another signer's
+		r.renewing.end(*x.renews)
+		x.renews = nil
+	}
 	if x.renews != nil || r.renewing.begin(renewal{f.key, f.want}) {
 		x.newer = r.tooOld(&f.job)
 		if p := &f.job.parts[0]; p.trusted && p.read < old.refreshAt {
