@@ -70,7 +70,8 @@ func (r *Responder) follow(ctx context.Context) {
 		if err == nil {
 			err = errors.New("ocsp: Follow returned without an error")
 		}
-		r.logs.warn(ctx, r.cfg.Logger, logChanges, "ocsp: changes cannot be followed; until they are, every answer reads the store", err)
+		r.warn(ctx, "ocsp: changes cannot be followed; until they are, every answer reads the store",
+			&failure{kind: logChanges, component: "changes", err: err})
 		select {
 		case <-ctx.Done():
 			return
@@ -113,12 +114,21 @@ func (f *following) Begin() {
 }
 
 func (f *following) TrustUntil(t time.Time) {
+	if f.trust(t) {
+		f.r.succeeded("changes", "", nil, logChanges) // without the lock, since the host's log may hang
+	}
+}
+
+// trust reports whether the trust was given.
+func (f *following) trust(t time.Time) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if !f.ended && f.begun {
-		f.r.cache.vouch(t)
-		f.vouched = true
+	if f.ended || !f.begun {
+		return false
 	}
+	f.r.cache.vouch(t)
+	f.vouched = true
+	return true
 }
 
 func (f *following) Changed(issuerID string, serials ...*big.Int) {

@@ -80,8 +80,13 @@ type Config struct {
 	Signing SigningOptions // zero: see its fields
 	Limits  Limits         // zero: see its fields
 
-	// Logger gets what an operator should look into, at most once a second for each kind of failure. It never
-	// gets a secret. Nil is silent.
+	// Logger gets what an operator should look into: failures of the store, the signer and whatever else the
+	// host gave, the first success after a failure, and what is wrong with certificates. For each kind of
+	// failure, component and issuer it gets at most one line a second, and as much when a failure is over.
+	// Lines have the attributes "component", "issuer", "serial" (in hex), "error", "outcome" and "suppressed",
+	// as far as they apply; suppressed counts the failures since the last line of their kind. It never gets a
+	// secret, but the error of a driver may name its host. Nil is slog.Default(), looked up for each line, from
+	// slog.LevelWarn up; slog.DiscardHandler silences. A nil Logger beside Disabled is silent.
 	Logger *slog.Logger
 
 	// Observe is called once for each answer, from the goroutine that serves it, so it should be quick. Nil
@@ -336,10 +341,13 @@ func (c *Config) clock() func() time.Time {
 
 // logger returns Logger, or its default, in a form that does not panic.
 func (c *Config) logger() *slog.Logger {
-	if c.Logger == nil {
+	switch {
+	case c.Logger != nil:
+		return slog.New(safeHandler{c.Logger.Handler()})
+	case c.Disabled:
 		return slog.New(slog.DiscardHandler)
 	}
-	return slog.New(safeHandler{c.Logger.Handler()})
+	return slog.New(safeHandler{defaultHandler{}})
 }
 
 func setDefault[T comparable](field *T, value T) {

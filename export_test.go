@@ -109,3 +109,9 @@ func TakeNoncePlaces(r *Responder) (n int, giveBack func()) {
 
 // SetSteady replaces the monotonic clock by which trust is counted.
 func SetSteady(r *Responder, steady func() time.Duration) { r.cache.steady = steady }
+
+// LogPlaces returns how many components and issuers the log has limits for.
+func LogPlaces(r *Responder) int { return len(r.logs.places) }
+
+// LogsFailing reports whether a success may have to log that a failure is over.
+func LogsFailing(r *Responder) bool { return r.logs.failing.Load() != 0 }

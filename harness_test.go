@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/x509"
 	"flag"
+	"log/slog"
 	"net/http"
 	"testing"
 	"time"
@@ -41,6 +42,7 @@ func newRig(t *testing.T, adjust func(*rig, *ocsp.Config)) *rig {
 	issuer := r.ca.Issuer()
 	issuer.Signer = r.signer
 	cfg := ocsp.Config{Issuers: []ocsp.Issuer{issuer}, Store: r.store, Now: r.clock.Now, Cache: ocsp.CacheOptions{Storage: ocsp.Storage(*storage)}}
+	cfg.Logger = slog.New(slog.NewTextHandler(t.Output(), nil))
 	if adjust != nil {
 		adjust(r, &cfg)
 	}

@@ -58,7 +58,7 @@ func (c *cacheFuncs) Delete(context.Context, ...string) error { return c.delete 
 // withLoggers runs a test with a logger that is silent, and one that panics.
 func withLoggers(t *testing.T, run func(t *testing.T, logger *slog.Logger)) {
 	t.Run("silent", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) { run(t, nil) })
+		synctest.Test(t, func(t *testing.T) { run(t, slog.New(slog.DiscardHandler)) })
 	})
 	t.Run("panicking log handler", func(t *testing.T) {
 		var lines atomic.Int32

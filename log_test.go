@@ -57,7 +57,7 @@ func TestLogSaysWhatIsBroken(t *testing.T) {
 		}
 		storeHangs.Store(true)
 		require.Equal(t, `ocsp: store: issuer "`+r.ca.ID+`", serial 1f: ocsp: the store is silent: no answer in time`, ask(big.NewInt(0x1f)))
-		require.Contains(t, text.String(), "serial 1f: ocsp: the store is silent: no answer in time")
+		require.Contains(t, text.String(), `serial=1f error="ocsp: the store is silent: no answer in time"`)
 		// In the same second.
 		require.Contains(t, ask(unreadable), `serial 4d: invalid record: State Compromised without RevokedAt`)
 		require.Contains(t, text.String(), "without RevokedAt")

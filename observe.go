@@ -2,21 +2,20 @@ package ocsp
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"math/big"
-	"sync/atomic"
 	"time"
 )
 
 // observe reports an answer to the host. A panic there is the host's, but must not cost the client's answer.
 func (r *Responder) observe(ctx context.Context, p *reply, x *exchange) {
+	var e Event
 	defer func() {
 		if v := recover(); v != nil {
-			r.logs.warn(ctx, r.cfg.Logger, logPanic, "ocsp: Observe panicked", &panicError{value: v})
+			r.warn(ctx, "ocsp: Observe panicked", &failure{logPanic, "observer", e.IssuerID, nil, &panicError{value: v}})
 		}
 	}()
-	e := Event{
+	e = Event{
 		Method: x.method, CertIDs: len(x.req.Entries), Nonce: x.req.NonceForm != 0, Entry: x.entry, Outcome: x.outcome,
 		StoreTime: x.storeTime, SignTime: x.signTime, Total: time.Since(x.start), Err: x.err,
 	}
@@ -28,6 +27,7 @@ func (r *Responder) observe(ctx context.Context, p *reply, x *exchange) {
 		e.Age = x.now.Sub(time.Unix(p.thisUpdate, 0))
 	}
 	r.cfg.Observe(ctx, e)
+	r.succeeded("observer", e.IssuerID, nil, logPanic)
 }
 
 // safeHandler lets a panic in the host's log handler cost the line and nothing else.
@@ -43,59 +43,23 @@ func (h safeHandler) Handle(ctx context.Context, record slog.Record) error {
 	return h.Handler.Handle(ctx, record)
 }
 
-// logKind is a kind of failure that is logged at most once a second.
-type logKind int
+// defaultHandler is that of slog.Default, whichever that is when a line is written, from Warn up.
+type defaultHandler struct{}
 
-const (
-	logTryLater logKind = iota
-	logInternalError
-	logStale
-	logPanic
-	logShared
-	logChanges
-	logKinds
-)
-
-// logs keeps what outsiders can provoke from flooding the log.
-type logs struct {
-	last [logKinds]atomic.Int64 // second of the last line, by the wall clock
+func (defaultHandler) Enabled(ctx context.Context, level slog.Level) bool {
+	return level >= slog.LevelWarn && slog.Default().Enabled(ctx, level)
 }
 
-func (l *logs) due(kind logKind) bool {
-	now, last := time.Now().Unix(), l.last[kind].Load()
-	return now != last && l.last[kind].CompareAndSwap(last, now)
+func (defaultHandler) Handle(ctx context.Context, record slog.Record) error {
+	return slog.Default().Handler().Handle(ctx, record)
 }
 
-func (l *logs) warn(ctx context.Context, logger *slog.Logger, kind logKind, message string, err error) {
-	if l.due(kind) {
-		logger.WarnContext(ctx, message, slog.Any("error", err))
-	}
+func (defaultHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return slog.Default().Handler().WithAttrs(attrs)
 }
 
-func (l *logs) error(ctx context.Context, logger *slog.Logger, kind logKind, x *exchange) {
-	if l.due(kind) {
-		logger.ErrorContext(ctx, "ocsp: no answer could be given", slog.String("outcome", x.outcome.String()), slog.Any("error", x.err))
-	}
-}
-
-// failure logs an answer that the store, the signer or the host spoiled; what clients do wrong is for Observe.
-func (l *logs) failure(ctx context.Context, logger *slog.Logger, x *exchange) {
-	defer func() { _ = recover() }() // of the host's error or context
-	var p *panicError
-	switch {
-	case errors.As(x.err, &p):
-		if l.due(logPanic) {
-			logger.ErrorContext(ctx, "ocsp: a panic was contained", slog.String("outcome", x.outcome.String()), slog.Any("error", x.err), slog.String("stack", string(p.stack)))
-		}
-	case ctx.Err() != nil: // the client has left; that is no failure
-	case errors.Is(x.err, errNotValidNow): // warnOfEnd logs it, once an hour
-	case x.outcome == OutcomeInternalError:
-		l.error(ctx, logger, logInternalError, x)
-	case x.outcome == OutcomeTryLater && !errors.Is(x.err, errClosed):
-		l.error(ctx, logger, logTryLater, x)
-	case x.outcome == OutcomeStale:
-		l.warn(ctx, logger, logStale, "ocsp: a cached answer was served past its refresh point or unchecked", x.err)
-	}
+func (defaultHandler) WithGroup(name string) slog.Handler {
+	return slog.Default().Handler().WithGroup(name)
 }
 
 // warnOfRemoveFromCRL says, once an hour for each issuer, that a revoked certificate's record has RemoveFromCRL.

@@ -169,6 +169,7 @@ func (r *Responder) replaceRegistry(next *registry) {
 	r.registry.Store(next)
 	r.stores.prune(next.issuers)
 	r.lanes.prune(next.issuers)
+	r.logs.keepOnly(next)
 }
 
 // RemoveIssuer removes an issuer. Requests begun after it returned that name it are unauthorized. Removing an

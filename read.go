@@ -99,7 +99,13 @@ func (r *Responder) startRead(ctx context.Context, a *authority, key certKey, se
 	}
 	limit := r.deadlines.next()
 	call := callContext{limit, ctx}
-	intime := context.AfterFunc(limit, func() { r.reads.land(key, s, statusRead{}, r.overdue(a.sources[0].lane, !s.queued.Load())) })
+	var last atomic.Pointer[source] // that was asked
+	last.Store(&a.sources[0])
+	overdue := func() error {
+		src := last.Load()
+		return blame("store", src.ids[0], serial, r.overdue(src.lane, !s.queued.Load()))
+	}
+	intime := context.AfterFunc(limit, func() { r.reads.land(key, s, statusRead{}, overdue()) })
 	r.crew.do(func() {
 		defer r.life.done()
 		defer func() {
@@ -118,18 +124,24 @@ func (r *Responder) startRead(ctx context.Context, a *authority, key certKey, se
 		var err error
 		for i := range a.sources {
 			src := &a.sources[i]
+			last.Store(src)
 			if err = r.enterStore(limit, limit, src, &s.queued, nil); err != nil {
+				err = blame("store", src.ids[0], serial, err)
 				break
 			}
 			var wait storeWait
 			src.lane.begin(&wait, !s.queued.Load())
 			r.ask(call, src, serial, &wait, &found, &read.err)
-			if err = read.err; err != nil || found.id != "" {
+			if err = read.err; err != nil {
+				err = blame("store", src.ids[0], serial, err)
+				break
+			}
+			if found.id != "" {
 				break
 			}
 		}
 		if call.Err() != nil { // others have read it anew, and found perhaps what is known already
-			err = r.overdue(a.sources[0].lane, !s.queued.Load())
+			err = overdue()
 		}
 		read = r.note(a, key, serial, found, err, begun, now)
 	})
@@ -141,7 +153,12 @@ func (r *Responder) read(ctx context.Context, a *authority, key certKey, serial 
 	var said said
 	var err error
 	for i := range a.sources {
-		if said, err = r.call(ctx, limit, &a.sources[i], serial, x); err != nil || said.id != "" {
+		src := &a.sources[i]
+		if said, err = r.call(ctx, limit, src, serial, x); err != nil {
+			err = blame("store", src.ids[0], serial, err)
+			break
+		}
+		if said.id != "" {
 			break
 		}
 	}
@@ -152,7 +169,9 @@ func (r *Responder) read(ctx context.Context, a *authority, key certKey, serial 
 func (r *Responder) note(a *authority, key certKey, serial *big.Int, said said, err error, begun uint64, at moment) statusRead {
 	read := statusRead{begun: begun, at: at, err: err}
 	if err == nil {
-		read.found, read.err = r.found(a, serial, said)
+		if read.found, read.err = r.found(a, serial, said); read.err == nil {
+			r.storeSucceeded(a, said.id, serial)
+		}
 	}
 	switch f := read.found; {
 	case errors.Is(read.err, ErrInvalidRecord):
@@ -163,6 +182,21 @@ func (r *Responder) note(a *authority, key certKey, serial *big.Int, said said, 
 		read.err = errOvertaken
 	}
 	return read
+}
+
+// storeSucceeded notes that the store has answered about a certificate, for the issuer with that ID and for those
+// that it was asked about before; without an ID for all.
+func (r *Responder) storeSucceeded(a *authority, id string, serial *big.Int) {
+	if r.logs.failing.Load() == 0 {
+		return
+	}
+	for i := range a.sources {
+		for _, asked := range a.sources[i].ids {
+			if r.succeeded("store", asked, serial, callFailures...); asked == id {
+				return
+			}
+		}
+	}
 }
 
 // enterStore takes a place among those who call the store. ask gives it back.

@@ -139,7 +139,7 @@ func (r *Responder) respond(ctx context.Context, der []byte, x *exchange) (p *re
 	x.arrived = r.reads.seq.Load()
 	p = r.contained(ctx, der, x)
 	if x.err != nil {
-		r.logs.failure(ctx, r.cfg.Logger, x)
+		r.logFailure(ctx, x)
 	}
 	if x.observed {
 		r.observe(ctx, p, x)

@@ -53,11 +53,25 @@ func (r *Responder) sharedLimit() time.Duration {
 }
 
 // sharedFailed notes a failed call.
-func (r *Responder) sharedFailed(ctx context.Context, err error) {
+func (r *Responder) sharedFailed(ctx context.Context, kind logKind, f *flight, err error) {
 	if errors.Is(err, errTimeout) || errors.Is(err, context.DeadlineExceeded) {
 		r.sharedUntil.Store(int64(r.cache.steady() + sharedPause))
 	}
-	r.logs.warn(ctx, r.cfg.Logger, logShared, "ocsp: shared cache failed; answers are signed instead", err)
+	r.warn(ctx, "ocsp: shared cache failed; answers are signed instead", f.sharedFailure(kind, err))
+}
+
+// sharedSucceeded notes what the shared cache did well.
+func (r *Responder) sharedSucceeded(kind logKind, f *flight) {
+	if r.logs.failing.Load() > 0 {
+		done := f.sharedFailure(kind, nil)
+		r.succeeded(done.component, done.issuer, done.serial, kind)
+	}
+}
+
+// sharedFailure is a failure of the shared cache, in this flight.
+func (f *flight) sharedFailure(kind logKind, err error) *failure {
+	p := &f.job.parts[0]
+	return &failure{kind, "shared cache", p.issuerID, codec.SerialInt(p.serial), err}
 }
 
 // fetchShared returns the flight's reply, and its octets, if the shared cache has it and it stands up.
@@ -72,13 +86,20 @@ func (r *Responder) fetchShared(ctx context.Context, f flight) (k kept, der []by
 	})
 	if err != nil {
 		if !errors.Is(err, ErrCacheMiss) {
-			r.sharedFailed(ctx, err)
+			r.sharedFailed(ctx, logSharedGet, &f, err)
+			return kept{}, nil, false
 		}
+	}
+	r.sharedSucceeded(logSharedGet, &f)
+	if err != nil {
 		return kept{}, nil, false
 	}
 	k, der, err = r.checkShared(&f, value)
-	if err != nil && !errors.Is(err, errSharedOld) {
-		r.logs.warn(ctx, r.cfg.Logger, logShared, "ocsp: shared cache holds a value that is not the answer; it is signed anew", err)
+	switch {
+	case err == nil:
+		r.sharedSucceeded(logSharedValue, &f)
+	case !errors.Is(err, errSharedOld):
+		r.warn(ctx, "ocsp: shared cache holds a value that is not the answer; it is signed again", f.sharedFailure(logSharedValue, err))
 	}
 	return k, der, err == nil
 }
@@ -145,7 +166,9 @@ func (r *Responder) storeShared(ctx context.Context, f flight, nextUpdate int64,
 			return struct{}{}, r.cfg.Cache.Shared.Put(ctx, key, der, ttl)
 		})
 		if err != nil {
-			r.sharedFailed(ctx, err)
+			r.sharedFailed(ctx, logSharedPut, &f, err)
+		} else {
+			r.sharedSucceeded(logSharedPut, &f)
 		}
 	}()
 }

@@ -264,6 +264,9 @@ func (r *Responder) sign(ctx context.Context, job *signJob, limit time.Duration,
 		slots = s.lane.extra
 	}
 	k.signature, err = r.signature(ctx, s, job.algorithm, tbs, slots, min(limit, r.cfg.Signing.Timeout))
+	if err == nil {
+		r.succeeded("signer", job.authority.ids[0], nil, callFailures...)
+	}
 	return k, tbs, err
 }
 

@@ -251,12 +251,20 @@ func (l *storeLane) judge(err error, timedOut, atOnce bool) error {
 	switch {
 	case timedOut:
 		if silent, _ := l.state(); silent && atOnce {
-			return &storeError{ErrStoreSilent, err}
+			return inCondition(ErrStoreSilent, err)
 		}
 	case l.quiet():
 		return err
 	}
-	return &storeError{ErrStoreBusy, err}
+	return inCondition(ErrStoreBusy, err)
+}
+
+// inCondition adds to an error what it says about the store, behind what names the store.
+func inCondition(condition, err error) error {
+	if known, ok := err.(*hostError); ok {
+		return &hostError{known.component, known.issuerID, known.serial, &storeError{condition, known.err}}
+	}
+	return &storeError{condition, err}
 }
 
 // isTimeout reports whether an error of a store says that the call ran out of time, in the queue of a
