@@ -23,6 +23,10 @@ const (
 	// IssuerKey is the ocsp.Issuer.ID; "_OTHER" beyond Options.MaxIssuers. It is left out when the issuer is not
 	// configured or the request could not be read.
 	IssuerKey attribute.Key = "ocsp.issuer.id"
+	// ConditionKey is why the store brought no status to a stale answer or one that is tryLater: "silent" for
+	// ocsp.ErrStoreSilent, "busy" for ocsp.ErrStoreBusy. It is left out when the cause is another, such as the
+	// signer or an error of the store, or the caller's time was up.
+	ConditionKey attribute.Key = "ocsp.store.condition"
 	// MethodKey is "GET", "HEAD" or "POST", or "_OTHER" for what a host makes up. It is left out for
 	// Responder.Respond and Staple.
 	MethodKey = semconv.HTTPRequestMethodKey
@@ -72,16 +76,41 @@ func outcomeOf(ctx context.Context, e *ocsp.Event) outcome {
 	}
 }
 
-// said is what an answer said.
-type said struct {
-	outcome outcome
-	status  ocsp.Status
-	reason  ocsp.Reason
-	issuer  string
+// condition is an index into conditions.
+type condition uint8
+
+const (
+	silent condition = iota + 1
+	busy
+)
+
+var conditions = [...]string{silent: "silent", busy: "busy"}
+
+// conditionOf returns why the store brought no status, zero if that is not why. Nothing stands in for a busy store.
+func conditionOf(ctx context.Context, o outcome, err error) condition {
+	stale, tryLater := ocsp.Outcome(o) == ocsp.OutcomeStale, ocsp.Outcome(o) == ocsp.OutcomeTryLater
+	switch {
+	case !stale && !tryLater || ctx.Err() != nil:
+		return 0
+	case errors.Is(err, ocsp.ErrStoreSilent):
+		return silent
+	case tryLater && errors.Is(err, ocsp.ErrStoreBusy):
+		return busy
+	}
+	return 0
 }
 
-func saidOf(o outcome, e *ocsp.Event) said {
-	s := said{outcome: o, issuer: e.IssuerID}
+// said is what an answer said.
+type said struct {
+	outcome   outcome
+	status    ocsp.Status
+	reason    ocsp.Reason
+	condition condition
+	issuer    string
+}
+
+func saidOf(ctx context.Context, o outcome, e *ocsp.Event) said {
+	s := said{outcome: o, condition: conditionOf(ctx, o, e.Err), issuer: e.IssuerID}
 	if !s.signed() {
 		return s
 	}
@@ -114,6 +143,9 @@ func (s said) attributes() []attribute.KeyValue {
 	}
 	if s.reason != 0 {
 		list = append(list, ReasonKey.String(s.reason.String()))
+	}
+	if s.condition != 0 {
+		list = append(list, ConditionKey.String(conditions[s.condition]))
 	}
 	return list
 }

@@ -6,6 +6,7 @@ import (
 	"crypto"
 	"encoding/asn1"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"math/big"
 	"math/rand/v2"
@@ -113,9 +114,12 @@ func TestBounds(t *testing.T) {
 					if issuer > 0 {
 						entry.IssuerID = fmt.Sprint("ca-", issuer)
 					}
-					observe(t.Context(), ocsp.Event{Outcome: ocsp.Outcome(outcome), Entry: entry, Method: "GET"})
-					if outcome == int(ocsp.OutcomeTryLater) {
-						observe(gone, ocsp.Event{Outcome: ocsp.OutcomeTryLater, Entry: entry, Method: "GET"})
+					for _, err := range []error{nil, errors.New("down"), ocsp.ErrStoreSilent, ocsp.ErrStoreBusy} {
+						e := ocsp.Event{Outcome: ocsp.Outcome(outcome), Entry: entry, Method: "GET", Err: err}
+						observe(t.Context(), e)
+						if e.Outcome == ocsp.OutcomeTryLater {
+							observe(gone, e)
+						}
 					}
 				}
 			}
@@ -135,14 +139,15 @@ func TestBounds(t *testing.T) {
 		}
 	}
 	all := collect(t, reader)
-	// 40 issuers, the others, and none; seven outcomes without a status, and three with twelve each.
-	assert.Len(t, all["ocsp.answers"], 42*(7+3*12))
+	// 32 issuers, the others, and none; seven outcomes without a status and two conditions of the store for one of
+	// them, and three with twelve statuses and reasons each and one condition for one of them.
+	assert.Len(t, all["ocsp.answers"], 34*(7+2+3*12+12))
 	// Outcomes, methods, hashes, nonces.
 	assert.Len(t, all["ocsp.requests"], 10*5*6*2)
 	assert.Len(t, all["ocsp.answer.duration"], 10)
 	assert.Len(t, all["ocsp.store.duration"], 10)
-	assert.Len(t, all["ocsp.sign.duration"], 42*10)
-	assert.Len(t, all["ocsp.answer.age"], 42*3)
+	assert.Len(t, all["ocsp.sign.duration"], 34*10)
+	assert.Len(t, all["ocsp.answer.age"], 34*3)
 	for name, c := range all {
 		assert.NotContains(t, c, "otel.metric.overflow=true", name)
 		assert.Less(t, len(c), 2000, name)
@@ -154,8 +159,8 @@ func TestBounds(t *testing.T) {
 		}
 		assert.Equal(t, total, sum, name)
 	}
-	assert.Contains(t, all["ocsp.sign.duration"], "ocsp.issuer.id=ca-40,ocsp.outcome=signed")
-	assert.NotContains(t, all["ocsp.sign.duration"], "ocsp.issuer.id=ca-41,ocsp.outcome=signed")
+	assert.Contains(t, all["ocsp.sign.duration"], "ocsp.issuer.id=ca-32,ocsp.outcome=signed")
+	assert.NotContains(t, all["ocsp.sign.duration"], "ocsp.issuer.id=ca-33,ocsp.outcome=signed")
 	assert.Contains(t, all["ocsp.sign.duration"], "ocsp.issuer.id=_OTHER,ocsp.outcome=signed")
 }
 

@@ -20,7 +20,7 @@ A host with an Observe of its own calls both:
 
 # Metrics
 
-	ocsp.answers          {answer}   ocsp.outcome ocsp.status ocsp.reason ocsp.issuer.id
+	ocsp.answers          {answer}   ocsp.outcome ocsp.status ocsp.reason ocsp.issuer.id ocsp.store.condition
 	ocsp.requests         {request}  ocsp.outcome http.request.method ocsp.hash ocsp.nonce
 	ocsp.answer.duration  s          ocsp.outcome
 	ocsp.store.duration   s          ocsp.outcome

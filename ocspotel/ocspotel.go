@@ -22,7 +22,7 @@ const ScopeName = "github.com/kmsocsp/ocsp/ocspotel"
 
 // defaultMaxIssuers keeps every metric, whatever clients ask, below the 2000 time series at which OpenTelemetry's SDK
 // stops telling apart.
-const defaultMaxIssuers = 40
+const defaultMaxIssuers = 32
 
 // Options says where metrics and spans go. The zero value is useful.
 type Options struct {
@@ -34,8 +34,8 @@ type Options struct {
 	TracerProvider trace.TracerProvider
 
 	// MaxIssuers is how many issuers are told apart, in the order in which they are first asked about. The others
-	// share one value, "_OTHER". Zero is 40; for more, mind the cardinality limit of the metric SDK, which is 2000 by
-	// default: an issuer may have up to 43 time series of one metric, and usually has a dozen.
+	// share one value, "_OTHER". Zero is 32; for more, mind the cardinality limit of the metric SDK, which is 2000 by
+	// default: an issuer may have up to 57 time series of one metric, and usually has a dozen.
 	MaxIssuers int
 }
 
@@ -112,7 +112,7 @@ func moduleVersion() string {
 func (o *Observer) Observe(ctx context.Context, e ocsp.Event) {
 	end := time.Now()
 	outcome := outcomeOf(ctx, &e)
-	what := o.saidLabels(saidOf(outcome, &e))
+	what := o.saidLabels(saidOf(ctx, outcome, &e))
 	how := o.asked.get(askedOf(outcome, &e), makeAskedLabels)
 	ctx = o.trace(ctx, &e, outcome, what, how, end)
 	o.record(ctx, &e, what, how)

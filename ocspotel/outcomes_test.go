@@ -6,6 +6,8 @@ import (
 	"crypto"
 	"crypto/x509"
 	"encoding/asn1"
+	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -15,7 +17,9 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/kmsocsp/ocsp"
@@ -56,6 +60,7 @@ var outcomes = []struct {
 	outcome         string
 	issuer          bool   // is known
 	status, reason  string // of a signed answer
+	condition       string // of the store, if that is why
 	request         string // the attributes of ocsp.requests but for the outcome
 	stored, signed  bool   // it waited for the store, for a signature
 	problem, failed bool   // its span tells of an error, is an error
@@ -99,13 +104,56 @@ var outcomes = []struct {
 		outcome: "cached", issuer: true, status: "good", request: byGet,
 	},
 	{
-		name: "stale",
+		name:   "stale for the store, which has answered nobody lately",
+		adjust: func(cfg *ocsp.Config) { cfg.Cache.StorePatience = 20 * time.Millisecond },
+		lead: func(r *rig) {
+			r.ask(r.Context(), post, r.ca, r.leaf)
+			r.store.SetFault(ocsptest.Fail)
+			for r.events[len(r.events)-1].Outcome != ocsp.OutcomeStale { // until then it is busy
+				r.ask(r.Context(), post, r.ca, r.leaf)
+			}
+		},
+		last:    about(post),
+		outcome: "stale", issuer: true, status: "good", request: byPost, stored: true, problem: true,
+	},
+	{
+		name:   "stale for a silent store",
+		adjust: func(cfg *ocsp.Config) { cfg.Cache.StorePatience = 20 * time.Millisecond },
+		lead: func(r *rig) {
+			revoke(ocsp.Superseded)(r)
+			r.ask(r.Context(), post, r.ca, r.leaf)
+			r.store.SetFault(ocsptest.Hang)
+		},
+		last:    about(post),
+		outcome: "stale", issuer: true, status: "revoked", reason: "superseded", condition: "silent", request: byPost, stored: true, problem: true,
+	},
+	{
+		name: "stale for the signer",
+		lead: func(r *rig) {
+			r.ask(r.Context(), post, r.ca, r.leaf)
+			r.signer.SetFault(ocsptest.Fail)
+		},
+		last: func(r *rig, ctx context.Context) {
+			r.ask(ctx, ocsptest.Client{Nonce: []byte("nonce")}, r.ca, r.leaf)
+		},
+		outcome: "stale", issuer: true, status: "good", request: "http.request.method=POST,ocsp.hash=SHA-1,ocsp.nonce=true",
+		stored: true, signed: true, problem: true,
+	},
+	{
+		name: "tryLater for a busy store",
 		lead: func(r *rig) {
 			r.ask(r.Context(), post, r.ca, r.leaf)
 			r.store.SetFault(ocsptest.Fail)
 		},
 		last:    about(post),
-		outcome: "stale", issuer: true, status: "good", request: byPost, stored: true, problem: true,
+		outcome: "tryLater", issuer: true, condition: "busy", request: byPost, stored: true, problem: true, failed: true,
+	},
+	{
+		name:    "tryLater for a silent store",
+		adjust:  func(cfg *ocsp.Config) { cfg.Timeout = 50 * time.Millisecond },
+		lead:    func(r *rig) { r.store.SetFault(ocsptest.Hang) },
+		last:    about(post),
+		outcome: "tryLater", issuer: true, condition: "silent", request: byPost, stored: true, problem: true, failed: true,
 	},
 	{
 		name:    "malformedRequest",
@@ -193,6 +241,9 @@ func TestOutcomes(t *testing.T) {
 			}
 			if test.status != "" {
 				answer += ",ocsp.status=" + test.status
+			}
+			if test.condition != "" {
+				answer += ",ocsp.store.condition=" + test.condition
 			}
 			for name, want := range map[string]counts{
 				"ocsp.answers":         {answer: 1},
@@ -331,4 +382,41 @@ func join(requests ...[]byte) []byte {
 		panic(err)
 	}
 	return der
+}
+
+// TestConditions: a busy store, a silent one and what stands in for it are told apart, whoever wraps the error, and
+// other errors say nothing about the store.
+func TestConditions(t *testing.T) {
+	wrapped := func(err error) error { return fmt.Errorf("issuer: %w", errors.Join(errors.New("down"), err)) }
+	for _, test := range []struct {
+		outcome ocsp.Outcome
+		err     error
+		want    string
+	}{
+		{ocsp.OutcomeTryLater, wrapped(ocsp.ErrStoreBusy), "busy"},
+		{ocsp.OutcomeTryLater, wrapped(ocsp.ErrStoreSilent), "silent"},
+		{ocsp.OutcomeTryLater, wrapped(nil), ""},
+		{ocsp.OutcomeStale, wrapped(ocsp.ErrStoreSilent), "silent"},
+		{ocsp.OutcomeStale, wrapped(ocsp.ErrStoreBusy), ""},
+		{ocsp.OutcomeStale, wrapped(nil), ""},
+		{ocsp.OutcomeInternalError, wrapped(ocsp.ErrStoreBusy), ""},
+		{ocsp.OutcomeCached, nil, ""},
+	} {
+		t.Run(fmt.Sprint(test.outcome, " ", test.err), func(t *testing.T) {
+			reader := sdkmetric.NewManualReader()
+			spans := tracetest.NewSpanRecorder()
+			observer, err := ocspotel.New(ocspotel.Options{
+				MeterProvider:  sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader)),
+				TracerProvider: sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans)),
+			})
+			require.NoError(t, err)
+			observer.Observe(t.Context(), ocsp.Event{Outcome: test.outcome, Err: test.err})
+			attributes := attribute.NewSet(spans.Ended()[0].Attributes()...)
+			got, _ := attributes.Value(ocspotel.ConditionKey)
+			require.Equal(t, test.want, got.AsString())
+			for labels := range collect(t, reader)["ocsp.answers"] {
+				require.Equal(t, test.want != "", strings.Contains(labels, "ocsp.store.condition="+test.want), labels)
+			}
+		})
+	}
 }

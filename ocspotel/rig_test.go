@@ -3,6 +3,7 @@ package ocspotel_test
 import (
 	"context"
 	"crypto/x509"
+	"log/slog"
 	"net/http"
 	"testing"
 	"time"
@@ -52,7 +53,7 @@ func newRig(t testing.TB, adjust func(*ocsp.Config)) *rig {
 	require.NoError(t, err)
 	issuer := r.ca.Issuer()
 	issuer.Signer = r.signer
-	cfg := ocsp.Config{Issuers: []ocsp.Issuer{issuer}, Store: r.store, Now: r.clock.Now}
+	cfg := ocsp.Config{Issuers: []ocsp.Issuer{issuer}, Store: r.store, Now: r.clock.Now, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))}
 	cfg.Observe = func(ctx context.Context, e ocsp.Event) {
 		r.events = append(r.events, e)
 		observer.Observe(ctx, e)
