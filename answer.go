@@ -87,7 +87,9 @@ type Event struct {
 	// shared cache; zero if it needed none. Total is how long the whole answer took.
 	StoreTime, SignTime, Total time.Duration
 
-	// Err is the cause of an error or of a stale answer. It may name internals.
+	// Err is the cause of an error or of a stale answer. It may name internals. By errors.Is it is ErrStoreSilent
+	// or ErrStoreBusy if the store brought no status for that reason. A cached answer stood in if Outcome is
+	// OutcomeStale; otherwise there was none, or none that may.
 	Err error
 }
 

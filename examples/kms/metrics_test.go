@@ -38,6 +38,8 @@ func asked(t *testing.T) (c *client, revoked object) {
 	if code, _ := send(t, c, http.MethodPost, "/ocsp", "not a request"); code != http.StatusOK {
 		t.Fatalf("a malformed request: %d", code)
 	}
+	// A store that is busy is not to be had on command.
+	k.observe(t.Context(), ocsp.Event{Outcome: ocsp.OutcomeTryLater, Entry: ocsp.Entry{IssuerID: "ca"}, Err: ocsp.ErrStoreBusy})
 	return c, revoked
 }
 
@@ -62,6 +64,7 @@ func TestMetrics(t *testing.T) {
 		`ocsp_answers_total{ocsp_issuer_id="ca",ocsp_outcome="signed",ocsp_reason="superseded",ocsp_status="revoked"} 1`,
 		`ocsp_answers_total{ocsp_issuer_id="ca",ocsp_outcome="signed",ocsp_status="unknown"} 1`,
 		`ocsp_answers_total{ocsp_outcome="malformedRequest"} 1`,
+		`ocsp_answers_total{ocsp_issuer_id="ca",ocsp_outcome="tryLater",ocsp_store_condition="busy"} 1`,
 		`ocsp_requests_total{http_request_method="POST",ocsp_hash="SHA-1",ocsp_nonce="false",ocsp_outcome="cached"} 2`,
 		`ocsp_requests_total{http_request_method="POST",ocsp_hash="SHA-1",ocsp_nonce="false",ocsp_outcome="signed"} 2`,
 		`ocsp_requests_total{http_request_method="GET",ocsp_hash="SHA-1",ocsp_nonce="true",ocsp_outcome="signed"} 1`,

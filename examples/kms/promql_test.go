@@ -179,8 +179,9 @@ var values = map[string]func() []string{
 		}
 		return append(names, "canceled")
 	},
-	"ocsp_status": func() []string { return []string{ocsp.Good.String(), ocsp.Revoked.String(), ocsp.Unknown.String()} },
-	"ocsp_nonce":  func() []string { return []string{"true", "false"} },
+	"ocsp_status":          func() []string { return []string{ocsp.Good.String(), ocsp.Revoked.String(), ocsp.Unknown.String()} },
+	"ocsp_store_condition": func() []string { return []string{"busy", "silent"} },
+	"ocsp_nonce":           func() []string { return []string{"true", "false"} },
 }
 
 var word = regexp.MustCompile(`^\w+$`)
