@@ -408,6 +408,22 @@ func TestLogNamesTheIssuerWhoseStoreFails(t *testing.T) {
 	}
 }
 
+// What an error says about the store is logged with it, and the error names the issuer and the certificate once.
+func TestLogSaysThatTheStoreIsBusy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, b := newLogRig(t, nil)
+		r.fail("a", errors.New("down"))
+		require.Equal(t, ocsp.OutcomeSigned, r.about(b, 1).Outcome)
+		answer := r.about(r.ca, 0x1f)
+		require.ErrorIs(t, answer.Err, ocsp.ErrStoreBusy)
+		require.EqualError(t, answer.Err, `ocsp: store: issuer "a", serial 1f: ocsp: the store is busy: down`)
+		lines := r.book.take(t)
+		require.Len(t, lines, 1)
+		require.Equal(t, "ocsp: the store is busy: down", lines[0].Error)
+		require.Equal(t, "1f", lines[0].Serial)
+	})
+}
+
 // A log handler that hangs holds up no change: it is not called while one is passed on.
 func TestLogHoldsUpNoChange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

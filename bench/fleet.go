@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/big"
 	"runtime"
 	"sync"
@@ -50,6 +51,7 @@ func (f *fleet) config() ocsp.Config {
 		Store: ocsp.StoreFunc(func(context.Context, string, *big.Int) (ocsp.Record, error) {
 			return ocsp.Record{State: ocsp.Active}, nil
 		}),
+		Logger: slog.New(slog.DiscardHandler),
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/big"
 	"math/rand/v2"
 	"os"
@@ -140,6 +141,7 @@ func (k *kit) decode(name string) ([]byte, error) {
 func (k *kit) responder(ttl time.Duration) (*ocsp.Responder, error) {
 	return ocsp.New(ocsp.Config{
 		Issuers: []ocsp.Issuer{k.ca.Issuer()}, Store: newMemory(k.serials), Cache: ocsp.CacheOptions{StatusTTL: ttl},
+		Logger: slog.New(slog.DiscardHandler),
 	})
 }
 
