@@ -3,6 +3,7 @@ package ocsp_test
 import (
 	"context"
 	"math/big"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,6 +18,7 @@ import (
 // slow is a store that reads at once, and takes its time to say what, if it is asked about a slow serial.
 type slow struct {
 	rig    *rig
+	mu     sync.Mutex // held by calls while they look at the rest
 	serial *big.Int
 	first  bool // only the first time
 	wait   func()
@@ -24,11 +26,14 @@ type slow struct {
 
 func (s *slow) FindBySerial(ctx context.Context, id string, serial *big.Int) (ocsp.Record, error) {
 	record, err := s.rig.store.FindBySerial(context.WithoutCancel(ctx), id, serial)
-	if s.serial != nil && s.serial.Cmp(serial) == 0 {
-		if s.first {
-			s.serial = nil
-		}
-		s.wait()
+	s.mu.Lock()
+	slow, wait := s.serial != nil && s.serial.Cmp(serial) == 0, s.wait
+	if slow && s.first {
+		s.serial = nil
+	}
+	s.mu.Unlock()
+	if slow {
+		wait()
 	}
 	return record, err
 }

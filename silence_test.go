@@ -239,6 +239,7 @@ func TestSilentStore(t *testing.T) {
 					require.Equal(r, min(100*time.Millisecond, c.patience), took, "it is known to be silent")
 				}
 				r.revoke(r.leaf, ocsp.KeyCompromise)
+				synctest.Wait() // the calls that hang have read it
 				s.serial = nil
 				answer, took = r.timed()
 				requireRevoked(r, answer)
