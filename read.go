@@ -438,7 +438,10 @@ type said struct {
 
 // find asks the store for the certificate under each of the source's IDs.
 func (s *source) find(ctx context.Context, serial *big.Int) (said, error) {
-	for _, id := range s.ids {
+	for i, id := range s.ids {
+		if i > 0 {
+			s.lane.heard()
+		}
 		record, err := s.lane.store.FindBySerial(ctx, id, serial)
 		if err == nil {
 			return said{record, id}, nil

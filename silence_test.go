@@ -269,6 +269,29 @@ func TestSilenceBeginsWithTheLastAnswer(t *testing.T) {
 	})
 }
 
+// So it does with each answer to a call that asks under one ID after the other.
+func TestEachLookupOfACallIsAnAnswer(t *testing.T) {
+	orderTest(t, func(cfg *ocsp.Config) {
+		for _, id := range []string{"renewed", "renewed again"} {
+			issuer := cfg.Issuers[0]
+			issuer.ID = id
+			cfg.Issuers = append([]ocsp.Issuer{issuer}, cfg.Issuers...)
+		}
+		store := cfg.Store
+		cfg.Store = ocsp.StoreFunc(func(ctx context.Context, id string, serial *big.Int) (ocsp.Record, error) {
+			time.Sleep(600 * time.Millisecond)
+			return store.FindBySerial(ctx, id, serial)
+		})
+	}, func(r *rig, s *slow) {
+		r.says(0)
+		time.Sleep(time.Hour)
+		r.revoke(r.leaf, ocsp.KeyCompromise)
+		answer, took := r.timed()
+		requireRevoked(r, answer)
+		require.Equal(r, 3600*time.Millisecond, took, "three lookups, twice")
+	})
+}
+
 // An answer to somebody ends the silence also for those who wait in it.
 func TestAnswerEndsTheSilence(t *testing.T) {
 	orderTest(t, func(cfg *ocsp.Config) {}, func(r *rig, s *slow) {

@@ -169,12 +169,25 @@ func (l *storeLane) end(c *storeWait, answered bool) {
 		c.prev, c.next = nil, nil
 	}
 	if answered {
-		l.answered = now
-		if l.silent {
-			l.silent, l.silence = false, make(chan struct{})
-			if l.oldest != nil {
-				l.watchAt(now, l.patience)
-			}
+		l.hear(now)
+	}
+}
+
+// heard notes an answer of a call that goes on, since it asks about several IDs.
+func (l *storeLane) heard() {
+	now := l.now()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.hear(now)
+}
+
+// hear notes an answer. l.mu is locked.
+func (l *storeLane) hear(now time.Duration) {
+	l.answered = now
+	if l.silent {
+		l.silent, l.silence = false, make(chan struct{})
+		if l.oldest != nil {
+			l.watchAt(now, l.patience)
 		}
 	}
 }
