@@ -336,7 +336,7 @@ func (r *Responder) await(ctx, limit context.Context, done, silence <-chan struc
 			}
 		case <-grace:
 			var silent bool
-			if silent, silence = lane.state(); silent {
+			if silent, silence = lane.state(); silent && !queued.Load() { // a shared read knows only by now
 				err = ErrStoreSilent
 			}
 		}

@@ -292,6 +292,28 @@ func TestEachLookupOfACallIsAnAnswer(t *testing.T) {
 	})
 }
 
+// A request that waits for its turn lets nothing stand in because the store was silent before, nor does one whose read
+// others may join.
+func TestQueuedRequestIsNotImpatient(t *testing.T) {
+	for _, ttl := range []time.Duration{0, time.Second} {
+		orderTest(t, func(cfg *ocsp.Config) { cfg.MaxStoreCalls, cfg.Cache.StatusTTL = 4, ttl }, func(r *rig, s *slow) {
+			r.says(0)
+			time.Sleep(time.Hour)
+			r.revoke(r.leaf, ocsp.KeyCompromise)
+			for range 4 {
+				junk := r.issue()
+				s.serial, s.first, s.wait = junk.SerialNumber, true, func() { time.Sleep(3 * time.Second) }
+				go r.responder.Respond(context.Background(), r.request(junk))
+				synctest.Wait()
+			}
+			time.Sleep(1500 * time.Millisecond)
+			answer, took := r.timed()
+			requireRevoked(r, answer)
+			require.Equal(r, 1500*time.Millisecond, took)
+		})
+	}
+}
+
 // An answer to somebody ends the silence also for those who wait in it.
 func TestAnswerEndsTheSilence(t *testing.T) {
 	orderTest(t, func(cfg *ocsp.Config) {}, func(r *rig, s *slow) {
