@@ -23,18 +23,38 @@ type shared[V any] struct {
 	at     moment        // of a read: when that was
 	begun  time.Time     // of a read: when that was, for StorePatience
 	queued atomic.Bool   // of a read: it had to wait for its place
+	stages []stage       // of a read: the stores that it goes through
 	landed chan struct{} // closed when the rest is set
 	value  V
 	err    error
 }
 
+// stage is a store that a read goes through.
+type stage struct {
+	*source
+	over chan struct{} // closed when the read goes on to the next one; nil for the last
+}
+
+// stage returns the one that the read is in.
+func (s *shared[V]) stage() *stage {
+	for i := range s.stages {
+		select {
+		case <-s.stages[i].over:
+			continue
+		default:
+		}
+		return &s.stages[i]
+	}
+	panic("unreachable: the last one is not over")
+}
+
 // join returns the flight that is under way. If there is none it begins one, which the caller must land.
 func (f *flights[K, V]) join(key K) (s *shared[V], begun bool) {
-	return f.joinIf(key, 0, moment{}, func(*shared[V]) bool { return true })
+	return f.joinIf(key, 0, moment{}, nil, func(*shared[V]) bool { return true })
 }
 
 // joinIf is join, and begins a flight also if the one that is under way will not do.
-func (f *flights[K, V]) joinIf(key K, tick uint64, at moment, will func(*shared[V]) bool) (s *shared[V], begun bool) {
+func (f *flights[K, V]) joinIf(key K, tick uint64, at moment, stages []stage, will func(*shared[V]) bool) (s *shared[V], begun bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if s, ok := f.list[key]; ok && will(s) {
@@ -43,7 +63,7 @@ func (f *flights[K, V]) joinIf(key K, tick uint64, at moment, will func(*shared[
 	if f.list == nil {
 		f.list = map[K]*shared[V]{}
 	}
-	s = &shared[V]{landed: make(chan struct{}), number: f.seq.Add(1), tick: tick, at: at, begun: time.Now()}
+	s = &shared[V]{landed: make(chan struct{}), number: f.seq.Add(1), tick: tick, at: at, begun: time.Now(), stages: stages}
 	f.list[key] = s
 	return s, true
 }

@@ -198,6 +198,17 @@ type source struct {
 	ids    []string
 }
 
+// stages returns those of a read about one of the authority's certificates.
+func (a *authority) stages() []stage {
+	list := make([]stage, len(a.sources))
+	for i := range list {
+		if list[i].source = &a.sources[i]; i < len(list)-1 {
+			list[i].over = make(chan struct{})
+		}
+	}
+	return list
+}
+
 // candidate is a signer that an authority chooses by time.
 type candidate struct {
 	*signer

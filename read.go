@@ -65,7 +65,7 @@ func (r *Responder) remaining(x *exchange) time.Duration {
 func (r *Responder) shareRead(ctx context.Context, a *authority, key certKey, serial *big.Int, doubtful bool, now moment, x *exchange) statusRead {
 	tick := r.cache.begin()
 	joined := false
-	s, begun := r.reads.joinIf(key, tick, now, func(s *shared[statusRead]) bool {
+	s, begun := r.reads.joinIf(key, tick, now, a.stages(), func(s *shared[statusRead]) bool {
 		trusted := now.within(r.cfg.Cache.StatusTTL, s.at) && r.cache.lease.holds(s.tick, now)
 		joined = s.number > x.arrived || trusted && r.cache.second(s.at) >= x.newer
 		return (joined || doubtful) && time.Since(s.begun) < r.cfg.Cache.StorePatience
@@ -73,10 +73,17 @@ func (r *Responder) shareRead(ctx context.Context, a *authority, key certKey, se
 	if begun {
 		r.startRead(ctx, a, key, serial, tick, now, x.newer, s)
 	}
-	lane := a.sources[0].lane
-	_, silence := lane.state()
-	if err := r.await(ctx, nil, s.landed, silence, &s.queued, lane, x); err != nil {
-		return statusRead{begun: tick, err: err}
+	for landed := false; !landed; {
+		stage := s.stage()
+		_, silence := stage.lane.state()
+		if err := r.await(ctx, nil, s.landed, stage.over, silence, &s.queued, stage.lane, x); err != nil {
+			return statusRead{begun: tick, err: err}
+		}
+		select {
+		case <-s.landed:
+			landed = true
+		default: // it has gone on to another store
+		}
 	}
 	read, err := s.value, s.err
 	if err != nil {
@@ -99,11 +106,9 @@ func (r *Responder) startRead(ctx context.Context, a *authority, key certKey, se
 	}
 	limit := r.deadlines.next()
 	call := callContext{limit, ctx}
-	var last atomic.Pointer[source] // that was asked
-	last.Store(&a.sources[0])
 	overdue := func() error {
-		src := last.Load()
-		return blame("store", src.ids[0], serial, r.overdue(src.lane, !s.queued.Load()))
+		at := s.stage()
+		return blame("store", at.ids[0], serial, r.overdue(at.lane, !s.queued.Load()))
 	}
 	intime := context.AfterFunc(limit, func() { r.reads.land(key, s, statusRead{}, overdue()) })
 	r.crew.do(func() {
@@ -124,7 +129,9 @@ func (r *Responder) startRead(ctx context.Context, a *authority, key certKey, se
 		var err error
 		for i := range a.sources {
 			src := &a.sources[i]
-			last.Store(src)
+			if i > 0 {
+				close(s.stages[i-1].over)
+			}
 			if err = r.enterStore(limit, limit, src, &s.queued, nil); err != nil {
 				err = blame("store", src.ids[0], serial, err)
 				break
@@ -303,8 +310,9 @@ func (c *storeCall) run() {
 
 // await waits for a call of the store to be done, and returns why if it stops waiting before. If a cached answer can
 // stand in, it does so when the store is silent; one that was silent before gets silentPatience. queued is set if the
-// call had to wait for its place, in which case silence says nothing. limit may be nil.
-func (r *Responder) await(ctx, limit context.Context, done, silence <-chan struct{}, queued *atomic.Bool, lane *storeLane, x *exchange) error {
+// call had to wait for its place, in which case silence says nothing. limit may be nil. So may on, which makes await return
+// like done.
+func (r *Responder) await(ctx, limit context.Context, done, on, silence <-chan struct{}, queued *atomic.Bool, lane *storeLane, x *exchange) error {
 	var over <-chan struct{}
 	if limit != nil {
 		over = limit.Done()
@@ -323,6 +331,8 @@ func (r *Responder) await(ctx, limit context.Context, done, silence <-chan struc
 	for err == nil {
 		select {
 		case <-done:
+			return nil
+		case <-on:
 			return nil
 		case <-ctx.Done():
 			if err = ctx.Err(); !errors.Is(err, context.Canceled) {
@@ -364,7 +374,7 @@ func (r *Responder) call(ctx, limit context.Context, src *source, serial *big.In
 	c.ctx, c.src, c.serial = callContext{limit, ctx}, src, serial
 	silence := src.lane.begin(&c.wait, !c.queued.Load())
 	r.crew.do(c.start)
-	if err := r.await(ctx, limit, c.done, silence, &c.queued, src.lane, x); err != nil {
+	if err := r.await(ctx, limit, c.done, nil, silence, &c.queued, src.lane, x); err != nil {
 		return said{}, err // the call is left to the goroutine that is still in it
 	}
 	found, err := c.said, c.err

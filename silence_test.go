@@ -503,6 +503,38 @@ func TestIssuersOfOneKeyInTwoStores(t *testing.T) {
 	}
 }
 
+// A read that several may share is judged by the store that it is in, not by the first one of its authority.
+func TestSharedReadIsJudgedByTheStoreThatItIsIn(t *testing.T) {
+	for _, ttl := range []time.Duration{0, time.Second} {
+		hang, release := false, make(chan struct{})
+		orderTest(t, func(cfg *ocsp.Config) {
+			store, id := cfg.Store, cfg.Issuers[0].ID
+			moved := cfg.Issuers[0]
+			moved.ID, moved.Store = "moved", ocsp.StoreFunc(func(ctx context.Context, _ string, serial *big.Int) (ocsp.Record, error) {
+				if hang {
+					<-release
+				}
+				return store.FindBySerial(context.WithoutCancel(ctx), id, serial)
+			})
+			cfg.Issuers, cfg.Cache.StatusTTL = append(cfg.Issuers, moved), ttl
+			cfg.Store = ocsp.StoreFunc(func(context.Context, string, *big.Int) (ocsp.Record, error) {
+				time.Sleep(100 * time.Millisecond)
+				return ocsp.Record{}, ocsp.ErrNotFound
+			})
+			release = make(chan struct{})
+		}, func(r *rig, s *slow) {
+			defer close(release)
+			r.says(0)
+			time.Sleep(time.Hour)
+			hang = true
+			answer, took := r.timed()
+			requireStale(r, answer)
+			require.ErrorIs(r, answer.Err, ocsp.ErrStoreSilent)
+			require.Equal(r, 1100*time.Millisecond, took)
+		})
+	}
+}
+
 func TestConfigOfStores(t *testing.T) {
 	ca := ocsptest.NewCA(ocsptest.Options{})
 	for want, adjust := range map[string]func(cfg *ocsp.Config){
