@@ -314,6 +314,39 @@ func TestQueuedRequestIsNotImpatient(t *testing.T) {
 	}
 }
 
+// A call that has not returned when its time is up is no evidence any more once the store answers others: one that is seldom
+// asked would be silent for good.
+func TestLostCallIsNoLastingSilence(t *testing.T) {
+	for _, ttl := range []time.Duration{0, time.Second} {
+		orderTest(t, func(cfg *ocsp.Config) {
+			store := cfg.Store
+			cfg.Cache.StatusTTL = ttl
+			cfg.Store = ocsp.StoreFunc(func(ctx context.Context, id string, serial *big.Int) (ocsp.Record, error) {
+				time.Sleep(200 * time.Millisecond)
+				return store.FindBySerial(ctx, id, serial)
+			})
+		}, func(r *rig, s *slow) {
+			r.says(0)
+			lost, release := r.issue(), make(chan struct{})
+			defer close(release)
+			s.serial, s.wait = lost.SerialNumber, func() { <-release }
+			go r.responder.Respond(context.Background(), r.request(lost))
+			time.Sleep(11 * time.Second)
+			r.timed() // which finds the store silent; its answer comes all the same
+			for _, later := range []time.Duration{3 * time.Second, time.Hour} {
+				time.Sleep(later)
+				r.store.Add(r.ca.ID, r.leaf)
+				r.says(0)
+				time.Sleep(2 * time.Second)
+				r.revoke(r.leaf, ocsp.KeyCompromise)
+				answer, took := r.timed()
+				requireRevoked(r, answer)
+				require.Equal(r, 400*time.Millisecond, took)
+			}
+		})
+	}
+}
+
 // An answer to somebody ends the silence also for those who wait in it.
 func TestAnswerEndsTheSilence(t *testing.T) {
 	orderTest(t, func(cfg *ocsp.Config) {}, func(r *rig, s *slow) {

@@ -21,7 +21,8 @@ const silentPatience = 100 * time.Millisecond
 // CacheOptions.StorePatience, and no call has returned an answer for that long: a Record,
 // ErrNotFound or ErrInvalidRecord. The next answer ends the silence, and so does StorePatience without
 // a call under way: the store may have recovered unasked. A call that had to wait for its place is no
-// evidence: outsiders could make a busy store look silent by asking a lot.
+// evidence: outsiders could make a busy store look silent by asking a lot. Nor is one that is still under way when its
+// time is up and the store answers others: it is lost.
 type storeLane struct {
 	store             CertStore
 	places            *slots // of all issuers together
@@ -45,7 +46,8 @@ type storeLane struct {
 // storeWait is a call of a store that is under way.
 type storeWait struct {
 	begun      time.Duration
-	atOnce     bool // it got its place at once, and is in its lane's list
+	atOnce     bool // it got its place at once
+	listed     bool // it is in its lane's list; guarded by the lane's mu
 	prev, next *storeWait
 }
 
@@ -133,10 +135,10 @@ func (l *storeLane) begin(c *storeWait, atOnce bool) <-chan struct{} {
 		l.silent, l.silence = false, make(chan struct{})
 	}
 	l.moved = now
-	if *c = (storeWait{begun: now, atOnce: atOnce, prev: l.newest}); !atOnce {
-		c.prev = nil
+	if *c = (storeWait{begun: now, atOnce: atOnce}); !atOnce {
 		return nil
 	}
+	c.listed, c.prev = true, l.newest
 	if l.newest == nil {
 		l.oldest = c
 	} else {
@@ -155,22 +157,27 @@ func (l *storeLane) end(c *storeWait, answered bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.moved = now
-	if c.atOnce {
-		if c.prev == nil {
-			l.oldest = c.next
-		} else {
-			c.prev.next = c.next
-		}
-		if c.next == nil {
-			l.newest = c.prev
-		} else {
-			c.next.prev = c.prev
-		}
-		c.prev, c.next = nil, nil
+	if c.listed {
+		l.unlist(c)
 	}
 	if answered {
 		l.hear(now)
 	}
+}
+
+// unlist takes a call from the list. l.mu is locked.
+func (l *storeLane) unlist(c *storeWait) {
+	if c.prev == nil {
+		l.oldest = c.next
+	} else {
+		c.prev.next = c.next
+	}
+	if c.next == nil {
+		l.newest = c.prev
+	} else {
+		c.next.prev = c.prev
+	}
+	c.listed, c.prev, c.next = false, nil, nil
 }
 
 // heard notes an answer of a call that goes on, since it asks about several IDs.
@@ -184,6 +191,9 @@ func (l *storeLane) heard() {
 // hear notes an answer. l.mu is locked.
 func (l *storeLane) hear(now time.Duration) {
 	l.answered = now
+	for l.oldest != nil && now-l.oldest.begun >= l.timeout {
+		l.unlist(l.oldest)
+	}
 	if l.silent {
 		l.silent, l.silence = false, make(chan struct{})
 		if l.oldest != nil {
