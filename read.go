@@ -223,12 +223,12 @@ func (r *Responder) enterStore(ctx, limit context.Context, src *source, queued *
 }
 
 // queueForStore waits for a place. For those who wait the store is silent only if no place was given back for
-// Config.Timeout: it may have much to do.
+// Config.Timeout: it may have much to do. For a read that several share, await sees to that.
 func (r *Responder) queueForStore(ctx, limit context.Context, src *source, x *exchange) error {
 	deadline, _ := limit.Deadline()
 	for {
 		stuck := src.lane.stuckIn()
-		if stuck <= 0 && (x == nil || r.standsIn(x)) {
+		if stuck <= 0 && x != nil && r.standsIn(x) {
 			return ErrStoreSilent
 		}
 		begun, patience := time.Now(), time.Until(deadline)
@@ -264,7 +264,7 @@ func (r *Responder) ask(ctx context.Context, src *source, serial *big.Int, wait 
 		if v := recover(); v != nil {
 			*err = &panicError{v, debug.Stack()}
 		}
-		src.lane.end(wait, answered)
+		src.lane.end(wait, answered, timedOut)
 		switch {
 		case answered || isBroken(*err):
 		case r.life.closed.Load() && ctx.Err() != nil: // Close has ended the call
@@ -310,7 +310,7 @@ func (c *storeCall) run() {
 
 // await waits for a call of the store to be done, and returns why if it stops waiting before. If a cached answer can
 // stand in, it does so when the store is silent; one that was silent before gets silentPatience. queued is set if the
-// call had to wait for its place, in which case silence says nothing. limit may be nil. So may on, which makes await return
+// call had to wait for its place, in which case silence says nothing, and the store must be stuck. limit may be nil. So may on, which makes await return
 // like done.
 func (r *Responder) await(ctx, limit context.Context, done, on, silence <-chan struct{}, queued *atomic.Bool, lane *storeLane, x *exchange) error {
 	var over <-chan struct{}
@@ -326,6 +326,13 @@ func (r *Responder) await(ctx, limit context.Context, done, on, silence <-chan s
 			grace = timer.C
 		}
 	default:
+	}
+	var stuck <-chan time.Time
+	var alarm *time.Timer
+	if limit == nil || queued.Load() {
+		alarm = time.NewTimer(max(lane.stuckIn(), min(silentPatience, lane.patience)))
+		defer alarm.Stop()
+		stuck = alarm.C
 	}
 	var err error
 	for err == nil {
@@ -347,6 +354,12 @@ func (r *Responder) await(ctx, limit context.Context, done, on, silence <-chan s
 		case <-grace:
 			var silent bool
 			if silent, silence = lane.state(); silent && !queued.Load() { // a shared read knows only by now
+				err = ErrStoreSilent
+			}
+		case <-stuck:
+			if left := lane.stuckIn(); left > 0 {
+				alarm.Reset(left)
+			} else if queued.Load() && r.standsIn(x) {
 				err = ErrStoreSilent
 			}
 		}

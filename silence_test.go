@@ -617,3 +617,49 @@ func TestStuckStore(t *testing.T) {
 		require.Zero(r, took)
 	})
 }
+
+// A store that hangs, and whose calls honour their contexts, gives places back only when their time is up, which is no sign of
+// life: once it has been stuck for Timeout, cached answers stand in at once for requests that find no place.
+func TestPlacesGivenBackByDeadlinesAreNoSignOfLife(t *testing.T) {
+	for name, c := range map[string]struct {
+		calls int
+		every time.Duration
+		ttl   time.Duration
+	}{
+		"as many calls as the pool has": {4, 100 * time.Millisecond, 0},
+		"StatusTTL":                     {4, 100 * time.Millisecond, time.Millisecond},
+		"the default":                   {0, 5 * time.Millisecond, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			poolTest(t, func(cfg *ocsp.Config, _ *pool) { cfg.MaxStoreCalls, cfg.Cache.StatusTTL = c.calls, c.ttl }, func(r *rig, p *pool, _ *ocsptest.CA) {
+				r.says(0)
+				time.Sleep(time.Hour)
+				p.hang.Store(true)
+				hung := time.Now()
+				var wg sync.WaitGroup
+				for time.Since(hung) < time.Minute {
+					since := time.Since(hung)
+					wg.Go(func() {
+						answer, took := r.timed()
+						switch {
+						case since >= 10*time.Second:
+							requireStale(r, answer)
+							require.LessOrEqual(r, took, 100*time.Millisecond, "after %v", since)
+						case since >= 1250*time.Millisecond: // its Timeout ends later than that of the stuck calls
+							requireStale(r, answer)
+							require.LessOrEqual(r, since+took, 10100*time.Millisecond)
+						}
+					})
+					time.Sleep(c.every)
+				}
+				wg.Wait()
+				p.hang.Store(false)
+				r.revoke(r.leaf, ocsp.KeyCompromise)
+				time.Sleep(10 * time.Second) // until those that hang have given back their places
+				answer, took := r.timed()
+				requireRevoked(r, answer)
+				require.LessOrEqual(r, took, 2*p.delay)
+			})
+		})
+	}
+}

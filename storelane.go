@@ -33,6 +33,8 @@ type storeLane struct {
 	oldest, newest *storeWait    // calls under way that got their places at once
 	answered       time.Duration // when a call last returned an answer
 	moved          time.Duration // when a place was last taken or given back
+	calls          int           // under way
+	freed          time.Duration // when a place was last given back in time, or taken after a rest
 	silence        chan struct{} // closed while the store is silent
 	silent         bool
 	watch          *time.Timer
@@ -134,6 +136,9 @@ func (l *storeLane) begin(c *storeWait, atOnce bool) <-chan struct{} {
 	if l.silent && l.oldest == nil && now-l.moved >= l.patience {
 		l.silent, l.silence = false, make(chan struct{})
 	}
+	if l.calls++; l.calls == 1 && now-l.moved >= l.patience {
+		l.freed = now
+	}
 	l.moved = now
 	if *c = (storeWait{begun: now, atOnce: atOnce}); !atOnce {
 		return nil
@@ -151,12 +156,15 @@ func (l *storeLane) begin(c *storeWait, atOnce bool) <-chan struct{} {
 	return l.silence
 }
 
-// end notes the end of a call, and whether it brought an answer.
-func (l *storeLane) end(c *storeWait, answered bool) {
+// end notes the end of a call, whether it brought an answer, and whether it ran out of time.
+func (l *storeLane) end(c *storeWait, answered, timedOut bool) {
 	now := l.now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.moved = now
+	if l.calls--; !timedOut {
+		l.freed = now
+	}
 	if c.listed {
 		l.unlist(c)
 	}
@@ -250,11 +258,12 @@ func (l *storeLane) quiet() bool {
 	return l.silent || l.now()-l.answered >= l.patience
 }
 
-// stuckIn returns how long it takes until no place will have been given back for Config.Timeout.
+// stuckIn returns how long it takes until no place will have been given back for Config.Timeout, other than by a call that
+// ran out of time.
 func (l *storeLane) stuckIn() time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.moved + l.timeout - l.now()
+	return l.freed + l.timeout - l.now()
 }
 
 // close ends the watch.
@@ -268,12 +277,13 @@ func (l *storeLane) close() {
 }
 
 // judge says of an error of a call what it means for cached answers: one that is ErrStoreBusy lets
-// none stand in. A call that ran out of time says something about the store only if that is silent.
+// none stand in. A call that ran out of time says something about the store only if that is silent or, if the call had to wait
+// for its place, stuck.
 // Another error does if the store has answered nobody lately: it may be broken for this call alone.
 func (l *storeLane) judge(err error, timedOut, atOnce bool) error {
 	switch {
 	case timedOut:
-		if silent, _ := l.state(); silent && atOnce {
+		if silent, _ := l.state(); silent && atOnce || !atOnce && l.stuckIn() <= 0 {
 			return inCondition(ErrStoreSilent, err)
 		}
 	case l.quiet():
