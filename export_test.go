@@ -93,6 +93,15 @@ func QuietStores(r *Responder) {
 // Lanes returns how many keys that can hang have a budget.
 func Lanes(r *Responder) int { return len(r.lanes.opaque) }
 
+// Stores returns how many stores have a lane, and how many shares of those issuers have.
+func Stores(r *Responder) (lanes, shares int) {
+	all := append(r.stores.own, r.stores.main)
+	for _, l := range all {
+		shares += len(l.shares)
+	}
+	return len(all), shares
+}
+
 // TakeNoncePlaces takes the places that signatures with Go's own keys may have at a time for answers with a nonce. It
 // returns how many those are, and what gives them back.
 func TakeNoncePlaces(r *Responder) (n int, giveBack func()) {

@@ -175,6 +175,15 @@ func (s *slots) release() {
 	s.free.Release(1)
 }
 
+// idle reports whether no slot is taken.
+func (s *slots) idle() bool {
+	idle := s.free.TryAcquire(int64(s.size))
+	if idle {
+		s.free.Release(int64(s.size))
+	}
+	return idle
+}
+
 type result[T any] struct {
 	value T
 	err   error

@@ -9,7 +9,6 @@ import (
 type lane struct {
 	all   *slots
 	extra *slots // of all, those that answers which cannot be cached may take
-	size  int64
 }
 
 // lanes are the budgets of all keys. Nothing is shared by two of them, so that a key that hangs holds up no other.
@@ -31,7 +30,7 @@ func newLanes(opts SigningOptions) lanes {
 func newLane(opts SigningOptions, extra int) *lane {
 	n := opts.MaxConcurrent
 	extra = min(extra, max(1, n/4*3+n%4*3/4)) // three times n may overflow
-	l := &lane{all: newSlots(n, opts.MaxWaiting), extra: newSlots(extra, opts.MaxWaiting/2), size: int64(n)}
+	l := &lane{all: newSlots(n, opts.MaxWaiting), extra: newSlots(extra, opts.MaxWaiting/2)}
 	l.extra.within = l.all
 	return l
 }
@@ -56,14 +55,5 @@ func (l *lanes) prune(issuers []*issuer) {
 	for _, iss := range issuers {
 		used[iss.signer.lane] = true
 	}
-	maps.DeleteFunc(l.opaque, func(_ string, lane *lane) bool { return !used[lane] && lane.idle() })
-}
-
-// idle reports whether no call is under way.
-func (l *lane) idle() bool {
-	idle := l.all.free.TryAcquire(l.size)
-	if idle {
-		l.all.free.Release(l.size)
-	}
-	return idle
+	maps.DeleteFunc(l.opaque, func(_ string, lane *lane) bool { return !used[lane] && lane.all.idle() })
 }

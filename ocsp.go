@@ -142,11 +142,16 @@ func (r *Responder) SetIssuer(cfg Issuer) (err error) {
 }
 
 // setIssuer puts a checked issuer into the registry.
-func (r *Responder) setIssuer(iss *issuer, now time.Time) error {
+func (r *Responder) setIssuer(iss *issuer, now time.Time) (err error) {
 	r.issuerMu.Lock()
 	defer r.issuerMu.Unlock()
-	iss.lane = r.stores.of(iss.Store)
 	present := r.registry.Load()
+	iss.lane = r.stores.of(iss.Store)
+	defer func() {
+		if err != nil {
+			r.stores.prune(present.issuers)
+		}
+	}()
 	for _, old := range present.issuers {
 		if old.ID == iss.ID && old.checkTime(now) == nil {
 			if err := iss.checkTime(now); err != nil {

@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"errors"
+	"fmt"
 	"io"
 	"math/big"
 	"sync"
@@ -513,6 +514,59 @@ func TestStoreOfAnIssuer(t *testing.T) {
 		answer, took = r.timed()
 		require.Equal(r, ocsp.Good, answer.Entries[0].Status)
 		require.Zero(r, took)
+	})
+}
+
+// What issuers that come and go had of a store goes with them, once no call is under way. A call that hangs is counted until
+// it returns, also if its issuer is back meanwhile, and who waits for it waits no longer for that.
+func TestPlacesOfIssuersThatComeAndGo(t *testing.T) {
+	orderTest(t, func(cfg *ocsp.Config) { cfg.MaxStoreCalls = 4 }, func(r *rig, s *slow) {
+		r.says(0)
+		for i := range 20 {
+			r.responder.RemoveIssuer(r.addTenant(fmt.Sprintf("Passing CA %d", i), false).ID)
+		}
+		stores, shares := ocsp.Stores(r.responder)
+		require.Equal(r, 1, stores)
+		require.LessOrEqual(r, shares, 1)
+
+		release, calls := make(chan struct{}), atomic.Int64{}
+		defer close(release)
+		own := &slow{wait: func() { calls.Add(1); <-release }, rig: r}
+		tenant := ocsptest.NewCA(ocsptest.Options{Name: "tenant"})
+		issuer := tenant.Issuer()
+		issuer.Store = own
+		for range 3 {
+			require.NoError(r, r.responder.SetIssuer(issuer))
+			own.serial = big.NewInt(1_000_000)
+			for range 3 {
+				r.flood(tenant, 1)
+			}
+			r.responder.RemoveIssuer(issuer.ID)
+		}
+		require.EqualValues(r, 4, calls.Load())
+
+		other := &slow{wait: own.wait, rig: r}
+		issuer = r.ca.Issuer()
+		issuer.Store = other
+		require.NoError(r, r.responder.SetIssuer(issuer))
+		r.says(0)
+		time.Sleep(time.Hour)
+		other.serial = r.leaf.SerialNumber
+		begun, answers := time.Now(), make(chan ocsp.Answer)
+		go func() { answers <- r.responder.Respond(context.Background(), r.request(r.leaf)) }()
+		synctest.Wait()
+		issuer.Store = nil
+		require.NoError(r, r.responder.SetIssuer(issuer))
+		requireStale(r, <-answers)
+		require.Equal(r, time.Second, time.Since(begun))
+
+		issuer.Store = ocsp.StoreFunc(other.FindBySerial)
+		issuer.NameAliases = [][]byte{tenant.Certificate.RawSubject}
+		require.NoError(r, r.responder.SetIssuer(r.twin("tenant").Issuer()))
+		before, _ := ocsp.Stores(r.responder)
+		require.Error(r, r.responder.SetIssuer(issuer))
+		after, _ := ocsp.Stores(r.responder)
+		require.Equal(r, before, after, "of an issuer that was refused")
 	})
 }
 

@@ -3,6 +3,7 @@ package ocsp
 import (
 	"context"
 	"errors"
+	"maps"
 	"math"
 	"reflect"
 	"slices"
@@ -93,15 +94,22 @@ func (s *storeLanes) of(store CertStore) *storeLane {
 	return l
 }
 
-// prune drops the lanes that no issuer uses any more.
+// prune drops the lanes that none of these issuers uses, and the shares of issuers that are gone, once no call is under way. A
+// lane goes on watching for requests that came before.
 func (s *storeLanes) prune(issuers []*issuer) {
-	s.own = slices.DeleteFunc(s.own, func(l *storeLane) bool {
-		used := slices.ContainsFunc(issuers, func(iss *issuer) bool { return iss.lane == l })
-		if !used {
-			l.close()
+	users := map[*storeLane]map[string]bool{}
+	for _, iss := range issuers {
+		if users[iss.lane] == nil {
+			users[iss.lane] = map[string]bool{}
 		}
-		return !used
-	})
+		users[iss.lane][iss.name] = true
+	}
+	s.own = slices.DeleteFunc(s.own, func(l *storeLane) bool { return users[l] == nil && l.places.idle() })
+	for _, l := range append(s.own, s.main) {
+		if l != nil {
+			maps.DeleteFunc(l.shares, func(issuer string, places *slots) bool { return !users[l][issuer] && places.idle() })
+		}
+	}
 }
 
 // close ends the watch of all lanes.
