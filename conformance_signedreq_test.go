@@ -284,6 +284,29 @@ func TestRequestSignersWithinABudget(t *testing.T) {
 	})
 }
 
+// The time that a request waits for its signature to be verified is part of Timeout, which the store's call after it does not
+// prolong.
+func TestRequestSignersWithinTimeout(t *testing.T) {
+	for _, ttl := range []time.Duration{0, time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			clients := ocsptest.NewCA(ocsptest.Options{Name: "Clients"})
+			cert, key := clients.IssueKey(ocsptest.Options{})
+			r := newRig(t, func(_ *rig, cfg *ocsp.Config) {
+				cfg.Now, cfg.Cache.StatusTTL = nil, ttl
+				cfg.RequestSigners = x509.NewCertPool()
+				cfg.RequestSigners.AddCert(clients.Certificate)
+			})
+			r.store.SetFault(ocsptest.Hang)
+			giveBack := ocsp.TakeVerifying(r.responder)
+			begun := time.Now()
+			time.AfterFunc(8*time.Second, giveBack)
+			answer := r.responder.Respond(t.Context(), sreqSign(r, sreqNamed(r), key, cert.Raw).der())
+			require.Equal(t, ocsp.OutcomeTryLater, answer.Outcome)
+			require.Equal(t, 10*time.Second, time.Since(begun))
+		})
+	}
+}
+
 // A client chooses its keys and names. If it could have each of its certificates tried as the issuer of each other, four
 // of them would cost dozens of verifications with the slowest of keys.
 func TestRequestSignersTriesNoKeyOfAStranger(t *testing.T) {
