@@ -140,7 +140,7 @@ func (r *Responder) response(req *HTTPRequest, p *reply, x *exchange) HTTPRespon
 	case p.reusable:
 		values := p.headers()
 		h.caching, h.length, h.control = &values.caching, values.length[:], r.controls.of(r.maxAge(p, x))
-		if notModified(req, p, h.caching[0][:]) {
+		if r.notModified(req, p, h.caching[0][:]) {
 			h.StatusCode, h.Body, h.length = http.StatusNotModified, nil, nil
 		}
 	case p.outcome == 0:
@@ -172,8 +172,9 @@ func appendHTTPTime(dst []byte, unix int64) []byte {
 //
 // Two answers about what was read within one second have the same Last-Modified. So a date is no reason to let a client
 // keep its answer unless the present one is good: no revocation must hide behind a 304. Nor is it if the answer is about
-// several certificates, of which each was read at a time of its own.
-func notModified(req *HTTPRequest, p *reply, etag []string) bool {
+// several certificates, of which each was read at a time of its own, or was signed later than the status was read: then
+// the client's may be about the same read and by another signer, with which it ends.
+func (r *Responder) notModified(req *HTTPRequest, p *reply, etag []string) bool {
 	if req.IfNoneMatch == "" && req.IfModifiedSince == "" || req.Method == http.MethodPost {
 		return false
 	}
@@ -181,7 +182,7 @@ func notModified(req *HTTPRequest, p *reply, etag []string) bool {
 	switch {
 	case req.IfNoneMatch != "":
 		conditions["If-None-Match"] = []string{req.IfNoneMatch}
-	case len(p.parts) == 1 && p.good():
+	case len(p.parts) == 1 && p.good() && p.thisUpdate == p.producedAt-int64(r.cfg.Backdate/time.Second):
 		conditions["If-Modified-Since"] = []string{req.IfModifiedSince}
 	default:
 		return false

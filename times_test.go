@@ -508,6 +508,34 @@ func TestNoDateConfirmsSeveral(t *testing.T) {
 	require.Equal(t, xocsp.Good, after.Responses[1].Status)
 }
 
+// Nor does it confirm one that was signed later than the status was read: the client's may be about the same read and by
+// a signer that ends sooner, and a 304 would let HTTP caches keep it past its nextUpdate.
+func TestNoDateConfirmsAnotherSigner(t *testing.T) {
+	for _, backdate := range []time.Duration{0, time.Minute} {
+		r := newRig(t, func(r *rig, cfg *ocsp.Config) {
+			cfg.Cache.StatusTTL, cfg.Backdate = 20*time.Hour, backdate
+			issuer := &cfg.Issuers[0]
+			issuer.ResponderCertificate, issuer.Signer = r.ca.Delegate(ocsptest.Options{NotAfter: r.clock.Now().Add(2 * time.Hour)})
+		})
+		client := r.client()
+		client.Method = http.MethodGet
+		before, err := client.Query(t.Context(), r.ca.Certificate, r.leaf)
+		require.NoError(t, err)
+		client.Header = http.Header{"If-Modified-Since": {before.Header.Get("Last-Modified")}}
+		same, err := client.Send(t.Context(), before.Request)
+		require.NoError(t, err)
+		require.Equal(t, http.StatusNotModified, same.StatusCode)
+		r.clock.Advance(time.Hour / 2)
+		issuer := r.ca.Issuer()
+		issuer.ResponderCertificate, issuer.Signer = r.ca.Delegate(ocsptest.Options{NotAfter: r.clock.Now().Add(1000 * time.Hour)})
+		require.NoError(t, r.responder.SetIssuer(issuer))
+		after, err := client.Query(t.Context(), r.ca.Certificate, r.leaf)
+		require.NoError(t, err)
+		require.Equal(t, before.Responses[0].ThisUpdate, after.Responses[0].ThisUpdate)
+		require.True(t, after.Responses[0].NextUpdate.After(before.Responses[0].NextUpdate))
+	}
+}
+
 // suspend lets the machine sleep: the monotonic clock, as the responder reads it, stands still until wake is called.
 func (r *rig) suspend() (wake func()) {
 	var woken atomic.Pointer[time.Time]
