@@ -133,7 +133,7 @@ func (r *Responder) checkShared(f *flight, value []byte) (k kept, der []byte, er
 		return kept{}, nil, errSharedOld
 	}
 	times.refreshAt = refreshPoint(times.thisUpdate, times.nextUpdate)
-	times.refreshAt = times.keptUntil()
+	times.refreshAt = times.keptUntil(times.thisUpdate + int64(r.cfg.Backdate/time.Second))
 	if times.refreshAt <= ceilSecond(f.job.now) {
 		return kept{}, nil, errSharedOld
 	}

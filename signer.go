@@ -491,7 +491,7 @@ func (r *Responder) window(job *signJob) (window, error) {
 		}
 		p.thisUpdate, p.nextUpdate = w.thisUpdate, w.nextUpdate
 		all.thisUpdate, all.nextUpdate = min(all.thisUpdate, w.thisUpdate), min(all.nextUpdate, w.nextUpdate)
-		all.refreshAt = min(all.refreshAt, w.keptUntil())
+		all.refreshAt = min(all.refreshAt, w.keptUntil(p.read))
 	}
 	return all, nil
 }
@@ -539,10 +539,11 @@ func refreshPoint(thisUpdate, nextUpdate int64) int64 {
 	return min(nextUpdate-8*hour, thisUpdate+4*24*hour)
 }
 
-// keptUntil returns the refresh point of an answer. If it had passed when the answer was made, since its window was cut
-// short, that is after half of what was left.
-func (w *window) keptUntil() int64 {
-	if w.refreshAt <= w.producedAt {
+// keptUntil returns the refresh point of an answer about what was read then. If it had passed when the answer was made, or
+// within the second of the read, since its window was cut short or begins long before the read, that is after half of
+// what was left. Else each answer would be renewed by the next request.
+func (w *window) keptUntil(read int64) int64 {
+	if w.refreshAt <= max(w.producedAt, read+1) {
 		return w.producedAt + (w.nextUpdate-w.producedAt+1)/2
 	}
 	return w.refreshAt

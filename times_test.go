@@ -108,6 +108,26 @@ func TestThisUpdateIsWhenTheStatusWasRead(t *testing.T) {
 	})
 }
 
+// An answer that begins almost half of its life before the read is cached all the same, whatever the fraction of the
+// second in which it is made.
+func TestBackdateNearHalfOfValidity(t *testing.T) {
+	for _, validity := range []time.Duration{10 * time.Second, 59 * time.Minute, time.Hour, time.Hour + time.Second, 15*time.Hour + time.Second} {
+		for left := time.Second; left <= 4*time.Second; left += time.Second {
+			t.Run(fmt.Sprintf("%v, less than half by %v", validity, left), func(t *testing.T) {
+				r := newRig(t, func(_ *rig, cfg *ocsp.Config) {
+					cfg.Validity, cfg.Backdate = validity, ((validity-1)/2).Truncate(time.Second)-left+time.Second
+				})
+				r.clock.Advance(300 * time.Millisecond)
+				for range 10 {
+					r.status(r.leaf)
+					r.clock.Advance(time.Millisecond)
+				}
+				require.Equal(t, 1, r.signer.Calls())
+			})
+		}
+	}
+}
+
 // A read that answers share is as old for all of them as it is.
 func TestThisUpdateOfAReadThatIsJoined(t *testing.T) {
 	orderTest(t, func(cfg *ocsp.Config) { cfg.Cache.StatusTTL, cfg.Cache.StorePatience = time.Hour, 6*time.Second }, func(r *rig, s *slow) {
