@@ -199,10 +199,8 @@ func (c *replyCache) evicted(key certKey) {
 	st.places.evicting.Add(-1)
 }
 
-// newer implements owner.
-func (c *replyCache) newer(old, next window) bool {
-	return old.thisUpdate > next.thisUpdate && old.alive(c.now())
-}
+// alive implements owner.
+func (c *replyCache) alive(w window) bool { return w.alive(c.now()) }
 
 // place makes a reply ready. The stripe is locked, which does not keep the certificate from being evicted meanwhile.
 func (c *replyCache) place(st *stripe, p *ready, tag uint8) {
@@ -367,7 +365,7 @@ func (c *replyCache) add(key certKey, begun uint64, status certStatus, k kept, d
 	var h head
 	added, used := false, false
 	if old, _ := c.head(key); c.storage != nil && max(st.fenced.Load(), old.since) <= begun {
-		used = st.supersede(&key, tag, k.id)
+		used = st.supersede(&key, tag, k.id, c.alive)
 		h, added = c.storage.add(key, status, k)
 	}
 	k.ready = newReady(key, h, k, der)
@@ -395,7 +393,7 @@ func (c *replyCache) keep(key certKey, k kept, der []byte) {
 	}
 	if stored, ok := c.storage.reply(key, h.status, k.id, nil); ok && stored.digest == k.digest {
 		p := newReady(key, h, k, bytes.Clone(der))
-		p.used.Store(st.supersede(&key, tag, k.id))
+		p.used.Store(st.supersede(&key, tag, k.id, c.alive))
 		c.place(st, p, tag)
 	}
 }

@@ -324,3 +324,37 @@ func TestSignersBesideLeaveTheCacheAlone(t *testing.T) {
 		require.Equal(t, 1, r.signer.Calls(), name)
 	}
 }
+
+// After the clock was set back to before a signer's time, the answers of the one before are cached, though there is one of
+// the later one.
+func TestClockSetBackBeforeTheSigner(t *testing.T) {
+	signers := map[string]*ocsptest.Signer{}
+	r := newRig(t, func(r *rig, cfg *ocsp.Config) {
+		now := r.clock.Now()
+		cfg.Issuers = nil
+		for id, opts := range map[string]ocsptest.Options{"old": {NotAfter: now.Add(10 * time.Hour)}, "next": {NotBefore: now, NotAfter: now.Add(20 * time.Hour)}} {
+			issuer := r.ca.Issuer()
+			issuer.ID = id
+			var key crypto.Signer
+			opts.Name = id
+			issuer.ResponderCertificate, key = r.ca.Delegate(opts)
+			signers[id] = ocsptest.NewSigner(key)
+			issuer.Signer = signers[id]
+			cfg.Issuers = append(cfg.Issuers, issuer)
+		}
+		r.store.Add("old", r.leaf)
+	})
+	for _, step := range []struct {
+		forward      time.Duration
+		by           string
+		calls, other int
+	}{{0, "next", 1, 0}, {-time.Minute, "old", 1, 1}, {time.Minute, "next", 2, 1}} {
+		r.clock.Advance(step.forward)
+		for range 3 {
+			require.Equal(t, step.by, signedBy(r.status(r.leaf)))
+		}
+		other := map[string]string{"old": "next", "next": "old"}[step.by]
+		require.LessOrEqual(t, signers[step.by].Calls(), step.calls)
+		require.Equal(t, step.other, signers[other].Calls())
+	}
+}

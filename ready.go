@@ -113,9 +113,9 @@ func (s *places) put(p *ready, tag uint8) (taken *ready) {
 }
 
 // supersede takes away what a new reply for a certificate makes useless, and reports whether any of that was used.
-func (s *places) supersede(key *certKey, tag uint8, id replyID) (used bool) {
+func (s *places) supersede(key *certKey, tag uint8, id replyID, alive func(window) bool) (used bool) {
 	for place, p := s.next(0, key, tag); p != nil; place, p = s.next(place+1, key, tag) {
-		if p.id == id || p.id.signer < id.signer {
+		if p.id == id || p.id.signer < id.signer || p.id.signer > id.signer && !alive(p.window) {
 			used = p.used.Load() || used
 			s.ready[place].CompareAndSwap(p, nil)
 		}

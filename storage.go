@@ -35,7 +35,7 @@ type storage interface {
 	update(key certKey, h head)
 	// use takes a certificate for used.
 	use(key certKey)
-	// add adds a reply to a certificate with that status, unless a newer one or a newer signer has been here. Replies that it
+	// add adds a reply to a certificate with that status, unless one of a newer read or of a newer signer is there and alive. Replies that it
 	// makes useless go: those with the same identity, and those of other signers. It returns what is known about
 	// the certificate, and whether it added the reply.
 	add(key certKey, status certStatus, k kept) (head, bool)
@@ -50,8 +50,8 @@ type owner interface {
 	// evicting and evicted are called before and after a certificate is dropped.
 	evicting(key certKey)
 	evicted(key certKey)
-	// newer reports whether a reply is to stay in place of the next one with its identity.
-	newer(old, next window) bool
+	// alive reports whether a reply may be served now: if not, the next one takes its place in any case.
+	alive(w window) bool
 }
 
 // newStorage makes a storage for up to max certificates, at least one.

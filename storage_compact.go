@@ -201,7 +201,7 @@ func (s *compactStorage) add(key certKey, status certStatus, k kept) (head, bool
 	}
 	for n := item.first; n != none; n = s.replies.at(n).next {
 		old := s.replies.at(n)
-		if old.signer > k.id.signer || old.id() == k.id && s.owner.newer(old.window, k.window) {
+		if (old.signer > k.id.signer || old.id() == k.id && old.thisUpdate > k.thisUpdate) && s.owner.alive(old.window) {
 			return head{}, false
 		}
 	}

@@ -127,7 +127,7 @@ func (s *goCacheStorage) add(key certKey, status certStatus, k kept) (head, bool
 	first := &goCacheReply{kept: k}
 	for old := item.replies.Load(); old != nil; old = old.next {
 		switch {
-		case old.id.signer > k.id.signer, old.id == k.id && s.owner.newer(old.window, k.window):
+		case (old.id.signer > k.id.signer || old.id == k.id && old.thisUpdate > k.thisUpdate) && s.owner.alive(old.window):
 			return head{}, false
 		case old.id.signer == k.id.signer && old.id != k.id:
 			first.next = &goCacheReply{old.kept, first.next}

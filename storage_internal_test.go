@@ -32,7 +32,7 @@ func (o *testOwner) evicted(key certKey) {
 	}
 }
 
-func (o *testOwner) newer(old, next window) bool { return old.producedAt > next.producedAt }
+func (o *testOwner) alive(w window) bool { return w.producedAt > 4 }
 
 // TestStoragesAgree does the same to both storages and requires that they know the same, drop the same for it, and
 // never hold more than they may.
