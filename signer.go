@@ -550,8 +550,11 @@ func (w *window) keptUntil(read int64) int64 {
 }
 
 // fresh reports whether the refresh point of an answer is at least a second away, so that it can be sent with a
-// max-age of one or more.
-func (w *window) fresh(now time.Time) bool { return w.alive(now) && ceilSecond(now) < w.refreshAt }
+// max-age of one or more. One that was made two seconds before its end is fresh until then: those that renewed it would
+// have no such point, so that each request would sign.
+func (w *window) fresh(now time.Time) bool {
+	return w.alive(now) && (ceilSecond(now) < w.refreshAt || w.nextUpdate-w.producedAt <= 2)
+}
 
 // alive reports whether an answer is valid: not past its end, nor, after the clock was set back, made in the future.
 func (w *window) alive(now time.Time) bool {

@@ -128,6 +128,34 @@ func TestBackdateNearHalfOfValidity(t *testing.T) {
 	}
 }
 
+// In the last seconds before the certificate or the signer ends, each request would renew an answer.
+func TestEndIsNoReasonToSignForEachRequest(t *testing.T) {
+	for _, whose := range []string{"the certificate's", "the signer's"} {
+		for _, ttl := range []time.Duration{0, 100 * time.Hour} {
+			t.Run(fmt.Sprintf("%s, StatusTTL %v", whose, ttl), func(t *testing.T) {
+				var end time.Time
+				r := newRig(t, func(r *rig, cfg *ocsp.Config) {
+					cfg.Cache.StatusTTL, end = ttl, r.clock.Now().Add(10*time.Second)
+					if whose == "the signer's" {
+						var key crypto.Signer
+						cfg.Issuers[0].ResponderCertificate, key = r.ca.Delegate(ocsptest.Options{NotAfter: end})
+						r.signer = ocsptest.NewSigner(key)
+						cfg.Issuers[0].Signer = r.signer
+						return
+					}
+					r.store.Set(r.ca.ID, r.leaf.SerialNumber, ocsp.Record{State: ocsp.Active, NotAfter: end})
+				})
+				for r.clock.Now().Before(end) {
+					response := r.requireAnswer(r.post(r.request(r.leaf)), xocsp.Good)[0]
+					require.Equal(t, end.UTC(), response.NextUpdate)
+					r.clock.Advance(10 * time.Millisecond)
+				}
+				require.LessOrEqual(t, r.signer.Calls(), 5)
+			})
+		}
+	}
+}
+
 // A read that answers share is as old for all of them as it is.
 func TestThisUpdateOfAReadThatIsJoined(t *testing.T) {
 	orderTest(t, func(cfg *ocsp.Config) { cfg.Cache.StatusTTL, cfg.Cache.StorePatience = time.Hour, 6*time.Second }, func(r *rig, s *slow) {
