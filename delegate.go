@@ -199,6 +199,9 @@ func (c *delegateCheck) checkUsages() {
 func (c *delegateCheck) checkKey() {
 	err := checkKnownKey(fieldResponder, c.cert)
 	if err == nil {
+		err = checkFIPS(fieldResponder, c.cert)
+	}
+	if err == nil {
 		_, err = algorithmsFor(c.cert.PublicKey, c.profile)
 	}
 	var fault *issuerError

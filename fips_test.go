@@ -11,6 +11,8 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -228,6 +230,12 @@ func TestFIPSOnlyRefusals(t *testing.T) {
 			require.Error(t, err)
 			for _, text := range test.want {
 				require.ErrorContains(t, err, text)
+			}
+			if test.want[0] == "the field ResponderCertificate" {
+				refused := slices.ContainsFunc(ocsp.CheckDelegate(issuer, ocsp.ProfilePrivate), func(f ocsp.DelegateFinding) bool {
+					return f.Refused && strings.Contains(f.String(), "fips140=only")
+				})
+				require.True(t, refused, "what New refuses is a finding")
 			}
 			issuer.ID = r.ca.ID
 			require.Error(t, r.responder.SetIssuer(issuer))
