@@ -218,12 +218,13 @@ func (l *listener) beat(ctx context.Context, follower ocsp.Follower, until time.
 }
 
 // notAlways returns the statements that have every trigger fire always that notifies the channel: whose function has
-// the channel's name in its source, or which passes it as an argument.
+// the channel's name in its source, and not as part of a longer one, or which passes it as an argument.
 const notAlways = `SELECT string_agg(format('ALTER TABLE %I.%I ENABLE ALWAYS TRIGGER %I', n.nspname, c.relname, t.tgname), '; ' ORDER BY n.nspname, c.relname, t.tgname)
 FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE NOT t.tgisinternal AND t.tgenabled <> 'A' AND (
-	t.tgfoid IN (SELECT oid FROM pg_proc WHERE prorettype = 'trigger'::regtype AND strpos(prosrc, $1) > 0) OR
-	position(convert_to($1, getdatabaseencoding()) IN t.tgargs) > 0)`
+	t.tgfoid IN (SELECT oid FROM pg_proc WHERE prorettype = 'trigger'::regtype AND strpos(prosrc, $1) > 0 AND
+		prosrc ~ ('(^|[^[:alnum:]_])' || regexp_replace($1, '([^[:alnum:]_])', E'\\\\\\1', 'g') || '($|[^[:alnum:]_])')) OR
+	position(E'\\x00'::bytea || convert_to($1, getdatabaseencoding()) || E'\\x00'::bytea IN E'\\x00'::bytea || t.tgargs) > 0)`
 
 // checkTriggers returns an error if a trigger does not fire for every session. It is asked with every beat: a trigger
 // that was disabled, and a change that it did not notify of, were committed after the one before.

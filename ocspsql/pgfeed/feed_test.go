@@ -373,6 +373,34 @@ CREATE TRIGGER other_channel AFTER UPDATE ON elsewhere FOR EACH ROW EXECUTE FUNC
 	follow(t, feed)
 }
 
+// A trigger that notifies a channel with a longer name is none of the feed's business.
+func TestTriggerOfALongerChannel(t *testing.T) {
+	r := newRig(t)
+	r.exec(t, `
+CREATE TABLE elsewhere (serial BYTEA);
+CREATE FUNCTION archived() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN PERFORM pg_notify('ocsp_changes_archive', ''), pg_notify('old_ocsp_changes', ''); RETURN NULL; END $$;
+CREATE FUNCTION told() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_notify(TG_ARGV[1], ''); RETURN NULL; END $$;
+CREATE TRIGGER archived AFTER UPDATE ON elsewhere FOR EACH ROW EXECUTE FUNCTION archived();
+CREATE TRIGGER told AFTER UPDATE ON elsewhere FOR EACH ROW EXECUTE FUNCTION told('x', 'old_ocsp_changes', 'ocsp_changes_old');
+CREATE TRIGGER other AFTER UPDATE ON elsewhere FOR EACH ROW EXECUTE FUNCTION told('x', 'abc(é+')`)
+	follow(t, r.feed(t))
+
+	feed, err := pgfeed.New(pgfeed.Options{Conn: r.url, Channel: "a.c(é+"})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, feed.Close()) })
+	follow(t, feed)
+	for name, function := range map[string]string{
+		"as_argument": `CREATE TRIGGER as_argument AFTER UPDATE ON elsewhere FOR EACH ROW EXECUTE FUNCTION told('x', 'a.c(é+')`,
+		"in_source": `CREATE FUNCTION notify() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN NOTIFY "a.c(é+"; RETURN NULL; END $$;
+CREATE TRIGGER in_source AFTER UPDATE ON elsewhere FOR EACH ROW EXECUTE FUNCTION notify()`,
+	} {
+		r.exec(t, function)
+		require.ErrorContains(t, feed.Follow(ctx, ocsptest.NewFollower()), "ENABLE ALWAYS TRIGGER "+name)
+		r.exec(t, "DROP TRIGGER "+name+" ON elsewhere")
+	}
+}
+
 // A responder that cannot be told of a change reads the store for every answer.
 func TestUnheardChangeShows(t *testing.T) {
 	r := newRig(t)
