@@ -256,12 +256,19 @@ func keyAlgorithm(cert *x509.Certificate) string {
 // checkMatch refuses a key that is not the certificate's.
 func checkMatch(key crypto.Signer, field string, cert *x509.Certificate) error {
 	var pub crypto.PublicKey
+	absent := false
 	matches, err := protect(context.Background(), func(context.Context) (bool, error) {
 		pub = key.Public()
+		if ed, ok := pub.(ed25519.PublicKey); isNil(pub) || ok && ed == nil {
+			absent = true
+			return false, nil
+		}
 		own, ok := cert.PublicKey.(interface{ Equal(crypto.PublicKey) bool })
 		return ok && own.Equal(pub), nil
 	})
 	switch {
+	case absent:
+		return unfit("Public must return the public key, as the certificate's PublicKey is", "has a method Public that returns nil")
 	case err != nil: // such as of a key without numbers
 		return unfit("give the whole private key", "cannot be compared with the certificate's key (%w)", err)
 	case matches:
@@ -274,8 +281,6 @@ func checkMatch(key crypto.Signer, field string, cert *x509.Certificate) error {
 			cure:    "the certificate is for another key than the signer's",
 			setting: "give the uid of a certificate to which the KMS returns the key",
 		}
-	case nil:
-		return unfit("Public must return the public key, as the certificate's PublicKey is", "has a method Public that returns nil")
 	case rsa.PublicKey, ecdsa.PublicKey, *ed25519.PublicKey:
 		return unfit(fmt.Sprintf("return a %T", cert.PublicKey), "has a method Public that returns a %T, which package crypto does not know as a key", pub)
 	default:
@@ -284,7 +289,7 @@ func checkMatch(key crypto.Signer, field string, cert *x509.Certificate) error {
 }
 
 // isNil reports whether there is no key, though perhaps a type for one.
-func isNil(key crypto.Signer) bool {
+func isNil(key any) bool {
 	v := reflect.ValueOf(key)
 	return !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil()
 }

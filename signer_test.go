@@ -163,6 +163,9 @@ func TestPublicThatReturnsNoPointerIsNamed(t *testing.T) {
 		want   string
 	}{
 		"nil":                   {ec, nil, "has a method Public that returns nil"},
+		"ECDSA, a nil pointer":  {ec, (*ecdsa.PublicKey)(nil), "has a method Public that returns nil"},
+		"RSA, a nil pointer":    {rsaCA, (*rsa.PublicKey)(nil), "has a method Public that returns nil"},
+		"Ed25519, nil":          {ed, ed25519.PublicKey(nil), "has a method Public that returns nil"},
 		"ECDSA, by value":       {ec, *ec.Key.Public().(*ecdsa.PublicKey), "has a method Public that returns a ecdsa.PublicKey, which package crypto does not know as a key: return a *ecdsa.PublicKey"},
 		"RSA, by value":         {rsaCA, *rsaCA.Key.Public().(*rsa.PublicKey), "has a method Public that returns a rsa.PublicKey, which package crypto does not know as a key: return a *rsa.PublicKey"},
 		"Ed25519, by reference": {ed, &edPublic, "has a method Public that returns a *ed25519.PublicKey, which package crypto does not know as a key: return a ed25519.PublicKey"},
