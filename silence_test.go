@@ -173,6 +173,24 @@ func TestFloodBringsNoStaleGood(t *testing.T) {
 	}
 }
 
+// A deadline that ends a lookup in its middle does not make the store silent for those who come next: it takes its time for
+// them, too.
+func TestLookupsThatAreCutShortAreNoSilence(t *testing.T) {
+	poolTest(t, func(_ *ocsp.Config, p *pool) {
+		p.delay = 950 * time.Millisecond
+		p.db.SetMaxOpenConns(1)
+	}, func(r *rig, p *pool, other *ocsptest.CA) {
+		r.says(0)
+		time.Sleep(time.Hour)
+		r.revoke(r.leaf, ocsp.KeyCompromise)
+		r.flood(other, 11) // of which the last is under way when its time is up, after 10 s
+		time.Sleep(9600 * time.Millisecond)
+		answer, took := r.timed()
+		requireRevoked(r, answer)
+		require.Equal(r, 400*time.Millisecond+2*p.delay, took, "a change is read twice")
+	})
+}
+
 // With as many calls as the pool has connections, requests wait in the responder, and those about one of two issuers leave
 // half of the places to the other.
 func TestFloodLeavesOtherIssuersHalfOfTheStore(t *testing.T) {

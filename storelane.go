@@ -22,8 +22,9 @@ const silentPatience = 100 * time.Millisecond
 // CacheOptions.StorePatience, and no call has returned an answer for that long: a Record,
 // ErrNotFound or ErrInvalidRecord. The next answer ends the silence, and so does StorePatience without
 // a call under way: the store may have recovered unasked. A call that had to wait for its place is no
-// evidence: outsiders could make a busy store look silent by asking a lot. Nor is one that is still under way when its
-// time is up and the store answers others: it is lost.
+// evidence: outsiders could make a busy store look silent by asking a lot. Nor is one that is still under
+// way when its time is up and the store answers others: it is lost. Where calls run out of time, the store
+// may have been at work on them, so those that go on have waited for it since then only.
 type storeLane struct {
 	store             CertStore
 	places            *slots // of all issuers together
@@ -33,6 +34,7 @@ type storeLane struct {
 	mu             sync.Mutex
 	oldest, newest *storeWait    // calls under way that got their places at once
 	answered       time.Duration // when a call last returned an answer
+	cut            time.Duration // when a call last ran out of time, while the store was not silent
 	moved          time.Duration // when a place was last taken or given back
 	calls          int           // under way
 	freed          time.Duration // when a place was last given back in time, or taken after a rest
@@ -59,7 +61,7 @@ func newStoreLane(store CertStore, c *Config) *storeLane {
 		store: store, places: newSlots(c.MaxStoreCalls, storeWaiting), timeout: c.Timeout,
 		patience: min(c.Cache.StorePatience, c.Timeout/4*3), // see deadlines
 		silence:  make(chan struct{}), shares: map[string]*slots{},
-		base: time.Now(), answered: math.MinInt64 / 2,
+		base: time.Now(), answered: math.MinInt64 / 2, cut: math.MinInt64 / 2,
 	}
 }
 
@@ -170,8 +172,11 @@ func (l *storeLane) end(c *storeWait, answered, timedOut bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.moved = now
-	if l.calls--; !timedOut {
+	switch l.calls--; {
+	case !timedOut:
 		l.freed = now
+	case !l.silent:
+		l.cut = now
 	}
 	if c.listed {
 		l.unlist(c)
@@ -241,7 +246,7 @@ func (l *storeLane) look() {
 	if l.oldest == nil || l.silent {
 		return
 	}
-	switch left := max(l.oldest.begun, l.answered) + l.patience - now; {
+	switch left := max(l.oldest.begun, l.answered, l.cut) + l.patience - now; {
 	case left > 0:
 		l.watchAt(now, left)
 	case late > silentPatience: // the process stood still, and answers may lie unread
