@@ -36,8 +36,7 @@ type storeLane struct {
 	answered       time.Duration // when a call last returned an answer
 	cut            time.Duration // when a call last ran out of time, while the store was not silent
 	moved          time.Duration // when a place was last taken or given back
-	calls          int           // under way
-	freed          time.Duration // when a place was last given back in time, or taken after a rest
+	freed          time.Duration // when a place was last given back in time, or was free while the store was not silent
 	silence        chan struct{} // closed while the store is silent
 	silent         bool
 	watch          *time.Timer
@@ -146,7 +145,7 @@ func (l *storeLane) begin(c *storeWait, atOnce bool) <-chan struct{} {
 	if l.silent && l.oldest == nil && now-l.moved >= l.patience {
 		l.silent, l.silence = false, make(chan struct{})
 	}
-	if l.calls++; l.calls == 1 && now-l.moved >= l.patience {
+	if atOnce && !l.silent {
 		l.freed = now
 	}
 	l.moved = now
@@ -172,7 +171,7 @@ func (l *storeLane) end(c *storeWait, answered, timedOut bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.moved = now
-	switch l.calls--; {
+	switch {
 	case !timedOut:
 		l.freed = now
 	case !l.silent:
