@@ -8,6 +8,7 @@ import (
 	"crypto/fips140"
 	"crypto/rsa"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/asn1"
 	"errors"
 	"fmt"
@@ -109,7 +110,7 @@ func checkFindings(cfg *Issuer, profile Profile) (warnings []DelegateFinding, er
 // checkOwnUsage checks the certificate of a CA that signs its own answers. RFC 6960 does not require digitalSignature,
 // and clients do not check it.
 func checkOwnUsage(ca *x509.Certificate, profile Profile) []DelegateFinding {
-	if ca.KeyUsage == 0 || ca.KeyUsage&x509.KeyUsageDigitalSignature != 0 {
+	if !mayNotSign(ca) {
 		return nil
 	}
 	f := DelegateFinding{
@@ -121,6 +122,12 @@ func checkOwnUsage(ca *x509.Certificate, profile Profile) []DelegateFinding {
 		f.Refused, f.Rule = true, "TLS BR 7.1.2.10.7"
 	}
 	return []DelegateFinding{f}
+}
+
+// mayNotSign reports whether a certificate has a key usage without digitalSignature, perhaps with nothing in it.
+func mayNotSign(cert *x509.Certificate) bool {
+	limited := slices.ContainsFunc(cert.Extensions, func(e pkix.Extension) bool { return e.Id.Equal(oidKeyUsage) })
+	return limited && cert.KeyUsage&x509.KeyUsageDigitalSignature == 0
 }
 
 // delegateCheck collects findings.
@@ -190,7 +197,7 @@ func (c *delegateCheck) checkUsages() {
 	if c.cert.IsCA {
 		c.refuse(ruleDelegate, "use one that is not", "is a CA certificate")
 	}
-	if c.cert.KeyUsage != 0 && c.cert.KeyUsage&x509.KeyUsageDigitalSignature == 0 {
+	if mayNotSign(c.cert) {
 		c.refuse("RFC 5280 section 4.2.1.3", "reissue it with that usage", "has a key usage without digitalSignature, so clients may refuse what it signs")
 	}
 }

@@ -97,6 +97,10 @@ func TestCheckDelegate(t *testing.T) {
 		"no EKU":           {adjust: func(t *x509.Certificate) { t.ExtKeyUsage = nil }, want: [2]want{{refused + "lacks the extended key usage": "RFC 6960 section 4.2.2.2"}, {refused + "lacks the extended key usage": "RFC 6960 section 4.2.2.2"}}},
 		"a CA":             {adjust: func(t *x509.Certificate) { t.IsCA, t.MaxPathLen = true, -1 }, want: same(refused, "is a CA certificate", "RFC 6960 section 4.2.2.2")},
 		"no key usage bit": {adjust: func(t *x509.Certificate) { t.KeyUsage = x509.KeyUsageKeyAgreement }, want: [2]want{{refused + "has a key usage without digitalSignature": "RFC 5280 section 4.2.1.3"}, {refused + "has a key usage without digitalSignature": "RFC 5280 section 4.2.1.3", refused + "has a key usage beside": "TLS BR 7.1.2.8.7"}}},
+		"an empty key usage": {adjust: func(t *x509.Certificate) {
+			t.KeyUsage = 0
+			extension(asn1.ObjectIdentifier{2, 5, 29, 15}, true, 3, 1, 0)(t)
+		}, want: same(refused, "has a key usage without digitalSignature", "RFC 5280 section 4.2.1.3")},
 		"unknown critical": {adjust: extension(asn1.ObjectIdentifier{1, 2, 3}, true, 5, 0), want: [2]want{{refused + "has the critical extension 1.2.3": "RFC 5280 section 4.2"}, {refused + "has the critical extension 1.2.3": "RFC 5280 section 4.2", warned + "has the extension 1.2.3": "TLS BR 7.1.2.8.2"}}},
 		"unknown":          {adjust: extension(asn1.ObjectIdentifier{1, 2, 3}, false, 5, 0), want: onlyCABF(warned, "has the extension 1.2.3", "TLS BR 7.1.2.8.2")},
 
