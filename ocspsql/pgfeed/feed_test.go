@@ -239,8 +239,10 @@ func TestReplicas(t *testing.T) {
 	require.NoError(t, err)
 	_, err = tx.ExecContext(ctx, "UPDATE ocsp_certificates SET state = 'Deactivated', revoked_at = 1 WHERE serial = '\\x32'")
 	require.NoError(t, err)
-	_, err = tx.ExecContext(ctx, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_notify%' AND pid <> pg_backend_pid()")
-	require.NoError(t, err)
+	var ended int // the feeds' connections, of two responders and of a follower
+	require.NoError(t, tx.QueryRowContext(ctx, "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity\n"+
+		"WHERE (query LIKE '%tgenabled%' OR query = 'SELECT pg_notify($1, $2)') AND pid <> pg_backend_pid()").Scan(&ended))
+	require.Equal(t, 3, ended)
 	require.NoError(t, tx.Commit())
 	eventually(t, "revoked, although nobody listened", query(second, 50, ocsp.Revoked))
 
