@@ -206,8 +206,8 @@ func (r *Responder) storeSucceeded(a *authority, id string, serial *big.Int) {
 	}
 }
 
-// enterStore takes a place among those who call the store. ask gives it back.
-// queued is set if it has to wait for the place. x is the request that waits, nil for a read that several share.
+// enterStore takes a place among the calls of a store. ask gives it back. queued is set if it has to wait for
+// the place. x is the request that waits, nil for a read that several share.
 func (r *Responder) enterStore(ctx, limit context.Context, src *source, queued *atomic.Bool, x *exchange) error {
 	if !src.places.tryAcquire() {
 		queued.Store(true)
@@ -308,10 +308,10 @@ func (c *storeCall) run() {
 	r.ask(c.ctx, c.src, c.serial, &c.wait, &c.said, &c.err)
 }
 
-// await waits for a call of the store to be done, and returns why if it stops waiting before. If a cached answer can
-// stand in, it does so when the store is silent; one that was silent before gets silentPatience. queued is set if the
-// call had to wait for its place, in which case silence says nothing, and the store must be stuck. limit may be nil. So may on, which makes await return
-// like done.
+// await waits for a call of the store to be done, and returns why if it stops waiting before. If a cached
+// answer can stand in, it does so when the store is silent; a store that was silent before gets
+// silentPatience. queued is set if the call had to wait for its place: then silence is no evidence, and the
+// store must be stuck. limit may be nil. A channel on that is not nil makes await return as done does.
 func (r *Responder) await(ctx, limit context.Context, done, on, silence <-chan struct{}, queued *atomic.Bool, lane *storeLane, x *exchange) error {
 	var over <-chan struct{}
 	if limit != nil {

@@ -288,10 +288,10 @@ func (l *storeLane) close() {
 	}
 }
 
-// judge says of an error of a call what it means for cached answers: one that is ErrStoreBusy lets
-// none stand in. A call that ran out of time says something about the store only if that is silent or, if the call had to wait
-// for its place, stuck.
-// Another error does if the store has answered nobody lately: it may be broken for this call alone.
+// judge adds to an error of a call what it means for cached answers: with ErrStoreBusy none stands in. A
+// call that ran out of time is evidence only if the store is silent or, for a call that had to wait for its
+// place, stuck. Any other error is evidence only if the store has answered nobody for StorePatience: it may
+// be broken for this call alone.
 func (l *storeLane) judge(err error, timedOut, atOnce bool) error {
 	switch {
 	case timedOut:
