@@ -72,6 +72,9 @@ type CacheOptions struct {
 	// own timeouts, which say that the store is busy unless it is silent. An error is such a timeout if it is
 	// context.DeadlineExceeded or has a method Timeout that returns true.
 	//
+	// A store that hangs again soon after an answer may count as busy while requests come, if StorePatience is above
+	// an eighth of Config.Timeout: calls that run out of time begin it again.
+	//
 	// At most Config.Timeout, of which it counts as three quarters at the most. Zero is 1 s. It contradicts FailClosed and Disabled.
 	StorePatience time.Duration
 

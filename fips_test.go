@@ -132,24 +132,38 @@ func TestFIPSOnlyAnswers(t *testing.T) {
 func fipsRSA(t *testing.T, e int, bits ...int) *rsa.PrivateKey {
 	t.Helper()
 	one := big.NewInt(1)
-	key := &rsa.PrivateKey{PublicKey: rsa.PublicKey{N: one, E: e}}
-	phi := one
+	size := 0
 	for _, n := range bits {
-		for {
-			prime, err := rand.Prime(rand.Reader, n)
-			require.NoError(t, err)
-			less := new(big.Int).Sub(prime, one)
-			if new(big.Int).GCD(nil, nil, less, big.NewInt(int64(e))).Cmp(one) == 0 {
-				key.Primes = append(key.Primes, prime)
-				key.N, phi = new(big.Int).Mul(key.N, prime), new(big.Int).Mul(phi, less)
-				break
-			}
-		}
+		size += n
+	}
+	var key *rsa.PrivateKey
+	var phi *big.Int
+	for key == nil || key.N.BitLen() != size { // three primes may have a product of a bit less
+		key, phi = &rsa.PrivateKey{PublicKey: rsa.PublicKey{N: one, E: e}}, one
+		fipsPrimes(t, key, &phi, bits)
 	}
 	key.D = new(big.Int).ModInverse(big.NewInt(int64(e)), phi)
 	require.NoError(t, key.Validate())
 	key.Precompute()
 	return key
+}
+
+// fipsPrimes gives a key primes of those lengths, and multiplies phi by what each adds.
+func fipsPrimes(t *testing.T, key *rsa.PrivateKey, phi **big.Int, bits []int) {
+	t.Helper()
+	one := big.NewInt(1)
+	for _, n := range bits {
+		for {
+			prime, err := rand.Prime(rand.Reader, n)
+			require.NoError(t, err)
+			less := new(big.Int).Sub(prime, one)
+			if new(big.Int).GCD(nil, nil, less, big.NewInt(int64(key.E))).Cmp(one) == 0 {
+				key.Primes = append(key.Primes, prime)
+				key.N, *phi = new(big.Int).Mul(key.N, prime), new(big.Int).Mul(*phi, less)
+				break
+			}
+		}
+	}
 }
 
 // What cannot work is an error of New and SetIssuer, not a panic and not an issuer whose answers are all tryLater.

@@ -259,24 +259,30 @@ func (r *Responder) overdue(lane *storeLane, atOnce bool) error {
 // ask calls the store. It sets what it says, and the error also if the store ends the goroutine.
 func (r *Responder) ask(ctx context.Context, src *source, serial *big.Int, wait *storeWait, says *said, err *error) {
 	*err = errNoValue
-	answered, timedOut := false, false
+	how := callFailed
 	defer func() {
 		if v := recover(); v != nil {
 			*err = &panicError{v, debug.Stack()}
 		}
-		src.lane.end(wait, answered, timedOut)
+		src.lane.end(wait, how)
 		switch {
-		case answered || isBroken(*err):
+		case how == callAnswered || isBroken(*err):
 		case r.life.closed.Load() && ctx.Err() != nil: // Close has ended the call
 			*err = errClosed
 		default:
-			*err = src.lane.judge(*err, timedOut, wait.atOnce)
+			*err = src.lane.judge(*err, how >= callTimedOut, wait.atOnce)
 		}
 		src.places.release()
 	}()
 	*says, *err = src.find(ctx, serial)
-	answered = *err == nil || errors.Is(*err, ErrInvalidRecord)
-	timedOut = !answered && (ctx.Err() != nil || isTimeout(*err))
+	switch {
+	case *err == nil || errors.Is(*err, ErrInvalidRecord):
+		how = callAnswered
+	case ctx.Err() != nil:
+		how = callOverdue
+	case isTimeout(*err):
+		how = callTimedOut
+	}
 }
 
 // storeCall is a call of the store, in a goroutine of its own, so that a store that hangs holds up nobody for

@@ -15,6 +15,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/kmsocsp/ocsp"
@@ -189,6 +190,42 @@ func TestLookupsThatAreCutShortAreNoSilence(t *testing.T) {
 		requireRevoked(r, answer)
 		require.Equal(r, 400*time.Millisecond+2*p.delay, took, "a change is read twice")
 	})
+}
+
+// Requests of strangers that wait for a place until little of their time is left keep a healthy store from answering
+// anybody in time. That does not make it look as if it were stuck.
+func TestCallsThatBeginLateAreNotCutShort(t *testing.T) {
+	for name, ttl := range map[string]time.Duration{"defaults": 0, "StatusTTL": time.Millisecond} {
+		t.Run(name, func(t *testing.T) {
+			poolTest(t, func(cfg *ocsp.Config, p *pool) {
+				cfg.Timeout, cfg.MaxStoreCalls, cfg.Cache.StatusTTL, p.delay = 2*time.Second, 4, ttl, 900*time.Millisecond
+			}, func(r *rig, p *pool, _ *ocsptest.CA) {
+				r.says(0)
+				time.Sleep(time.Hour)
+				var wg sync.WaitGroup
+				begun := time.Now()
+				wg.Go(func() {
+					for i := 0; time.Since(begun) < 20*time.Second; i++ {
+						cert := x509.Certificate{SerialNumber: big.NewInt(int64(1_000_000 + i)), RawIssuer: r.ca.Certificate.RawSubject}
+						request := r.client().Request(r.ca.Certificate, &cert)
+						wg.Go(func() { r.responder.Respond(context.Background(), request) })
+						time.Sleep(10 * time.Millisecond)
+					}
+				})
+				time.Sleep(2 * time.Second)
+				r.revoke(r.leaf, ocsp.KeyCompromise)
+				for time.Since(begun) < 20*time.Second {
+					answer, _ := r.timed()
+					assert.NotEqual(r, ocsp.OutcomeStale, answer.Outcome, "after %v: %v", time.Since(begun), answer.Err)
+					time.Sleep(170 * time.Millisecond)
+				}
+				wg.Wait()
+				time.Sleep(2 * time.Second)
+				answer, _ := r.timed()
+				requireRevoked(r, answer)
+			})
+		})
+	}
 }
 
 // With as many calls as the pool has connections, requests wait in the responder, and those about one of two issuers leave

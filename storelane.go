@@ -165,22 +165,35 @@ func (l *storeLane) begin(c *storeWait, atOnce bool) <-chan struct{} {
 	return l.silence
 }
 
-// end notes the end of a call, whether it brought an answer, and whether it ran out of time.
-func (l *storeLane) end(c *storeWait, answered, timedOut bool) {
+// callEnd is how a call of a store ended.
+type callEnd uint8
+
+const (
+	callFailed   callEnd = iota // with an error
+	callAnswered                // with a Record, ErrNotFound or ErrInvalidRecord
+	callTimedOut                // by a timeout of the store's own
+	callOverdue                 // by our deadline
+)
+
+// end notes the end of a call.
+func (l *storeLane) end(c *storeWait, how callEnd) {
 	now := l.now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.moved = now
 	switch {
-	case !timedOut:
+	case how < callTimedOut:
 		l.freed = now
-	case !l.silent:
+	case l.silent:
+	case how == callOverdue:
 		l.cut = now
+	default: // timeouts of the store's own must not hide for ever that it answers nobody
+		l.cut = max(l.cut, min(now, l.answered+l.timeout))
 	}
 	if c.listed {
 		l.unlist(c)
 	}
-	if answered {
+	if how == callAnswered {
 		l.hear(now)
 	}
 }
@@ -270,12 +283,17 @@ func (l *storeLane) quiet() bool {
 	return l.silent || l.now()-l.answered >= l.patience
 }
 
-// stuckIn returns how long it takes until no place will have been given back for Config.Timeout, other than by a call that
-// ran out of time.
+// stuckIn returns how long it takes until the lane may be stuck: the store is silent, and no place was
+// given back for Config.Timeout, other than by a call that ran out of time. Without the silence outsiders
+// could do it: under a flood a busy store may get no lookup done within the time of the call.
 func (l *storeLane) stuckIn() time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.freed + l.timeout - l.now()
+	left := l.freed + l.timeout - l.now()
+	if left <= 0 && !l.silent {
+		return l.timeout
+	}
+	return left
 }
 
 // close ends the watch.

@@ -26,6 +26,6 @@ func TestSilenceAfterTheProcessStoodStill(t *testing.T) {
 	l.due = l.now()
 	l.look()
 	require.True(t, silent())
-	l.end(&call, true, false)
+	l.end(&call, callAnswered)
 	require.False(t, silent())
 }
