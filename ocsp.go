@@ -44,7 +44,7 @@ type Responder struct {
 	renewing renewals
 
 	lanes     lanes      // budgets for signatures; issuerMu is held while one is found or dropped
-	stores    storeLanes // likewise, of stores
+	stores    storeLanes // ways to the stores; guarded by issuerMu
 	deadlines deadlines  // of calls of the stores
 	bodies    bodyReads
 	sharing   *slots // reads and writes of the shared cache

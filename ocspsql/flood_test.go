@@ -18,7 +18,7 @@ import (
 )
 
 // Strangers who fill a healthy database's pool of four connections, each lookup in which takes 50 ms, with more than it can
-// do within Config.Timeout bring about no answer from before a revocation, whoever's serials they ask for.
+// do within Config.Timeout bring about no answer from before a revocation, of either issuer.
 func TestFloodOfARealPoolBringsNoStaleGood(t *testing.T) {
 	kind := dbtest.PostgreSQL
 	recipe, database := recipes[kind], dbtest.New(t, kind)
