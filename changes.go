@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/kmsocsp/ocsp/internal/codec"
+	"github.com/kmsocsp/ocsp/internal/hostcall"
 )
 
 // Changes connects a Responder with whatever else writes to its store: other replicas, other programs. It makes
@@ -56,7 +57,6 @@ const (
 
 // follow keeps Changes followed until ctx ends.
 func (r *Responder) follow(ctx context.Context) {
-	defer r.life.done()
 	pause := firstFollowPause
 	for {
 		f := &following{r: r}
@@ -85,9 +85,9 @@ func (r *Responder) follow(ctx context.Context) {
 func (r *Responder) followOnce(ctx context.Context, f *following) error {
 	ended := make(chan error, 1)
 	go func() {
-		err := errNoValue
+		err := hostcall.ErrNoReturn
 		defer func() { ended <- err }()
-		_, err = protect(ctx, func(ctx context.Context) (struct{}, error) {
+		_, err = hostcall.Protect(ctx, func(ctx context.Context) (struct{}, error) {
 			return struct{}{}, r.cfg.Cache.Changes.Follow(ctx, f)
 		})
 	}()

@@ -1,12 +1,11 @@
 package ocsp
 
 import (
-	"context"
-	"math"
 	"math/big"
 	"time"
 
 	"github.com/kmsocsp/ocsp/internal/codec"
+	"github.com/kmsocsp/ocsp/internal/hostcall"
 )
 
 // ClearReady takes away all that is ready, so that answers come from the storage and are made ready again.
@@ -60,12 +59,12 @@ func (s *hooked) reply(key certKey, status certStatus, id replyID, room []byte) 
 // TakeVerifying takes all places among those whose signatures are verified, until the function that it returns is called.
 func TakeVerifying(r *Responder) (giveBack func()) {
 	taken := 0
-	for r.verifying.free.TryAcquire(1) {
+	for r.verifying.TryAcquire() {
 		taken++
 	}
 	return func() {
 		for range taken {
-			r.verifying.release()
+			r.verifying.Release()
 		}
 	}
 }
@@ -84,9 +83,8 @@ func SameStripe(r *Responder, a, b *big.Int) bool {
 // cached answer stand in.
 func QuietStores(r *Responder) {
 	for _, l := range append(r.stores.own, r.stores.main) {
-		l.mu.Lock()
-		l.answered = math.MinInt64 / 2
-		l.mu.Unlock()
+		l.watch.Close()
+		l.watch = hostcall.NewWatch(l.watch.Patience(), r.cfg.Timeout) // which has heard nothing
 	}
 }
 
@@ -106,12 +104,12 @@ func Stores(r *Responder) (lanes, shares int) {
 // returns how many those are, and what gives them back.
 func TakeNoncePlaces(r *Responder) (n int, giveBack func()) {
 	places := r.lanes.goKeys.extra
-	for places.acquire(context.Background(), 0) == nil {
+	for places.TryAcquire() {
 		n++
 	}
 	return n, func() {
 		for range n {
-			places.release()
+			places.Release()
 		}
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/kmsocsp/ocsp/internal/hostcall"
 )
 
 // flights lets those who want the same at the same time share what one of them gets. Unlike with package singleflight,
@@ -101,6 +103,6 @@ func (s *shared[V]) wait(ctx context.Context) (V, error) {
 		return s.value, s.err
 	default:
 		var zero V
-		return zero, errTimeout
+		return zero, hostcall.ErrTimeout
 	}
 }

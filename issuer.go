@@ -20,6 +20,7 @@ import (
 	"golang.org/x/crypto/cryptobyte/asn1"
 
 	"github.com/kmsocsp/ocsp/internal/codec"
+	"github.com/kmsocsp/ocsp/internal/hostcall"
 )
 
 // Issuer is a CA whose certificates the responder answers for, and the key that signs those answers.
@@ -196,9 +197,9 @@ type authority struct {
 
 // source is a store and the IDs under which it is asked about an authority's certificates.
 type source struct {
-	lane   *storeLane
-	places *slots // of the lane, for this authority
-	ids    []string
+	lane  *storeLane
+	calls *hostcall.Lane // of the lane, for this authority
+	ids   []string
 }
 
 // stages returns those of a read about one of the authority's certificates.
@@ -337,8 +338,8 @@ func newRegistry(issuers []*issuer, old *registry, nextNumber func() uint64) (*r
 	for name, a := range reg.byName {
 		for i := range a.sources {
 			src := &a.sources[i]
-			if src.places = src.lane.places; len(users[src.lane]) > 1 {
-				src.places = src.lane.share(name)
+			if src.calls = src.lane.calls; len(users[src.lane]) > 1 {
+				src.calls = src.lane.share(name)
 			}
 		}
 		lost := func(id string) bool { return reg.byID[id] != a }

@@ -3,12 +3,14 @@ package ocsp
 import (
 	"maps"
 	"runtime"
+
+	"github.com/kmsocsp/ocsp/internal/hostcall"
 )
 
 // lane is the budget for the signatures of one key that can hang, or of all of Go's own keys.
 type lane struct {
-	all   *slots
-	extra *slots // of all, those that answers which cannot be cached may take
+	all   *hostcall.Lane
+	extra *hostcall.Lane // of all, those that answers which cannot be cached may take
 }
 
 // lanes are the budgets of all keys. Nothing is shared by two of them, so that a key that hangs holds up no other.
@@ -30,9 +32,8 @@ func newLanes(opts SigningOptions) lanes {
 func newLane(opts SigningOptions, extra int) *lane {
 	n := opts.MaxConcurrent
 	extra = min(extra, max(1, n/4*3+n%4*3/4)) // three times n may overflow
-	l := &lane{all: newSlots(n, opts.MaxWaiting), extra: newSlots(extra, opts.MaxWaiting/2)}
-	l.extra.within = l.all
-	return l
+	all := hostcall.NewLane(n, opts.MaxWaiting)
+	return &lane{all: all, extra: all.Part(extra, opts.MaxWaiting/2)}
 }
 
 // of returns the lane of a signer's key.
@@ -55,5 +56,5 @@ func (l *lanes) prune(issuers []*issuer) {
 	for _, iss := range issuers {
 		used[iss.signer.lane] = true
 	}
-	maps.DeleteFunc(l.opaque, func(_ string, lane *lane) bool { return !used[lane] && lane.all.idle() })
+	maps.DeleteFunc(l.opaque, func(_ string, lane *lane) bool { return !used[lane] && lane.all.Idle() })
 }

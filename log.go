@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/kmsocsp/ocsp/internal/codec"
+	"github.com/kmsocsp/ocsp/internal/hostcall"
 )
 
 // logKind is a kind of failure.
@@ -216,12 +217,12 @@ func (r *Responder) logFailure(ctx context.Context, x *exchange) {
 	}
 	level, message := slog.LevelError, "ocsp: no answer could be given"
 	attrs := []slog.Attr{slog.String("outcome", x.outcome.String())}
-	var p *panicError
+	var p *hostcall.PanicError
 	switch {
 	case errors.As(x.err, &p):
 		f.kind, message = logPanic, "ocsp: a panic was contained"
-		attrs = append(attrs, slog.String("stack", string(p.stack)))
-	case ctx.Err() != nil || errors.Is(x.err, errClosed): // the client has left, or the host stops; that is no failure
+		attrs = append(attrs, slog.String("stack", string(p.Stack)))
+	case ctx.Err() != nil || errors.Is(x.err, hostcall.ErrClosed): // the client has left, or the host stops; that is no failure
 		return
 	case errors.Is(x.err, errNotValidNow): // warnOfEnd logs it, once an hour
 		return

@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"math/big"
 	"time"
+
+	"github.com/kmsocsp/ocsp/internal/hostcall"
 )
 
 // observe reports an answer to the host. A panic there is the host's, but must not cost the client's answer.
@@ -12,7 +14,7 @@ func (r *Responder) observe(ctx context.Context, p *reply, x *exchange) {
 	var e Event
 	defer func() {
 		if v := recover(); v != nil {
-			r.warn(ctx, "ocsp: Observe panicked", &failure{logPanic, "observer", e.IssuerID, nil, &panicError{value: v}})
+			r.warn(ctx, "ocsp: Observe panicked", &failure{logPanic, "observer", e.IssuerID, nil, &hostcall.PanicError{Value: v}})
 		}
 	}()
 	e = Event{

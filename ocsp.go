@@ -5,13 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
-	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/kmsocsp/ocsp/internal/codec"
+	"github.com/kmsocsp/ocsp/internal/hostcall"
 )
 
 // How many calls into the host's components may be under way, and how many may wait for their turn.
@@ -36,20 +36,19 @@ type Responder struct {
 	cache       *replyCache
 	sharedUntil atomic.Int64 // until when the shared cache is left alone, by replyCache.steady
 
-	life     lifecycle
-	crew     crew
+	host     hostcall.Group               // calls that Close waits for
 	unfollow context.CancelFunc           // ends following CacheOptions.Changes
 	reads    flights[certKey, statusRead] // when StatusTTL lets answers share them
 	signs    flights[flightKey, landed]
 	renewing renewals
 
-	lanes     lanes      // budgets for signatures; issuerMu is held while one is found or dropped
-	stores    storeLanes // ways to the stores; guarded by issuerMu
-	deadlines deadlines  // of calls of the stores
+	lanes     lanes              // budgets for signatures; issuerMu is held while one is found or dropped
+	stores    storeLanes         // ways to the stores; guarded by issuerMu
+	deadlines hostcall.Deadlines // of calls of the stores
 	bodies    bodyReads
-	sharing   *slots // reads and writes of the shared cache
-	deleting  *slots // deletes, which the host waits for and clients must not crowd out
-	verifying *slots // of requests, for Config.RequestSigners
+	sharing   *hostcall.Lane // reads and writes of the shared cache
+	deleting  *hostcall.Lane // deletes, which the host waits for and clients must not crowd out
+	verifying *hostcall.Lane // of requests, for Config.RequestSigners
 
 	exchanges, storeCalls sync.Pool
 	controls              controls
@@ -79,10 +78,10 @@ func New(cfg Config) (_ *Responder, err error) {
 	r.cache = newReplyCache(r.cfg.Cache, r.now)
 	r.lanes = newLanes(r.cfg.Signing)
 	r.stores = newStoreLanes(&r.cfg)
-	r.sharing = newSlots(sharedConcurrent, 0)
-	r.deleting = newSlots(sharedConcurrent, storeWaiting)
+	r.sharing = hostcall.NewLane(sharedConcurrent, 0)
+	r.deleting = hostcall.NewLane(sharedConcurrent, storeWaiting)
 	r.verifying = newVerifying()
-	r.deadlines.limit, r.bodies.limit = r.cfg.Timeout, r.cfg.Timeout
+	r.deadlines.Limit, r.bodies.limit = r.cfg.Timeout, r.cfg.Timeout
 	for i, issuer := range cfg.Issuers {
 		iss, err := r.newIssuer(issuer)
 		if err != nil {
@@ -106,8 +105,7 @@ func New(cfg Config) (_ *Responder, err error) {
 	if r.cfg.Cache.Changes != nil {
 		var ctx context.Context
 		ctx, r.unfollow = context.WithCancel(context.Background())
-		r.life.start()
-		go r.follow(ctx)
+		r.host.Go(func() { r.follow(ctx) })
 	}
 	return r, nil
 }
@@ -190,7 +188,7 @@ func (r *Responder) RemoveIssuer(id string) {
 // contain returns a panic of the host's code as the error of a method that has no other way to report it.
 func contain(where string, err *error) {
 	if v := recover(); v != nil {
-		*err = fmt.Errorf("ocsp: %s: %w", where, &panicError{v, debug.Stack()})
+		*err = fmt.Errorf("ocsp: %s: %w", where, hostcall.NewPanicError(v))
 	}
 }
 
@@ -227,7 +225,7 @@ func (r *Responder) Invalidate(ctx context.Context, issuerID string, serials ...
 		errs = append(errs, fmt.Errorf("ocsp: invalidate: no issuer has the ID %q", issuerID))
 	}
 	tell := func(whom string, f func(ctx context.Context) error) {
-		_, err := detach(ctx, r, r.deleting, r.cfg.Timeout, func(ctx context.Context) (struct{}, error) { return struct{}{}, f(ctx) })
+		_, err := hostcall.Do(ctx, &r.host, r.deleting, r.cfg.Timeout, func(ctx context.Context) (struct{}, error) { return struct{}{}, f(ctx) })
 		if err != nil {
 			errs = append(errs, fmt.Errorf("ocsp: invalidate: %s: %w", whom, err))
 		}
@@ -250,9 +248,8 @@ func (r *Responder) Close() error {
 	if r.unfollow != nil {
 		r.unfollow()
 	}
-	ended := r.life.close(r.cfg.Timeout)
-	r.crew.close()
-	r.deadlines.stop()
+	ended := r.host.Close(r.cfg.Timeout)
+	r.deadlines.Stop()
 	r.issuerMu.Lock()
 	defer r.issuerMu.Unlock()
 	r.stores.close()

@@ -5,12 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
-	"runtime/debug"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/kmsocsp/ocsp/internal/codec"
+	"github.com/kmsocsp/ocsp/internal/hostcall"
 )
 
 // statusRead is what is known about a certificate, and since when.
@@ -75,7 +74,7 @@ func (r *Responder) shareRead(ctx context.Context, a *authority, key certKey, se
 	}
 	for landed := false; !landed; {
 		stage := s.stage()
-		_, silence := stage.lane.state()
+		_, silence := stage.lane.watch.State()
 		if err := r.await(ctx, nil, s.landed, stage.over, silence, &s.queued, stage.lane, x); err != nil {
 			return statusRead{begun: tick, err: err}
 		}
@@ -100,22 +99,17 @@ func (r *Responder) shareRead(ctx context.Context, a *authority, key certKey, se
 // then it is over, also if the store is still in it.
 func (r *Responder) startRead(ctx context.Context, a *authority, key certKey, serial *big.Int, begun uint64, now moment, newer int64, s *shared[statusRead]) {
 	read := statusRead{begun: begun}
-	if !r.life.start() {
-		r.reads.land(key, s, read, errClosed)
-		return
-	}
-	limit := r.deadlines.next()
-	call := callContext{limit, ctx}
+	limit := r.deadlines.Next()
+	call := hostcall.WithValues(limit, ctx)
 	overdue := func() error {
 		at := s.stage()
 		return blame("store", at.ids[0], serial, r.overdue(at.lane, !s.queued.Load()))
 	}
 	intime := context.AfterFunc(limit, func() { r.reads.land(key, s, statusRead{}, overdue()) })
-	r.crew.do(func() {
-		defer r.life.done()
+	started := r.host.Go(func() {
 		defer func() {
 			if v := recover(); v != nil { // of the host's clock
-				read.err = &panicError{v, debug.Stack()}
+				read.err = hostcall.NewPanicError(v)
 			}
 			intime()
 			r.reads.land(key, s, read, nil)
@@ -136,9 +130,10 @@ func (r *Responder) startRead(ctx context.Context, a *authority, key certKey, se
 				err = blame("store", src.ids[0], serial, err)
 				break
 			}
-			var wait storeWait
-			src.lane.begin(&wait, !s.queued.Load())
-			r.ask(call, src, serial, &wait, &found, &read.err)
+			var wait hostcall.Call
+			atOnce := !s.queued.Load()
+			src.lane.watch.Begin(&wait, atOnce)
+			r.ask(call, src, serial, &wait, atOnce, &found, &read.err)
 			if err = read.err; err != nil {
 				err = blame("store", src.ids[0], serial, err)
 				break
@@ -152,11 +147,15 @@ func (r *Responder) startRead(ctx context.Context, a *authority, key certKey, se
 		}
 		read = r.note(a, key, serial, found, err, begun, now)
 	})
+	if !started {
+		intime()
+		r.reads.land(key, s, read, errClosed)
+	}
 }
 
 // read asks the store, and notes in the cache what it says.
 func (r *Responder) read(ctx context.Context, a *authority, key certKey, serial *big.Int, begun uint64, now moment, x *exchange) statusRead {
-	limit := r.deadlines.next()
+	limit := r.deadlines.Next()
 	var said said
 	var err error
 	for i := range a.sources {
@@ -209,14 +208,14 @@ func (r *Responder) storeSucceeded(a *authority, id string, serial *big.Int) {
 // enterStore takes a place among the calls of a store. ask gives it back. queued is set if it has to wait for
 // the place. x is the request that waits, nil for a read that several share.
 func (r *Responder) enterStore(ctx, limit context.Context, src *source, queued *atomic.Bool, x *exchange) error {
-	if !src.places.tryAcquire() {
+	if !src.calls.TryAcquire() {
 		queued.Store(true)
 		if err := r.queueForStore(ctx, limit, src, x); err != nil {
 			return err
 		}
 	}
-	if r.life.closed.Load() {
-		src.places.release()
+	if r.host.Closed() {
+		src.calls.Release()
 		return errClosed
 	}
 	return nil
@@ -227,7 +226,7 @@ func (r *Responder) enterStore(ctx, limit context.Context, src *source, queued *
 func (r *Responder) queueForStore(ctx, limit context.Context, src *source, x *exchange) error {
 	deadline, _ := limit.Deadline()
 	for {
-		stuck := src.lane.stuckIn()
+		stuck := src.lane.watch.StuckIn()
 		if stuck <= 0 && x != nil && r.standsIn(x) {
 			return ErrStoreSilent
 		}
@@ -236,11 +235,11 @@ func (r *Responder) queueForStore(ctx, limit context.Context, src *source, x *ex
 		if short {
 			patience = stuck
 		}
-		err := src.places.acquire(ctx, patience)
+		err := src.calls.Acquire(ctx, patience)
 		switch {
 		case err == nil:
 			return nil
-		case r.life.closed.Load():
+		case r.host.Closed():
 			return errClosed
 		case ctx.Err() != nil || !short || time.Since(begun) < patience: // it left, or the queue was full
 			return &storeError{ErrStoreBusy, err}
@@ -250,38 +249,38 @@ func (r *Responder) queueForStore(ctx, limit context.Context, src *source, x *ex
 
 // overdue is the error of a call whose time is up. A call that had to wait for its place may have had little of it.
 func (r *Responder) overdue(lane *storeLane, atOnce bool) error {
-	if r.life.closed.Load() {
+	if r.host.Closed() {
 		return errClosed
 	}
-	return lane.judge(errTimeout, true, atOnce)
+	return lane.judge(hostcall.ErrTimeout, true, atOnce)
 }
 
 // ask calls the store. It sets what it says, and the error also if the store ends the goroutine.
-func (r *Responder) ask(ctx context.Context, src *source, serial *big.Int, wait *storeWait, says *said, err *error) {
-	*err = errNoValue
-	how := callFailed
+func (r *Responder) ask(ctx context.Context, src *source, serial *big.Int, wait *hostcall.Call, atOnce bool, says *said, err *error) {
+	*err = hostcall.ErrNoReturn
+	how := hostcall.Failed
 	defer func() {
 		if v := recover(); v != nil {
-			*err = &panicError{v, debug.Stack()}
+			*err = hostcall.NewPanicError(v)
 		}
-		src.lane.end(wait, how)
+		src.lane.watch.End(wait, how)
 		switch {
-		case how == callAnswered || isBroken(*err):
-		case r.life.closed.Load() && ctx.Err() != nil: // Close has ended the call
+		case how == hostcall.Answered || isBroken(*err):
+		case r.host.Closed() && ctx.Err() != nil: // Close has ended the call
 			*err = errClosed
 		default:
-			*err = src.lane.judge(*err, how >= callTimedOut, wait.atOnce)
+			*err = src.lane.judge(*err, how >= hostcall.TimedOut, atOnce)
 		}
-		src.places.release()
+		src.calls.Release()
 	}()
 	*says, *err = src.find(ctx, serial)
 	switch {
 	case *err == nil || errors.Is(*err, ErrInvalidRecord):
-		how = callAnswered
+		how = hostcall.Answered
 	case ctx.Err() != nil:
-		how = callOverdue
+		how = hostcall.Overdue
 	case isTimeout(*err):
-		how = callTimedOut
+		how = hostcall.TimedOut
 	}
 }
 
@@ -295,7 +294,7 @@ type storeCall struct {
 	src    *source
 	serial *big.Int
 	queued atomic.Bool // it had to wait for its place
-	wait   storeWait
+	wait   hostcall.Call
 	said   said
 	err    error
 	done   chan struct{} // has room for the one signal
@@ -309,9 +308,8 @@ func newStoreCall(r *Responder) *storeCall {
 
 func (c *storeCall) run() {
 	r := c.r
-	defer r.life.done() // after the result is there: Close ends the context of those who wait for it
 	defer func() { c.done <- struct{}{} }()
-	r.ask(c.ctx, c.src, c.serial, &c.wait, &c.said, &c.err)
+	r.ask(c.ctx, c.src, c.serial, &c.wait, !c.queued.Load(), &c.said, &c.err)
 }
 
 // await waits for a call of the store to be done, and returns why if it stops waiting before. If a cached
@@ -327,7 +325,7 @@ func (r *Responder) await(ctx, limit context.Context, done, on, silence <-chan s
 	select {
 	case <-silence:
 		if silence = nil; !queued.Load() && r.standsIn(x) {
-			timer := time.NewTimer(min(silentPatience, lane.patience))
+			timer := time.NewTimer(min(silentPatience, lane.watch.Patience()))
 			defer timer.Stop()
 			grace = timer.C
 		}
@@ -336,7 +334,7 @@ func (r *Responder) await(ctx, limit context.Context, done, on, silence <-chan s
 	var stuck <-chan time.Time
 	var alarm *time.Timer
 	if limit == nil || queued.Load() {
-		alarm = time.NewTimer(max(lane.stuckIn(), min(silentPatience, lane.patience)))
+		alarm = time.NewTimer(max(lane.watch.StuckIn(), min(silentPatience, lane.watch.Patience())))
 		defer alarm.Stop()
 		stuck = alarm.C
 	}
@@ -359,11 +357,11 @@ func (r *Responder) await(ctx, limit context.Context, done, on, silence <-chan s
 			}
 		case <-grace:
 			var silent bool
-			if silent, silence = lane.state(); silent && !queued.Load() { // a shared read knows only by now
+			if silent, silence = lane.watch.State(); silent && !queued.Load() { // a shared read knows only by now
 				err = ErrStoreSilent
 			}
 		case <-stuck:
-			if left := lane.stuckIn(); left > 0 {
+			if left := lane.watch.StuckIn(); left > 0 {
 				alarm.Reset(left)
 			} else if queued.Load() && r.standsIn(x) {
 				err = ErrStoreSilent
@@ -386,13 +384,13 @@ func (r *Responder) call(ctx, limit context.Context, src *source, serial *big.In
 		r.storeCalls.Put(c)
 		return said{}, err
 	}
-	if !r.life.start() {
-		src.places.release()
+	c.ctx, c.src, c.serial = hostcall.WithValues(limit, ctx), src, serial
+	silence := src.lane.watch.Begin(&c.wait, !c.queued.Load())
+	if !r.host.Go(c.start) {
+		src.lane.watch.End(&c.wait, hostcall.Failed)
+		src.calls.Release()
 		return said{}, errClosed
 	}
-	c.ctx, c.src, c.serial = callContext{limit, ctx}, src, serial
-	silence := src.lane.begin(&c.wait, !c.queued.Load())
-	r.crew.do(c.start)
 	if err := r.await(ctx, limit, c.done, nil, silence, &c.queued, src.lane, x); err != nil {
 		return said{}, err // the call is left to the goroutine that is still in it
 	}
@@ -400,57 +398,6 @@ func (r *Responder) call(ctx, limit context.Context, src *source, serial *big.In
 	c.ctx, c.src, c.serial, c.said, c.err = nil, nil, nil, said{}, nil
 	r.storeCalls.Put(c)
 	return found, err
-}
-
-// callContext ends with one context and has the values of another too.
-type callContext struct {
-	context.Context
-	values context.Context
-}
-
-// Value looks into the context that ends first, where package context finds what makes deriving from it cheap.
-func (c callContext) Value(key any) any {
-	if v := c.Context.Value(key); v != nil {
-		return v
-	}
-	return c.values.Value(key)
-}
-
-// deadlines hands out contexts that end after limit or up to an eighth of it earlier: all calls that begin
-// within an eighth share one, since a context with a timer of its own costs more than a cached answer does.
-type deadlines struct {
-	limit   time.Duration
-	current atomic.Pointer[deadline]
-	mu      sync.Mutex // held while current is replaced
-}
-
-type deadline struct {
-	context.Context
-	cancel context.CancelFunc
-	last   time.Time // until when it is handed out
-}
-
-func (d *deadlines) next() context.Context {
-	if now := d.current.Load(); now != nil && time.Until(now.last) > 0 {
-		return now
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	begin := time.Now()
-	if now := d.current.Load(); now != nil && begin.Before(now.last) {
-		return now
-	}
-	ctx, cancel := context.WithDeadline(context.Background(), begin.Add(d.limit))
-	next := &deadline{ctx, cancel, begin.Add(d.limit / 8)}
-	d.current.Store(next)
-	return next
-}
-
-// stop releases the context in use, once no call needs it.
-func (d *deadlines) stop() {
-	if now := d.current.Load(); now != nil {
-		now.cancel()
-	}
 }
 
 // found is a certificate's status and the ID of the issuer under which the store has it.
@@ -469,7 +416,7 @@ type said struct {
 func (s *source) find(ctx context.Context, serial *big.Int) (said, error) {
 	for i, id := range s.ids {
 		if i > 0 {
-			s.lane.heard()
+			s.lane.watch.Heard()
 		}
 		record, err := s.lane.store.FindBySerial(ctx, id, serial)
 		if err == nil {

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"runtime"
 	"time"
+
+	"github.com/kmsocsp/ocsp/internal/hostcall"
 )
 
 // Bounds on what a client can make Config.RequestSigners cost. Anybody can send certificates and signatures, so all of
@@ -20,8 +22,10 @@ const (
 
 var errSignerCerts = fmt.Errorf("ocsp: more than %d certificates beside the request's signature", maxSignerCerts)
 
-// newVerifying returns the slots of the requests whose signatures are verified: half of the processors is left to answers.
-func newVerifying() *slots { return newSlots(max(1, runtime.GOMAXPROCS(0)/2), signerWaiting) }
+// newVerifying returns the lane of the requests whose signatures are verified: half of the processors is left to answers.
+func newVerifying() *hostcall.Lane {
+	return hostcall.NewLane(max(1, runtime.GOMAXPROCS(0)/2), signerWaiting)
+}
 
 // checkRequestSigner applies Config.RequestSigners (RFC 6960 section 4.1.2): the first certificate beside the
 // signature must verify it and chain to one of the roots, and the request must name its requestor. It sets x.now.
@@ -35,10 +39,10 @@ func (r *Responder) checkRequestSigner(ctx context.Context, x *exchange) (Outcom
 	case x.req.RequestorName == nil || len(sig.Certificates) == 0:
 		return OutcomeUnauthorized, errSigner
 	}
-	if err := r.verifying.acquire(ctx, r.remaining(x)); err != nil {
+	if err := r.verifying.Acquire(ctx, r.remaining(x)); err != nil {
 		return OutcomeTryLater, fmt.Errorf("ocsp: the request's signature was not verified: %w", err)
 	}
-	defer r.verifying.release()
+	defer r.verifying.Release()
 	x.now = r.now()
 	certs := make([]*x509.Certificate, len(sig.Certificates))
 	for i, der := range sig.Certificates {

@@ -6,11 +6,11 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"slices"
 	"time"
 
 	"github.com/kmsocsp/ocsp/internal/codec"
+	"github.com/kmsocsp/ocsp/internal/hostcall"
 )
 
 const (
@@ -151,7 +151,7 @@ func (r *Responder) respond(ctx context.Context, der []byte, x *exchange) (p *re
 func (r *Responder) contained(ctx context.Context, der []byte, x *exchange) (p *reply) {
 	defer func() {
 		if v := recover(); v != nil {
-			p = x.fail(fmt.Errorf("ocsp: %w", &panicError{v, debug.Stack()}))
+			p = x.fail(fmt.Errorf("ocsp: %w", hostcall.NewPanicError(v)))
 		}
 	}()
 	if r.cfg.Disabled {
@@ -160,7 +160,7 @@ func (r *Responder) contained(ctx context.Context, der []byte, x *exchange) (p *
 	if r.ownClock {
 		x.now = r.now()
 	}
-	if r.life.closed.Load() {
+	if r.host.Closed() {
 		return x.fail(errClosed)
 	}
 	if len(der) > r.cfg.Limits.MaxRequestBytes {
@@ -206,7 +206,7 @@ func (x *exchange) fail(err error) *reply {
 
 // isBroken reports whether an error is a fault to mend rather than one that may pass.
 func isBroken(err error) bool {
-	var p *panicError
+	var p *hostcall.PanicError
 	return errors.As(err, &p) || errors.Is(err, ErrInvalidRecord)
 }
 
@@ -290,7 +290,7 @@ func (r *Responder) tryOne(ctx, caller context.Context, match certIDMatch, id *c
 // spared reports whether the store was read only because a reply must be newer than a status that is trusted, and is
 // still so. Then the reply that was to be renewed says nothing unchecked, whatever has become of the read.
 func (r *Responder) spared(a *authority, key *certKey, err error, x *exchange) bool {
-	if x.newer == 0 || isBroken(err) || errors.Is(err, errClosed) {
+	if x.newer == 0 || isBroken(err) || errors.Is(err, hostcall.ErrClosed) {
 		return false
 	}
 	known, ok := r.known(a, key)
@@ -345,7 +345,7 @@ func (r *Responder) replyFor(ctx context.Context, match certIDMatch, id *codec.C
 // unsigned ends an exchange for which no signature could be made. Over budget, a serial that was never issued is
 // not worth asking again about.
 func (x *exchange) unsigned(err error, issued bool) *reply {
-	if !issued && errors.Is(err, errBusy) {
+	if !issued && errors.Is(err, hostcall.ErrBusy) {
 		return x.refuse(OutcomeUnauthorized, err)
 	}
 	return x.fail(err)
@@ -390,7 +390,7 @@ func (r *Responder) standsIn(x *exchange) bool {
 // letsStandIn reports whether an error of a read says that the store fails, and not that it has much to do, or that the
 // responder is closed.
 func letsStandIn(err error) bool {
-	return !errors.Is(err, ErrStoreBusy) && !errors.Is(err, errClosed) && !isBroken(err)
+	return !errors.Is(err, ErrStoreBusy) && !errors.Is(err, hostcall.ErrClosed) && !isBroken(err)
 }
 
 // retired reports whether a certificate expired longer ago than it is answered for.

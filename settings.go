@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/kmsocsp/ocsp/internal/hostcall"
 )
 
 // Settings is the block "ocsp" of a KMS's configuration file. Any TOML, JSON or YAML decoder fills it; it
@@ -319,7 +321,7 @@ func (s Settings) issuer(ctx context.Context, kms KMS) (Issuer, error) {
 			return issuer, err
 		}
 	}
-	issuer.Signer, err = protect(ctx, func(ctx context.Context) (crypto.Signer, error) { return kms.Signer(ctx, uid) })
+	issuer.Signer, err = hostcall.Protect(ctx, func(ctx context.Context) (crypto.Signer, error) { return kms.Signer(ctx, uid) })
 	if err != nil {
 		return issuer, fmt.Errorf("%s = %q: signer: %w", key, uid, err)
 	}
@@ -331,7 +333,7 @@ func (s Settings) issuer(ctx context.Context, kms KMS) (Issuer, error) {
 
 // certificate fetches a certificate. None, for a delegate, must not look like a CA that signs itself.
 func certificate(ctx context.Context, kms KMS, key, uid string) (*x509.Certificate, error) {
-	cert, err := protect(ctx, func(ctx context.Context) (*x509.Certificate, error) { return kms.Certificate(ctx, uid) })
+	cert, err := hostcall.Protect(ctx, func(ctx context.Context) (*x509.Certificate, error) { return kms.Certificate(ctx, uid) })
 	if err != nil {
 		return nil, fmt.Errorf("%s = %q: certificate: %w", key, uid, err)
 	}

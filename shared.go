@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/kmsocsp/ocsp/internal/codec"
+	"github.com/kmsocsp/ocsp/internal/hostcall"
 )
 
 // The second tier: signatures that other replicas made. Nothing that it says is believed. A value counts
@@ -54,7 +55,7 @@ func (r *Responder) sharedLimit() time.Duration {
 
 // sharedFailed notes a failed call.
 func (r *Responder) sharedFailed(ctx context.Context, kind logKind, f *flight, err error) {
-	if errors.Is(err, errTimeout) || errors.Is(err, context.DeadlineExceeded) {
+	if errors.Is(err, hostcall.ErrTimeout) || errors.Is(err, context.DeadlineExceeded) {
 		r.sharedUntil.Store(int64(r.cache.steady() + sharedPause))
 	}
 	r.warn(ctx, "ocsp: shared cache failed; answers are signed instead", f.sharedFailure(kind, err))
@@ -81,7 +82,7 @@ func (r *Responder) fetchShared(ctx context.Context, f flight) (k kept, der []by
 		return kept{}, nil, false
 	}
 	key := f.job.authority.sharedKey(f.job.signer.signer, f.want.encoding, f.job.parts[0].serial)
-	value, err := detach(ctx, r, r.sharing, limit, func(ctx context.Context) ([]byte, error) {
+	value, err := hostcall.Do(ctx, &r.host, r.sharing, limit, func(ctx context.Context) ([]byte, error) {
 		return r.cfg.Cache.Shared.Get(ctx, key)
 	})
 	if err != nil {
@@ -153,16 +154,15 @@ func (r *Responder) checkShared(f *flight, value []byte) (k kept, der []byte, er
 // storeShared offers a reply to the shared cache, without waiting for it.
 func (r *Responder) storeShared(ctx context.Context, f flight, nextUpdate int64, der []byte) {
 	limit := r.sharedLimit()
-	if limit == 0 || !r.life.start() {
+	if limit == 0 {
 		return
 	}
 	key := f.job.authority.sharedKey(f.job.signer.signer, f.want.encoding, f.job.parts[0].serial)
 	ttl := time.Unix(nextUpdate, 0).Sub(f.job.now)
 	der = bytes.Clone(der) // which may be served already, and a host's cache may encrypt in place
-	go func() {
-		defer r.life.done()
+	r.host.Go(func() {
 		defer func() { _ = recover() }() // of the host's code, which has nobody else above it here
-		_, err := detach(ctx, r, r.sharing, limit, func(ctx context.Context) (struct{}, error) {
+		_, err := hostcall.Do(ctx, &r.host, r.sharing, limit, func(ctx context.Context) (struct{}, error) {
 			return struct{}{}, r.cfg.Cache.Shared.Put(ctx, key, der, ttl)
 		})
 		if err != nil {
@@ -170,5 +170,5 @@ func (r *Responder) storeShared(ctx context.Context, f flight, nextUpdate int64,
 		} else {
 			r.sharedSucceeded(logSharedPut, &f)
 		}
-	}()
+	})
 }

@@ -5,12 +5,12 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"errors"
-	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/kmsocsp/ocsp/internal/codec"
+	"github.com/kmsocsp/ocsp/internal/hostcall"
 )
 
 // part is what a reply will say about one certificate.
@@ -159,7 +159,7 @@ func (r *Responder) shareSign(ctx context.Context, f flight, x *exchange) (kept,
 	s, begun := r.signs.join(f.flightKey())
 	if begun && f.prompt(r) {
 		l, err := r.fly(ctx, f, 0, x.tbs[:0])
-		if !errors.Is(err, errBusy) {
+		if !errors.Is(err, hostcall.ErrBusy) {
 			r.land(f, s, l, err)
 			return l.kept, l.outcome, err
 		}
@@ -185,10 +185,13 @@ func (f *flight) prompt(r *Responder) bool {
 // launch makes a flight in another goroutine. It may outlive the request.
 func (r *Responder) launch(ctx context.Context, f flight, s *shared[landed]) {
 	f.job.parts = f.job.cloneParts()
-	r.crew.do(func() {
+	begun := r.host.Go(func() {
 		l, err := r.fly(context.WithoutCancel(ctx), f, r.cfg.Signing.Timeout, nil)
 		r.land(f, s, l, err)
 	})
+	if !begun {
+		r.land(f, s, landed{}, errClosed)
+	}
 }
 
 // land ends a flight.
@@ -214,13 +217,13 @@ func (r *Responder) land(f flight, s *shared[landed], l landed, err error) {
 func (r *Responder) fly(ctx context.Context, f flight, limit time.Duration, room []byte) (l landed, err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			err = &panicError{v, debug.Stack()}
+			err = hostcall.NewPanicError(v)
 		}
 	}()
-	if !r.life.start() {
+	if !r.host.Enter() {
 		return landed{}, errClosed
 	}
-	defer r.life.done()
+	defer r.host.Leave()
 	// A flight that landed between the caller's look into the cache and this one's start made it already.
 	status := f.job.parts[0].status
 	if k, ok := r.cache.reply(&f.key, status, f.want, nil); ok && k.fresh(f.job.now) {
@@ -308,17 +311,17 @@ func (j *signJob) wrap(dst, tbs, signature []byte) []byte {
 }
 
 // signature calls the key. Go's own keys do not hang, so they are called where they are needed.
-func (r *Responder) signature(ctx context.Context, s *signer, algorithm int, tbs []byte, slots *slots, limit time.Duration) (sig []byte, err error) {
+func (r *Responder) signature(ctx context.Context, s *signer, algorithm int, tbs []byte, slots *hostcall.Lane, limit time.Duration) (sig []byte, err error) {
 	if s.opaque {
-		return detach(ctx, r, slots, limit, func(ctx context.Context) ([]byte, error) { return s.sign(ctx, algorithm, tbs) })
+		return hostcall.Do(ctx, &r.host, slots, limit, func(ctx context.Context) ([]byte, error) { return s.sign(ctx, algorithm, tbs) })
 	}
-	if err := slots.acquire(ctx, limit); err != nil {
+	if err := slots.Acquire(ctx, limit); err != nil {
 		return nil, err
 	}
 	defer func() {
-		slots.release()
+		slots.Release()
 		if v := recover(); v != nil {
-			err = &panicError{v, debug.Stack()}
+			err = hostcall.NewPanicError(v)
 		}
 	}()
 	return s.sign(ctx, algorithm, tbs)

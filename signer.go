@@ -27,6 +27,7 @@ import (
 	"time"
 
 	"github.com/kmsocsp/ocsp/internal/codec"
+	"github.com/kmsocsp/ocsp/internal/hostcall"
 )
 
 // SignerFunc makes a crypto.Signer of a function that signs with a key elsewhere: a remote KMS, a cloud
@@ -201,7 +202,7 @@ func (r *Responder) newSigner(cfg *Issuer) (*signer, []DelegateFinding, error) {
 	}
 	s.fingerprint = sha256.Sum256(bytes.Join([][]byte{cert.Raw, s.responderID, s.certs}, []byte{0}))
 	if !opaque {
-		if _, err := protect(context.Background(), s.selfTest); err != nil {
+		if _, err := hostcall.Protect(context.Background(), s.selfTest); err != nil {
 			cure := "give the whole private key"
 			if fips140.Enforced() {
 				cure += ", and one of two primes of the same length, as GODEBUG=fips140=only demands"
@@ -257,7 +258,7 @@ func keyAlgorithm(cert *x509.Certificate) string {
 func checkMatch(key crypto.Signer, field string, cert *x509.Certificate) error {
 	var pub crypto.PublicKey
 	absent := false
-	matches, err := protect(context.Background(), func(context.Context) (bool, error) {
+	matches, err := hostcall.Protect(context.Background(), func(context.Context) (bool, error) {
 		pub = key.Public()
 		if ed, ok := pub.(ed25519.PublicKey); isNil(pub) || ok && ed == nil {
 			absent = true
