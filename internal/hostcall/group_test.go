@@ -45,7 +45,7 @@ func TestCloseWaits(t *testing.T) {
 
 // Calls that start while the group is closed either run, and Close waits for them, or do not.
 func TestCloseDuringCalls(t *testing.T) {
-	for range 100 {
+	for range 20 {
 		g := &hostcall.Group{}
 		var running atomic.Int64
 		stopped := make(chan struct{})
