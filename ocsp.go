@@ -226,6 +226,9 @@ func (r *Responder) Invalidate(ctx context.Context, issuerID string, serials ...
 	}
 	tell := func(whom string, f func(ctx context.Context) error) {
 		_, err := hostcall.Do(ctx, &r.host, r.deleting, r.cfg.Timeout, func(ctx context.Context) (struct{}, error) { return struct{}{}, f(ctx) })
+		if errors.Is(err, hostcall.ErrClosed) {
+			err = errClosed
+		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("ocsp: invalidate: %s: %w", whom, err))
 		}
