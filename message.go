@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/kmsocsp/ocsp/internal/codec"
+	"github.com/kmsocsp/ocsp/internal/getpath"
 )
 
 // HTTPRequest is what RespondHTTP needs of an HTTP request.
@@ -92,7 +93,11 @@ func (r *Responder) respondHTTP(ctx context.Context, req *HTTPRequest, x *exchan
 			return refusal(http.StatusRequestURITooLong, req.Method)
 		}
 		// A path without a request leaves nothing, which is malformed.
-		x.buf, x.repaired = getRequest(req.Path, x.buf, r.cfg.Strict, r.acceptRepair)
+		if r.cfg.Strict {
+			x.buf, x.repaired = getpath.FindStrict(req.Path, x.buf, r.acceptRepair)
+		} else {
+			x.buf, x.repaired = getpath.Find(req.Path, x.buf, r.acceptRepair)
+		}
 		return r.response(req, r.respond(ctx, x.buf, x), x)
 	case http.MethodPost:
 		if code := r.checkPost(req, int64(len(req.Body))); code != 0 {
@@ -221,4 +226,20 @@ func (r *Responder) maxAge(p *reply, x *exchange) int64 {
 		age = min(age, int64(r.cfg.MaxAge/time.Second))
 	}
 	return max(age, 0)
+}
+
+// acceptRepair reports whether a repaired request can be answered: all its issuers are configured. Anything
+// less could be part of another client's request.
+func (r *Responder) acceptRepair(der []byte) bool {
+	var req codec.Request
+	if codec.ParseRequest(der, &req, r.limits) != nil {
+		return false
+	}
+	reg := r.registry.Load()
+	for i := range req.Entries {
+		if _, ok := reg.byCertID[string(req.Entries[i].CertID.Issuer)]; !ok {
+			return false
+		}
+	}
+	return true
 }

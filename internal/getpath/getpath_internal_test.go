@@ -1,4 +1,4 @@
-package ocsp
+package getpath
 
 import (
 	"encoding/base64"
@@ -25,9 +25,9 @@ func FuzzAppendDecoded(f *testing.F) {
 	})
 }
 
-// FuzzGetRequest compares what is found in a path, or not, with what a slow reader finds: nothing is guessed at where there
+// FuzzFind compares what is found in a path, or not, with what a slow reader finds: nothing is guessed at where there
 // is more than one possibility, nor in strict mode.
-func FuzzGetRequest(f *testing.F) {
+func FuzzFind(f *testing.F) {
 	der := []byte{0x30, 8, 0x30, 6, 0xff, 0xef, 0xbe, 0xfb, 0xff, 0xbf}
 	text := base64.StdEncoding.EncodeToString(der)
 	nested := base64.StdEncoding.EncodeToString(append([]byte{0x30, 17, 0x30, 3, 0xff, 0xff, 0xff, 0x04, 0xff}, der...))
@@ -40,8 +40,9 @@ func FuzzGetRequest(f *testing.F) {
 	}
 	accept := func(der []byte) bool { return framed(der) && len(der) < 100 }
 	f.Fuzz(func(t *testing.T, path string) {
-		der, repaired := getRequest(path, nil, false, accept)
-		exact, strictly := getRequest(strings.NewReplacer("\r", "", "\n", "").Replace(path), nil, true, accept)
+		der, repaired := Find(path, nil, accept)
+		joined := strings.NewReplacer("\r", "", "\n", "").Replace(path)
+		exact, strictly := FindStrict(joined, nil, accept)
 		switch {
 		case len(exact) > 0: // the second decoding is for paths in which nothing is found
 			require.Equal(t, exact, der)
@@ -87,15 +88,15 @@ func slowlyDecodedTwice(path string, accept func([]byte) bool) (all [][]byte) {
 	return all
 }
 
-// BenchmarkGetRequest measures the extraction of a request from a path, behind a mount of usual length.
-func BenchmarkGetRequest(b *testing.B) {
+// BenchmarkFind measures the extraction of a request from a path, behind a mount of usual length.
+func BenchmarkFind(b *testing.B) {
 	der := make([]byte, 112)
 	der[0], der[1], der[2], der[3] = 0x30, 110, 0x30, 108
 	path := "/pki/ocsp/" + base64.StdEncoding.EncodeToString(der)
 	var buf []byte
 	b.ReportAllocs()
 	for b.Loop() {
-		if buf, _ = getRequest(path, buf, false, nil); len(buf) != len(der) {
+		if buf, _ = Find(path, buf, nil); len(buf) != len(der) {
 			b.Fatal("no request found")
 		}
 	}
