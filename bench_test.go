@@ -28,9 +28,10 @@ type discard struct {
 	size   int
 }
 
-func (d *discard) Header() http.Header         { return d.header }
-func (d *discard) WriteHeader(int)             {}
-func (d *discard) Write(b []byte) (int, error) { d.size += len(b); return len(b), nil }
+func (d *discard) Header() http.Header             { return d.header }
+func (d *discard) WriteHeader(int)                 {}
+func (d *discard) SetReadDeadline(time.Time) error { return nil }
+func (d *discard) Write(b []byte) (int, error)     { d.size += len(b); return len(b), nil }
 
 // body is a request body that can be read again.
 type body struct{ bytes.Reader }

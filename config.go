@@ -72,8 +72,8 @@ type Config struct {
 	// configured one, a GET with line breaks in its base64 or percent-encoded twice. Zero accepts them.
 	Strict bool
 
-	// Timeout bounds one answer: store, shared cache and signer together. It also bounds, by itself and to an eighth
-	// more, how long a request's body may take, and how long Close waits. Zero is 10 s.
+	// Timeout bounds one answer: store, shared cache and signer together. It also bounds, each by itself, how long
+	// a request's body may take, unless http.Server.ReadTimeout is shorter, and how long Close waits. Zero is 10 s.
 	Timeout time.Duration
 
 	Cache   CacheOptions   // zero: see its fields

@@ -110,17 +110,25 @@ func endConnection(w http.ResponseWriter, req *http.Request) {
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyLinger)) // as good as it gets elsewhere
 }
 
-// readBody reads a POST's body into x.buf, for Config.Timeout or an eighth more at the most, and returns the code
-// to refuse it with, 0 for none.
+// readBody reads a POST's body into x.buf, for Config.Timeout at most, and returns the code to refuse
+// it with, or 0.
 func (r *Responder) readBody(w http.ResponseWriter, req *http.Request, m *HTTPRequest, x *exchange) int {
 	if code := r.checkPost(m, req.ContentLength); code != 0 || req.Body == nil || req.ContentLength == 0 {
 		return code
 	}
-	over, err := r.limitedRead(w, req.Body, x)
+	conn := http.NewResponseController(w)
+	limited := !endsSooner(req, r.cfg.Timeout) &&
+		conn.SetReadDeadline(time.Now().Add(r.cfg.Timeout)) == nil // some writers have no deadlines
+	err := x.read(req.Body, r.cfg.Limits.MaxRequestBytes)
+	if limited {
+		// net/http watches the connection from the end of the body on. That must not run into the
+		// deadline: it would cancel this request and all that follow on the connection.
+		_ = conn.SetReadDeadline(time.Time{})
+	}
 	switch {
 	case len(x.buf) > r.cfg.Limits.MaxRequestBytes:
 		return http.StatusRequestEntityTooLarge
-	case over || errors.Is(err, os.ErrDeadlineExceeded):
+	case errors.Is(err, os.ErrDeadlineExceeded):
 		return http.StatusRequestTimeout
 	case err != nil:
 		return http.StatusBadRequest
@@ -129,11 +137,11 @@ func (r *Responder) readBody(w http.ResponseWriter, req *http.Request, m *HTTPRe
 	return 0
 }
 
-// limitedRead reads a body into x.buf. over tells that it took too long, whatever came of it.
-func (r *Responder) limitedRead(w http.ResponseWriter, body io.Reader, x *exchange) (over bool, err error) {
-	r.bodies.begin(&x.body, w)
-	defer func() { over = r.bodies.end(&x.body) }()
-	return false, x.read(body, r.cfg.Limits.MaxRequestBytes)
+// endsSooner reports whether net/http itself ends reading a request before the timeout. Its deadline must
+// not be replaced by a later one.
+func endsSooner(req *http.Request, timeout time.Duration) bool {
+	server, _ := req.Context().Value(http.ServerContextKey).(*http.Server)
+	return server != nil && server.ReadTimeout > 0 && server.ReadTimeout <= timeout
 }
 
 // read reads a body into x.buf, up to one octet over the limit, which is enough to know.

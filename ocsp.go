@@ -45,10 +45,9 @@ type Responder struct {
 	lanes     lanes              // budgets for signatures; issuerMu is held while one is found or dropped
 	stores    storeLanes         // ways to the stores; guarded by issuerMu
 	deadlines hostcall.Deadlines // of calls of the stores
-	bodies    bodyReads
-	sharing   *hostcall.Lane // reads and writes of the shared cache
-	deleting  *hostcall.Lane // deletes, which the host waits for and clients must not crowd out
-	verifying *hostcall.Lane // of requests, for Config.RequestSigners
+	sharing   *hostcall.Lane     // reads and writes of the shared cache
+	deleting  *hostcall.Lane     // deletes, which the host waits for and clients must not crowd out
+	verifying *hostcall.Lane     // of requests, for Config.RequestSigners
 
 	exchanges, storeCalls sync.Pool
 	controls              controls
@@ -61,7 +60,7 @@ func New(cfg Config) (_ *Responder, err error) {
 	defer contain("config", &err)
 	r := &Responder{cfg: cfg, now: cfg.Now, ownClock: cfg.Now != nil}
 	r.exchanges.New = func() any {
-		return &exchange{signature: make([]byte, 0, 512), tbs: make([]byte, 0, 512), body: bodyRead{shard: r.bodies.seat()}}
+		return &exchange{signature: make([]byte, 0, 512), tbs: make([]byte, 0, 512)}
 	}
 	r.storeCalls.New = func() any { return newStoreCall(r) }
 	r.registry.Store(&registry{})
@@ -81,7 +80,7 @@ func New(cfg Config) (_ *Responder, err error) {
 	r.sharing = hostcall.NewLane(sharedConcurrent, 0)
 	r.deleting = hostcall.NewLane(sharedConcurrent, storeWaiting)
 	r.verifying = newVerifying()
-	r.deadlines.Limit, r.bodies.limit = r.cfg.Timeout, r.cfg.Timeout
+	r.deadlines.Limit = r.cfg.Timeout
 	for i, issuer := range cfg.Issuers {
 		iss, err := r.newIssuer(issuer)
 		if err != nil {

@@ -40,9 +40,8 @@ var (
 type exchange struct {
 	exchangeState
 
-	req  codec.Request
-	buf  []byte // the request's DER
-	body bodyRead
+	req codec.Request
+	buf []byte // the request's DER
 
 	// Room for what a reply is made of.
 	der, tbs  []byte
