@@ -25,7 +25,8 @@ import (
 	"github.com/kmsocsp/ocsp/ocsptest"
 )
 
-// pipes is a listener whose connections are net.Pipes, which know deadlines and live in a synctest bubble.
+// pipes is a listener whose connections are net.Pipes, which know deadlines and live in a synctest
+// bubble.
 type pipes struct {
 	conns chan net.Conn
 	ctx   context.Context // until it is closed
@@ -84,8 +85,9 @@ func bodyServer(t *testing.T, server *http.Server, wrap middleware, test func(t 
 	})
 }
 
-// TestBodyLimitKeepAlive lets bodies end shortly before, at and after the limit: either the request is refused and the
-// connection ends, or it is answered and the connection serves as long as any other.
+// TestBodyLimitKeepAlive lets bodies end shortly before, at and after the limit: either the request
+// is refused and the connection ends, or it is answered and the connection serves as long as any
+// other.
 func TestBodyLimitKeepAlive(t *testing.T) {
 	for _, chunked := range []bool{false, true} {
 		for _, server := range []struct {
@@ -172,9 +174,9 @@ func slowPost(t *testing.T, c net.Conn, reader *bufio.Reader, der []byte, pause 
 	return response.StatusCode
 }
 
-// TestBodyLimitEndsWithTheBody keeps requests going after their bodies, for longer than reading may take.
-// The deadline must cancel neither them nor the next ones on the connection, also where middleware has
-// read the body before.
+// TestBodyLimitEndsWithTheBody keeps requests going after their bodies, for longer than reading may
+// take. The deadline must cancel neither them nor the next ones on the connection, also where
+// middleware has read the body before.
 func TestBodyLimitEndsWithTheBody(t *testing.T) {
 	for _, buffered := range []bool{false, true} {
 		wrap := func(h http.Handler) http.Handler {
@@ -217,7 +219,8 @@ func TestBodyWithoutLimit(t *testing.T) {
 	})
 }
 
-// http2Cases are requests whose bodies are not read to their end, or that have bodies where none belongs.
+// http2Cases are requests whose bodies are not read to their end, or that have bodies where none
+// belongs.
 func http2Cases(der []byte) []http2Case {
 	unknown := func(b []byte) io.Reader { return io.MultiReader(bytes.NewReader(b)) } // of unknown length
 	return []http2Case{
@@ -242,8 +245,9 @@ type http2Case struct {
 	code   int
 }
 
-// TestHTTP2EndsTheStreamAlone requires that requests whose bodies are not read to their end cost the connection's other
-// streams nothing, encrypted or not: one that is open meanwhile is answered, and the next one needs no new connection.
+// TestHTTP2EndsTheStreamAlone requires that requests whose bodies are not read to their end cost
+// the connection's other streams nothing, encrypted or not: one that is open meanwhile is answered,
+// and the next one needs no new connection.
 func TestHTTP2EndsTheStreamAlone(t *testing.T) {
 	for _, encrypted := range []bool{false, true} {
 		r := newRig(t, nil)

@@ -50,7 +50,7 @@ type Responder struct {
 	verifying *hostcall.Lane     // of requests, for Config.RequestSigners
 
 	exchanges, storeCalls sync.Pool
-	controls              controls
+	http                  httpPolicy
 }
 
 // New checks the configuration and makes a Responder. An error names each field at fault and the cure; the insides
@@ -81,6 +81,7 @@ func New(cfg Config) (_ *Responder, err error) {
 	r.deleting = hostcall.NewLane(sharedConcurrent, storeWaiting)
 	r.verifying = newVerifying()
 	r.deadlines.Limit = r.cfg.Timeout
+	r.http.set(&r.cfg)
 	for i, issuer := range cfg.Issuers {
 		iss, err := r.newIssuer(issuer)
 		if err != nil {

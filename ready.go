@@ -2,9 +2,7 @@ package ocsp
 
 import (
 	"crypto/sha256"
-	"encoding/hex"
 	"math/rand/v2"
-	"strconv"
 	"sync/atomic"
 )
 
@@ -17,12 +15,12 @@ type ready struct {
 	id     replyID
 	digest [sha256.Size]byte // of der
 	window
-	der []byte
-	headers
+	der     []byte
+	headers headerValues
 }
 
 func newReady(key certKey, h head, k kept, der []byte) *ready {
-	return &ready{key: key, head: h, id: k.id, digest: k.digest, window: k.window, der: der, headers: newHeaders(&k, len(der))}
+	return &ready{key: key, head: h, id: k.id, digest: k.digest, window: k.window, der: der, headers: newHeaderValues(k.digest, k.window, len(der))}
 }
 
 // at returns the same reply with what is newly known about its certificate.
@@ -138,55 +136,4 @@ func (s *places) clear(key *certKey, tag uint8) (used bool) {
 		s.ready[place].CompareAndSwap(p, nil)
 	}
 	return used
-}
-
-// headers are the values of the header fields of a reply that HTTP caches may keep, but for Cache-Control.
-type headers struct {
-	caching [3][1]string // Etag, Expires, Last-Modified
-	length  [1]string
-}
-
-// headers returns the header values of a reply that HTTP caches may keep.
-func (p *reply) headers() *headers {
-	if p.ready != nil {
-		return &p.ready.headers
-	}
-	h := newHeaders(&kept{digest: p.digest, window: p.window}, len(p.der))
-	return &h
-}
-
-func newHeaders(k *kept, size int) headers {
-	var room [160]byte
-	var ends [3]int
-	b := append(hex.AppendEncode(append(room[:0], '"'), k.digest[:]), '"')
-	ends[0] = len(b)
-	b = appendHTTPTime(b, k.nextUpdate)
-	ends[1] = len(b)
-	b = appendHTTPTime(b, k.thisUpdate)
-	ends[2] = len(b)
-	b = strconv.AppendInt(b, int64(size), 10)
-	text := string(b)
-	return headers{
-		caching: [3][1]string{{text[:ends[0]]}, {text[ends[0]:ends[1]]}, {text[ends[1]:ends[2]]}},
-		length:  [1]string{text[ends[2]:]},
-	}
-}
-
-// controls are values of Cache-Control, which replies of the same age share.
-type controls [4096]atomic.Pointer[control]
-
-type control struct {
-	maxAge int64
-	value  [1]string
-}
-
-// of returns the value that lets HTTP caches keep a reply for maxAge seconds.
-func (c *controls) of(maxAge int64) []string {
-	place := &c[uint64(maxAge)%uint64(len(c))]
-	v := place.Load()
-	if v == nil || v.maxAge != maxAge {
-		v = &control{maxAge, [1]string{"max-age=" + strconv.FormatInt(maxAge, 10) + ", public, no-transform, must-revalidate"}}
-		place.Store(v)
-	}
-	return v.value[:]
 }

@@ -104,10 +104,10 @@ func Handler(r *ocsp.Responder) fasthttp.RequestHandler {
 		response := r.RespondHTTP(context.Background(), &req)
 		ctx.SetStatusCode(response.StatusCode)
 		var room [128]byte
-		for name, value := range response.Header {
+		for name, value := range response.Header() {
 			if name != "Content-Length" || header.IsHead() { // else it is fasthttp's
 				named := append(room[:0], name...)
-				ctx.Response.Header.SetCanonical(named, append(named, value[0]...)[len(named):])
+				ctx.Response.Header.SetCanonical(named, append(named, value...)[len(named):])
 			}
 		}
 		// Answers are shared and not changed, here as there.

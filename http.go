@@ -1,0 +1,349 @@
+package ocsp
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"iter"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/kmsocsp/ocsp/internal/codec"
+	"github.com/kmsocsp/ocsp/internal/getpath"
+)
+
+const requestType = "application/ocsp-request"
+
+// HTTPRequest is the part of an HTTP request that RespondHTTP needs.
+type HTTPRequest struct {
+	Method string
+
+	// Path is the URL's path, percent-decoded once, as in net/url. RawPath is the path as it was
+	// sent, or empty if that is the same. It only counts for Limits.MaxPathBytes.
+	Path, RawPath string
+
+	// Body is the whole body of a POST, without transfer coding. A server need not read more than
+	// one octet above Limits.MaxRequestBytes: that much is refused.
+	Body []byte
+
+	// ContentType and ContentEncoding are those of a POST. Several fields of Content-Encoding are
+	// joined by commas.
+	ContentType, ContentEncoding string
+
+	// IfNoneMatch and IfModifiedSince are conditions of a GET or HEAD (RFC 9110 section 13.1).
+	// Several fields of If-None-Match are joined by commas.
+	IfNoneMatch, IfModifiedSince string
+}
+
+// HTTPResponse is a response to send. It may share memory with other responses and must not be
+// changed.
+type HTTPResponse struct {
+	StatusCode int
+
+	// Body is empty for HEAD. Content-Length still is the size of the body that GET gets.
+	Body []byte
+
+	ocsp    bool // an OCSPResponse; otherwise an error of HTTP
+	pooled  bool // Body belongs to the exchange
+	control []string
+	length  []string
+	caching *[3][1]string // Etag, Expires, Last-Modified
+}
+
+// Header values that responses share.
+var (
+	responseType   = []string{"application/ocsp-response"}
+	plainText      = []string{"text/plain; charset=utf-8"}
+	noSniff        = []string{"nosniff"}
+	allowedMethods = []string{"GET, HEAD, POST, OPTIONS"}
+	noStore        = []string{"no-store"}
+	errorLength    = []string{"5"}
+	// An answer with a nonce, or about a certificate that was never issued, is authoritative and so
+	// must not carry no-store (RFC 9919 section 7.2), but it is of no use to other clients.
+	notReusable = []string{"max-age=0, no-transform, must-revalidate"}
+)
+
+// Header returns an iterator over the header fields, in canonical form. No name occurs twice.
+func (h *HTTPResponse) Header() iter.Seq2[string, string] {
+	return func(yield func(name, value string) bool) {
+		for name, values := range h.fields {
+			if !yield(name, values[0]) {
+				return
+			}
+		}
+	}
+}
+
+// fields iterates over the header fields as http.Header stores them: one value each, in a slice
+// that responses share.
+func (h *HTTPResponse) fields(yield func(name string, values []string) bool) {
+	allow := h.StatusCode == http.StatusMethodNotAllowed || h.StatusCode == http.StatusNoContent
+	_ = (!allow || yield("Allow", allowedMethods)) &&
+		(h.control == nil || yield("Cache-Control", h.control)) &&
+		(h.caching == nil || yield("Etag", h.caching[0][:]) && yield("Expires", h.caching[1][:])) &&
+		(h.length == nil ||
+			yield("Content-Length", h.length) &&
+				(!h.ocsp || yield("Content-Type", responseType)) &&
+				(h.ocsp || yield("Content-Type", plainText) &&
+					yield("X-Content-Type-Options", noSniff)) &&
+				(h.caching == nil || yield("Last-Modified", h.caching[2][:])))
+}
+
+// RespondHTTP answers an HTTP request as Handler does, for servers other than those of net/http,
+// such as fasthttp. The server itself must limit the size and the time of what it reads, and must
+// close the connection of a client whose body it did not read.
+func (r *Responder) RespondHTTP(ctx context.Context, req *HTTPRequest) HTTPResponse {
+	if r.cfg.Disabled {
+		return httpError(http.StatusNotFound, req.Method)
+	}
+	x := r.acquire(req.Method)
+	defer r.release(x)
+	h := r.respondHTTP(ctx, req, x)
+	if h.pooled {
+		h.Body = bytes.Clone(h.Body)
+	}
+	return h
+}
+
+func (r *Responder) respondHTTP(ctx context.Context, req *HTTPRequest, x *exchange) HTTPResponse {
+	der := req.Body
+	switch req.Method {
+	case http.MethodGet, http.MethodHead:
+		if max(len(req.Path), len(req.RawPath)) > r.http.maxPath {
+			return httpError(http.StatusRequestURITooLong, req.Method)
+		}
+		// A path without a request leaves x.buf empty, which is malformed.
+		if r.http.strict {
+			x.buf, x.repaired = getpath.FindStrict(req.Path, x.buf, r.acceptRepair)
+		} else {
+			x.buf, x.repaired = getpath.Find(req.Path, x.buf, r.acceptRepair)
+		}
+		der = x.buf
+	case http.MethodPost:
+		if code := r.http.checkPost(req, int64(len(req.Body))); code != 0 {
+			return httpError(code, req.Method)
+		}
+	case http.MethodOptions:
+		return HTTPResponse{StatusCode: http.StatusNoContent}
+	default:
+		return httpError(http.StatusMethodNotAllowed, req.Method)
+	}
+	p := r.respond(ctx, der, x)
+	return r.http.response(req, p, x.now, x.renewing)
+}
+
+// acceptRepair reports whether a repaired request can be answered: all its issuers are configured.
+// Anything less could be part of another client's request.
+func (r *Responder) acceptRepair(der []byte) bool {
+	var req codec.Request
+	if codec.ParseRequest(der, &req, r.limits) != nil {
+		return false
+	}
+	reg := r.registry.Load()
+	for i := range req.Entries {
+		if _, ok := reg.byCertID[string(req.Entries[i].CertID.Issuer)]; !ok {
+			return false
+		}
+	}
+	return true
+}
+
+// httpError is an error of HTTP, which caches must not store.
+func httpError(code int, method string) HTTPResponse {
+	body := http.StatusText(code) + "\n"
+	length := []string{strconv.Itoa(len(body))}
+	h := HTTPResponse{StatusCode: code, control: noStore, length: length}
+	if method != http.MethodHead {
+		h.Body = []byte(body)
+	}
+	return h
+}
+
+// httpPolicy is what the configuration says about HTTP.
+type httpPolicy struct {
+	strict            bool
+	maxBody, maxPath  int
+	bodyTimeout       time.Duration
+	maxAge, backdated int64 // seconds; a maxAge of zero is no limit
+	controls          cacheControls
+}
+
+func (h *httpPolicy) set(cfg *Config) {
+	h.strict, h.bodyTimeout = cfg.Strict, cfg.Timeout
+	h.maxBody, h.maxPath = cfg.Limits.MaxRequestBytes, cfg.Limits.MaxPathBytes
+	h.maxAge, h.backdated = int64(cfg.MaxAge/time.Second), int64(cfg.Backdate/time.Second)
+}
+
+// checkPost returns the code to refuse a POST of that size with, or 0.
+func (h *httpPolicy) checkPost(req *HTTPRequest, size int64) int {
+	if size > int64(h.maxBody) {
+		return http.StatusRequestEntityTooLarge
+	}
+	if req.ContentEncoding != "" && !strings.EqualFold(req.ContentEncoding, "identity") {
+		return http.StatusUnsupportedMediaType
+	}
+	if h.strict {
+		mediaType, _, _ := strings.Cut(req.ContentType, ";")
+		if !strings.EqualFold(strings.TrimSpace(mediaType), requestType) {
+			return http.StatusUnsupportedMediaType
+		}
+	}
+	return 0
+}
+
+// response returns a reply with the header fields of RFC 9919 section 7.2. renewing reports whether
+// the next reply is already being signed.
+func (h *httpPolicy) response(
+	req *HTTPRequest, p *reply, now time.Time, renewing bool,
+) HTTPResponse {
+	res := HTTPResponse{StatusCode: http.StatusOK, Body: p.der, ocsp: true, pooled: p.lent}
+	switch {
+	case p.reusable:
+		values := p.headers()
+		res.caching, res.length = &values.caching, values.length[:]
+		res.control = h.controls.value(h.maxAgeOf(p, now, renewing))
+		if h.notModified(req, p, values.caching[0][:]) {
+			res.StatusCode, res.Body, res.length = http.StatusNotModified, nil, nil
+		}
+	case p.outcome == 0:
+		res.control, res.length = notReusable, []string{strconv.Itoa(len(p.der))}
+	default:
+		res.control, res.length = noStore, errorLength
+	}
+	if req.Method == http.MethodHead {
+		res.Body = nil
+	}
+	return res
+}
+
+// notModified evaluates If-None-Match and If-Modified-Since.
+//
+// Two answers that rest on reads within one second have the same Last-Modified. A date therefore
+// validates the client's answer only if the present one is good: a 304 must not hide a revocation.
+// A date is also ignored if the answer is about several certificates, which were read at different
+// times, or was signed later than the status was read. Then the client's answer may rest on the
+// same read and come from another signer, with which it expires.
+func (h *httpPolicy) notModified(req *HTTPRequest, p *reply, etag []string) bool {
+	if req.IfNoneMatch == "" && req.IfModifiedSince == "" || req.Method == http.MethodPost {
+		return false
+	}
+	conditions := http.Header{}
+	switch {
+	case req.IfNoneMatch != "":
+		conditions["If-None-Match"] = []string{req.IfNoneMatch}
+	case len(p.parts) == 1 && p.good() && p.thisUpdate == p.producedAt-h.backdated:
+		conditions["If-Modified-Since"] = []string{req.IfModifiedSince}
+	default:
+		return false
+	}
+	// net/http implements lists, weak tags and the formats of dates.
+	recorder := &statusRecorder{header: http.Header{"Etag": etag, "Content-Type": responseType}}
+	conditional := &http.Request{Method: http.MethodHead, Header: conditions}
+	modified := time.Unix(p.thisUpdate, 0)
+	http.ServeContent(recorder, conditional, "", modified, bytes.NewReader(nil))
+	return recorder.code == http.StatusNotModified
+}
+
+// statusRecorder is an http.ResponseWriter that records the status code alone.
+type statusRecorder struct {
+	header http.Header
+	code   int
+}
+
+func (r *statusRecorder) Header() http.Header         { return r.header }
+func (r *statusRecorder) WriteHeader(code int)        { r.code = code }
+func (r *statusRecorder) Write(b []byte) (int, error) { return len(b), nil }
+
+// renewingMaxAge is the max-age, in seconds, of a reply whose successor is already being signed.
+const renewingMaxAge = 1
+
+// maxAgeOf returns for how many seconds HTTP caches may store a reply. It ends at the reply's
+// refresh point. If signing the next reply failed, it ends one second before the reply expires.
+func (h *httpPolicy) maxAgeOf(p *reply, at time.Time, renewing bool) int64 {
+	now := ceilSecond(at)
+	age := p.nextUpdate - now - 1
+	if now < p.refreshAt {
+		age = min(age, p.refreshAt-now)
+	}
+	if renewing {
+		age = min(age, renewingMaxAge)
+	}
+	if h.maxAge > 0 {
+		age = min(age, h.maxAge)
+	}
+	return max(age, 0)
+}
+
+// headerValues are the header values of a reply that HTTP caches may store, except for
+// Cache-Control.
+type headerValues struct {
+	caching [3][1]string // Etag, Expires, Last-Modified
+	length  [1]string
+}
+
+// headers returns the header values of a reply that HTTP caches may store.
+func (p *reply) headers() *headerValues {
+	if p.ready != nil {
+		return &p.ready.headers
+	}
+	h := newHeaderValues(p.digest, p.window, len(p.der))
+	return &h
+}
+
+// newHeaderValues makes them of one string, which is one allocation.
+func newHeaderValues(digest [sha256.Size]byte, w window, size int) headerValues {
+	var room [160]byte
+	var ends [3]int
+	b := append(hex.AppendEncode(append(room[:0], '"'), digest[:]), '"')
+	ends[0] = len(b)
+	b = appendHTTPTime(b, w.nextUpdate)
+	ends[1] = len(b)
+	b = appendHTTPTime(b, w.thisUpdate)
+	ends[2] = len(b)
+	b = strconv.AppendInt(b, int64(size), 10)
+	text := string(b)
+	return headerValues{
+		caching: [3][1]string{{text[:ends[0]]}, {text[ends[0]:ends[1]]}, {text[ends[1]:ends[2]]}},
+		length:  [1]string{text[ends[2]:]},
+	}
+}
+
+// appendHTTPTime appends a date in http.TimeFormat. It is much faster than time.AppendFormat.
+func appendHTTPTime(dst []byte, unix int64) []byte {
+	t := time.Unix(unix, 0).UTC()
+	year, month, day := t.Date()
+	hour, minute, second := t.Clock()
+	dst = append(append(dst, t.Weekday().String()[:3]...), ", "...)
+	dst = append(codec.AppendDecimals(dst, day), ' ')
+	dst = append(append(dst, month.String()[:3]...), ' ')
+	dst = append(codec.AppendDecimals(dst, year/100, year%100), ' ')
+	dst = append(codec.AppendDecimals(dst, hour), ':')
+	dst = append(codec.AppendDecimals(dst, minute), ':')
+	return append(codec.AppendDecimals(dst, second), " GMT"...)
+}
+
+// cacheControls are recent values of Cache-Control. Replies with the same max-age share one.
+type cacheControls [64]atomic.Pointer[cacheControl]
+
+type cacheControl struct {
+	maxAge int64
+	value  [1]string
+}
+
+// value returns the value that lets HTTP caches store a reply for maxAge seconds.
+func (c *cacheControls) value(maxAge int64) []string {
+	slot := &c[uint64(maxAge)%uint64(len(c))]
+	v := slot.Load()
+	if v == nil || v.maxAge != maxAge {
+		text := strconv.FormatInt(maxAge, 10)
+		v = &cacheControl{maxAge, [1]string{
+			"max-age=" + text + ", public, no-transform, must-revalidate",
+		}}
+		slot.Store(v)
+	}
+	return v.value[:]
+}
