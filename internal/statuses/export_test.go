@@ -1,0 +1,33 @@
+package statuses
+
+// SameStripe reports whether two certificates share a stripe.
+func (m *Memory[S, H]) SameStripe(a, b *Key) bool { return m.stripe(a) == m.stripe(b) }
+
+// InFlight returns how many reads the stripes remember.
+func (m *Memory[S, H]) InFlight() (n int) {
+	for i := range m.stripes {
+		for r := m.stripes[i].reads; r != nil; r = r.next {
+			n++
+		}
+	}
+	return n
+}
+
+// Sizes returns how many entries and attachments there are.
+func (m *Memory[S, H]) Sizes() (entries, attached int) {
+	for i := range m.stripes {
+		for n := m.stripes[i].first.Load(); n != none; n = m.table.at(n).next {
+			entries++
+		}
+		for h := m.stripes[i].hot.Load(); h != nil; h = h.next.Load() {
+			attached++
+		}
+	}
+	if entries != int(m.table.count.Load()) || attached != len(m.hot.list) {
+		return -1, -1
+	}
+	return entries, attached
+}
+
+// InUse reports whether anybody holds the read.
+func (r *Read[S, H]) InUse() bool { return r.holds.Load() != 0 }
