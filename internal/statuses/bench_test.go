@@ -106,7 +106,8 @@ func BenchmarkLook(b *testing.B) {
 	b.Run("Million", func(b *testing.B) {
 		k := *key(0)
 		for i := uint64(0); b.Loop(); i++ {
-			k = statuses.NewKey(1, []byte{0, 0, 0, 0, 0, byte(i * 7919 % 1e6 >> 16), byte(i * 7919 % 1e6 >> 8), byte(i * 7919 % 1e6)})
+			n := i * 7919 % 1e6
+			k = statuses.NewKey(1, []byte{0, 0, 0, 0, 0, byte(n >> 16), byte(n >> 8), byte(n)})
 			many.Look(&k, now)
 		}
 	})

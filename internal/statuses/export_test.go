@@ -1,5 +1,7 @@
 package statuses
 
+import "time"
+
 // SameStripe reports whether two certificates share a stripe.
 func (m *Memory[S, H]) SameStripe(a, b *Key) bool { return m.stripe(a) == m.stripe(b) }
 
@@ -31,3 +33,6 @@ func (m *Memory[S, H]) Sizes() (entries, attached int) {
 
 // InUse reports whether anybody holds the read.
 func (r *Read[S, H]) InUse() bool { return r.holds.Load() != 0 }
+
+// SetPatience changes the patience.
+func (m *Memory[S, H]) SetPatience(d time.Duration) { m.patience = d }

@@ -21,7 +21,7 @@ type hot[S comparable, H any] struct {
 	lease        atomic.Uint32
 	wall, steady atomic.Int64
 
-	place int // in the set
+	index int // in the set
 }
 
 const entryUsed, hotUsed uint32 = 1, 2
@@ -79,7 +79,7 @@ func (s *hotSet[S, H]) add(h *hot[S, H]) bool {
 	if s.full() {
 		return false
 	}
-	h.place = len(s.list)
+	h.index = len(s.list)
 	s.list = append(s.list, h)
 	s.count.Add(1)
 	return true
@@ -89,7 +89,7 @@ func (s *hotSet[S, H]) remove(h *hot[S, H]) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	last := len(s.list) - 1
-	s.list[h.place], s.list[last].place = s.list[last], h.place
+	s.list[h.index], s.list[last].index = s.list[last], h.index
 	s.list[last] = nil
 	s.list = s.list[:last]
 	s.count.Add(-1)
@@ -108,7 +108,7 @@ func (s *hotSet[S, H]) unused() *hot[S, H] {
 	return nil
 }
 
-// Attach attaches h to a certificate, in place of what was attached before, if its status is still
+// Attach attaches h to a certificate, and replaces what was attached before, if its status is still
 // that of the look. It stays until the status changes or the entry is removed. When Options.Hot
 // are attached, one of 64 new attachments replaces one that was not used lately, and the others
 // are refused, so that certificates that are seldom asked for do not displace each other.

@@ -143,3 +143,83 @@ func concurrent(t *testing.T, ttl time.Duration, bound int) {
 		t.Errorf("%d entries, %d attached", entries, attached)
 	}
 }
+
+// hammer runs write with growing numbers while look runs in another goroutine, until look returns
+// false. The tests that use it need two processors to fail.
+func hammer(t *testing.T, write func(i int64), look func() bool) {
+	var stop atomic.Bool
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for i := int64(1); i < 100_000 && !stop.Load(); i++ {
+			write(i)
+		}
+		stop.Store(true)
+	})
+	for !stop.Load() {
+		if !look() {
+			t.Error("a look went wrong")
+			break
+		}
+	}
+	stop.Store(true)
+	wg.Wait()
+}
+
+// record has a status recorded.
+func record(m *memory, k *statuses.Key, r *read, now moment, status int64) look {
+	l := m.Look(k, now)
+	m.Begin(&l, now, now.Wall+1, r)
+	r.End(int(status), true, nil)
+	l, _ = r.Result()
+	r.Release()
+	r.Release()
+	return l
+}
+
+// Forget before fence: no look stands that has a status from before an Invalidate that returned.
+func TestForgetBeforeFence(t *testing.T) {
+	m, k, r := newMemory(nil), key(1), new(read)
+	var returned atomic.Int64
+	hammer(t, func(i int64) {
+		l := record(m, k, r, now, i)
+		m.Attach(&l, new(string))
+		m.Invalidate(k)
+		returned.Store(i)
+	}, func() bool {
+		l := m.Look(k, now)
+		for i := 0; l.Known && i < 1000 && returned.Load() < int64(l.Status); i++ {
+		}
+		return !l.Known || returned.Load() < int64(l.Status) || !l.Stands()
+	})
+}
+
+// End before lease: no status is trusted after its lease has ended, also while another begins.
+func TestEndBeforeLease(t *testing.T) {
+	m, k, r := newMemory(func(o *options) { o.Lease = true }), key(1), new(read)
+	var over atomic.Int64
+	hammer(t, func(i int64) {
+		m.BeginLease()
+		m.ExtendLease(at(1000))
+		l := record(m, k, r, now, i)
+		m.Attach(&l, new(string))
+		m.EndLease()
+		over.Store(i)
+	}, func() bool {
+		last := over.Load()
+		l := m.Look(k, now)
+		return !l.Trusted || int64(l.Status) > last
+	})
+}
+
+// TestMomentIsOne checks that a look without lock has both clocks of one read.
+func TestMomentIsOne(t *testing.T) {
+	m, k, r := newMemory(nil), key(1), new(read)
+	l := record(m, k, r, moment{}, 1)
+	m.Attach(&l, new(string))
+	hammer(t, func(i int64) {
+		record(m, k, r, moment{Wall: time.Duration(i), Steady: time.Duration(i)}, 1)
+	}, func() bool {
+		l := m.Look(k, now)
+		return l.At.Wall == l.At.Steady && l.Hot != nil
+	})
+}

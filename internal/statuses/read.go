@@ -25,8 +25,8 @@ const (
 	Renewed
 )
 
-// Read is one read of the store about one certificate. The zero Read is ready for Begin, and so is
-// one whose last holder has released it. It has these holders: the one who runs it, the request
+// Read is one read of the store about one certificate. The zero Read may be passed to Begin, and so
+// may one whose last holder has released it. It has these holders: the one who runs it, the request
 // that began it, and each request that Begin returned it to. A request that called Begin again
 // releases the read that it waited for after that call.
 type Read[S comparable, H any] struct {
@@ -181,8 +181,8 @@ func (r *Read[S, H]) end(status S, known bool, err error, event bool) {
 	}
 }
 
-// spoil keeps the reads of a certificate in flight from being recorded. The stripe is locked. An end
-// is an event.
+// spoil prevents the reads of a certificate in flight from being recorded. The stripe is locked. An
+// end is an event.
 func (st *stripe[S, H]) spoil(key *Key) {
 	for r := st.reads; r != nil; r = r.next {
 		if r.key == *key {

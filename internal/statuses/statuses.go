@@ -55,7 +55,7 @@ type Key [issuerSize + 1 + maxSerial]byte
 const (
 	issuerSize   = 5
 	maxSerial    = 22  // more than the 20 octets of RFC 5280
-	hashedSerial = 255 // in place of the length: the serial is longer, this is the start of its SHA-256
+	hashedSerial = 255 // instead of the length: what follows is the start of the SHA-256
 )
 
 // NewKey returns the key of a certificate. The serial is the content octets of its INTEGER.

@@ -38,7 +38,8 @@ func key(n uint64) *statuses.Key {
 }
 
 func at(seconds int) moment {
-	return moment{Wall: time.Duration(seconds) * time.Second, Steady: time.Duration(seconds) * time.Second}
+	d := time.Duration(seconds) * time.Second
+	return moment{Wall: d, Steady: d}
 }
 
 // now is when tests happen unless they say otherwise.
@@ -151,6 +152,10 @@ func TestTrust(t *testing.T) {
 				m.BeginLease()
 				m.ExtendLease(at(200))
 				assert.False(t, trusted(), "read before the lease")
+				m.BeginLease()
+				learn(t, m, key(1), now, 7)
+				assert.False(t, trusted(), "the lease has no end yet")
+				m.ExtendLease(at(200))
 				early := begin(t, m, key(2), now)
 				learn(t, m, key(1), now, 7)
 				assert.True(t, trusted())
@@ -267,6 +272,18 @@ func TestPassed(t *testing.T) {
 		_, how = m.Begin(&l, now, 0, new(read))
 		require.Equal(t, statuses.Own, how, "the slow one began before the request")
 		slow.End(1, true, nil)
+
+		slow = begin(t, m, key(2), now) // the same, if the clock had been set back
+		time.Sleep(patience)
+		next = begin(t, m, key(2), now)
+		l = m.Look(key(2), now)
+		_, how = m.Begin(&l, now, 0, new(read))
+		require.Equal(t, statuses.Behind, how)
+		m.SetPatience(time.Hour)
+		next.End(2, true, nil)
+		_, how = m.Begin(&l, now, 0, new(read))
+		require.Equal(t, statuses.Own, how, "who was passed is not joined")
+		slow.End(1, true, nil)
 	})
 }
 
@@ -289,16 +306,21 @@ func TestJoinedEarlier(t *testing.T) {
 			{name: "not as late", after: 101, want: statuses.Behind},
 			{name: "forgotten", meanwhile: func(m *memory) { m.Forget(key(1)) }, want: statuses.Behind},
 			{name: "fenced", meanwhile: func(m *memory) { m.Invalidate(key(1)) }, want: statuses.Behind},
-			{name: "another is forgotten", meanwhile: func(m *memory) { m.Forget(key(2)) }, want: statuses.JoinedEarlier},
+			{
+				name: "another is forgotten", want: statuses.JoinedEarlier,
+				meanwhile: func(m *memory) { m.Forget(key(2)) },
+			},
 			{name: "no lease", change: func(o *options) { o.Lease = true }, want: statuses.Behind},
 			{
 				name: "lease", change: func(o *options) { o.Lease = true },
-				before: func(m *memory) { m.BeginLease(); m.ExtendLease(at(200)) }, want: statuses.JoinedEarlier,
+				before: func(m *memory) { m.BeginLease(); m.ExtendLease(at(200)) },
+				want:   statuses.JoinedEarlier,
 			},
 			{
 				name: "another lease", change: func(o *options) { o.Lease = true },
 				before:    func(m *memory) { m.BeginLease(); m.ExtendLease(at(200)) },
-				meanwhile: func(m *memory) { m.BeginLease(); m.ExtendLease(at(200)) }, want: statuses.Behind,
+				meanwhile: func(m *memory) { m.BeginLease(); m.ExtendLease(at(200)) },
+				want:      statuses.Behind,
 			},
 		} {
 			m := newMemory(c.change)
@@ -327,6 +349,19 @@ func TestJoinedEarlier(t *testing.T) {
 			}
 		}
 	})
+}
+
+func TestRenewed(t *testing.T) {
+	m := newMemory(nil)
+	l := m.Look(key(1), now)
+	m.Invalidate(key(1))
+	learn(t, m, key(1), now, 5)
+	_, how := m.Begin(&l, at(101), now.Wall, new(read))
+	require.Equal(t, statuses.Renewed, how)
+	assert.Equal(t, []any{5, now, true, true}, []any{l.Status, l.At, l.Known, l.Trusted})
+	assert.True(t, l.Stands(), "the look was taken again")
+	_, how = m.Begin(&l, at(101), now.Wall+1, new(read))
+	require.Equal(t, statuses.Own, how, "what there is will not do")
 }
 
 func TestJoinedNotIfFenced(t *testing.T) {
@@ -362,18 +397,34 @@ func TestLearn(t *testing.T) {
 		known     int // recorded; 0: nothing
 		stands    bool
 	}{
-		{name: "confirmed", end: func(r *read) { r.End(1, true, nil) }, status: 1, known: 1, stands: true},
-		{name: "changed", end: func(r *read) { r.End(2, true, nil) }, status: 2, known: 2, stands: true},
-		{name: "an error teaches nothing", end: func(r *read) { r.End(2, true, errStore) }, status: 2, err: errStore, known: 1, stands: true},
-		{name: "unknown serials are not recorded", end: func(r *read) { r.End(3, false, nil) }, status: 3, stands: true},
-		{name: "contradicted", end: func(r *read) { r.Contradicted(errStore) }, err: errStore, stands: true},
+		{
+			name: "confirmed", end: func(r *read) { r.End(1, true, nil) },
+			status: 1, known: 1, stands: true,
+		},
+		{
+			name: "changed", end: func(r *read) { r.End(2, true, nil) },
+			status: 2, known: 2, stands: true,
+		},
+		{
+			name: "an error teaches nothing", end: func(r *read) { r.End(2, true, errStore) },
+			status: 2, err: errStore, known: 1, stands: true,
+		},
+		{
+			name: "unknown serials are not recorded", end: func(r *read) { r.End(3, false, nil) },
+			status: 3, stands: true,
+		},
+		{
+			name: "contradicted", end: func(r *read) { r.Contradicted(errStore) },
+			err: errStore, stands: true,
+		},
 		{
 			name: "forgetting is an event", meanwhile: func(m *memory) { m.Forget(key(1)) },
 			end: func(r *read) { r.End(2, true, nil) }, status: 2, stands: true,
 		},
 		{
-			name: "invalidation is an event, and a fence", meanwhile: func(m *memory) { m.Invalidate(key(1)) },
-			end: func(r *read) { r.End(2, true, nil) }, status: 2,
+			name:      "invalidation is an event, and a fence",
+			meanwhile: func(m *memory) { m.Invalidate(key(1)) },
+			end:       func(r *read) { r.End(2, true, nil) }, status: 2,
 		},
 		{
 			name: "whatever the issuer", meanwhile: func(m *memory) {
@@ -501,7 +552,7 @@ func TestAttach(t *testing.T) {
 func TestHotIsBounded(t *testing.T) {
 	const bound, all = 50, 2000
 	m := newMemory(func(o *options) { o.Max, o.Hot = all, bound })
-	hit := 0
+	hit, refused, taken := 0, 0, 0
 	for i := range uint64(200_000) {
 		n := i*7919%all + 1
 		if i%4 == 0 {
@@ -514,7 +565,11 @@ func TestHotIsBounded(t *testing.T) {
 		}
 		switch {
 		case l.Hot == nil:
-			m.Attach(&l, new(string))
+			if m.Attach(&l, new(string)); m.Look(key(n), now).Hot != nil {
+				taken++
+			} else {
+				refused++
+			}
 		case n == 0:
 			hit++
 		}
@@ -522,6 +577,7 @@ func TestHotIsBounded(t *testing.T) {
 	_, attached := m.Sizes()
 	assert.Equal(t, bound, attached)
 	assert.Greater(t, hit, 45_000, "of 50,000")
+	assert.Greater(t, refused, 30*taken, "what is seldom asked for is not displaced")
 
 	m = newMemory(func(o *options) { o.Hot = 0 })
 	learn(t, m, key(1), now, 1)
@@ -549,7 +605,7 @@ func TestEviction(t *testing.T) {
 	for _, attach := range []bool{false, true} {
 		const bound = 300
 		m := newMemory(func(o *options) { o.Max = bound })
-		for n := range uint64(20 * bound) {
+		for n := range uint64(4 * bound) {
 			learn(t, m, key(n), now, 1)
 			entries, _ := m.Sizes()
 			require.Equal(t, min(int(n)+1, bound), entries)

@@ -18,7 +18,7 @@ type entry[S comparable] struct {
 }
 
 const (
-	none        = 0 // in place of a number. Numbers count from 1.
+	none        = 0 // instead of a number. Numbers count from 1.
 	segmentSize = 1024
 	spare       = 1024 // entries above the bound, for reads that end before others have evicted
 )
