@@ -1,0 +1,4 @@
+package knot
+
+// below is named by others, and names nobody.
+const below = 1
