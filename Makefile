@@ -1,13 +1,31 @@
-.PHONY: test demo cluster lint tidy fuzz bench soak cover
+.PHONY: check test consistency fuzz bench soak house demo cluster tidy cover
 
 MODULES := . ocspfasthttp ocspotel ocspsql ocspsql/pgfeed ocspredis interop bench examples
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 5s
 
-# Everything: formatting, vet, staticcheck, tidiness, tests with the race detector in every module against
-# real tools, coverage, and each fuzz target for FUZZTIME.
+# What to run before each commit.
+check:
+	STATICCHECK=$(STATICCHECK) ./scripts/check.sh $(MODULES)
+
+# Everything: formatting, vet, staticcheck, tidiness, tests with the race detector in every module
+# against real tools, both storages, both FIPS modes, allocations and coverage.
 test:
-	FUZZTIME=$(FUZZTIME) STATICCHECK=$(STATICCHECK) ./scripts/test.sh $(MODULES)
+	STATICCHECK=$(STATICCHECK) ./scripts/test.sh $(MODULES)
+
+# 10,000 revocations at one replica, questions at the others, in each mode. The tests make 500.
+consistency:
+	./scripts/install-databases.sh
+	cd examples && OCSP_REQUIRE_TOOLS=1 go test -count=1 -timeout 30m -run TestConsistency -v \
+		./kms -rounds 10000
+
+# Looks for inputs that break a parser; the tests run the seeds. Longer: make fuzz FUZZTIME=10m
+fuzz:
+	FUZZTIME=$(FUZZTIME) ./scripts/fuzz.sh
+
+# How the source hangs together, and what a request passes on its way.
+house:
+	go run ./scripts/house
 
 # The example KMS shows what the responder does, with the machine's openssl as the client.
 demo:
@@ -18,15 +36,8 @@ cluster:
 	./scripts/install-databases.sh
 	go run ./examples/kms cluster
 
-lint:
-	@for m in $(MODULES); do (cd $$m && test -z "$$(gofmt -l .)" && go vet ./... && go run $(STATICCHECK) ./...) || exit 1; done
-
 tidy:
 	@for m in $(MODULES); do (cd $$m && go mod tidy) || exit 1; done
-
-# A longer look for inputs that break a parser: make fuzz FUZZTIME=10m
-fuzz:
-	FUZZTIME=$(FUZZTIME) ./scripts/fuzz.sh
 
 # What answers cost here and elsewhere, beside the goals: writes docs/PERFORMANCE.md and its plots, in a quarter of an hour.
 bench:

@@ -79,7 +79,10 @@ func Load(dir string) (*Package, error) {
 		syntax = append(syntax, f)
 		p.Files = append(p.Files, &File{Name: name, Syntax: f, Names: map[string]bool{}})
 	}
-	p.info = &types.Info{Uses: map[*ast.Ident]types.Object{}, Defs: map[*ast.Ident]types.Object{}}
+	p.info = &types.Info{
+		Uses: map[*ast.Ident]types.Object{},
+		Defs: map[*ast.Ident]types.Object{},
+	}
 	lookup := func(path string) (io.ReadCloser, error) { return os.Open(exports[path]) }
 	conf := types.Config{Importer: importer.ForCompiler(p.fset, "gc", lookup)}
 	if p.types, err = conf.Check(path, p.fset, syntax, p.info); err != nil {
@@ -168,8 +171,8 @@ func FuncName(d *ast.FuncDecl) string {
 	return types.ExprString(t) + "." + d.Name.Name
 }
 
-// TypesUsed returns the package's unexported types that some functions name or that their variables
-// have. of picks the functions.
+// TypesUsed returns the package's unexported types that some functions name, or that their
+// variables have. of picks the functions.
 func (p *Package) TypesUsed(of func(file, function string) bool) []string {
 	set := map[string]bool{}
 	for _, f := range p.Files {
@@ -191,8 +194,9 @@ func (p *Package) TypesUsed(of func(file, function string) bool) []string {
 				if pointer, ok := t.(*types.Pointer); ok {
 					t = pointer.Elem()
 				}
-				if t, ok := t.(*types.Named); ok && t.Obj().Pkg() == p.types && !t.Obj().Exported() {
-					set[t.Obj().Name()] = true
+				named, ok := t.(*types.Named)
+				if ok && named.Obj().Pkg() == p.types && !named.Obj().Exported() {
+					set[named.Obj().Name()] = true
 				}
 				return true
 			})

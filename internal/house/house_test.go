@@ -34,16 +34,22 @@ func TestLoadRefusesWhatDoesNotCompile(t *testing.T) {
 func TestTrespasses(t *testing.T) {
 	const internal = house.Module + "/internal/"
 	for room := range house.Rooms {
-		for _, path := range []string{house.Module, house.Module + "/ocsptest", internal + "servers", "net/http", "net/http/httptest", "golang.org/x/net/http2"} {
-			require.Equal(t, []string{room + " must not import " + path}, house.Trespasses(map[string][]string{room: {"errors", path}}))
+		for _, path := range []string{
+			house.Module, house.Module + "/ocsptest", internal + "servers",
+			"net/http", "net/http/httptest", "golang.org/x/net/http2",
+		} {
+			found := house.Trespasses(map[string][]string{room: {"errors", path}})
+			require.Equal(t, []string{room + " must not import " + path}, found)
 		}
 	}
 	require.Len(t, house.Trespasses(map[string][]string{
 		internal + "hostcall": {internal + "statuses"},
-		internal + "statuses": {internal + "signed", "golang.org/x/sync/singleflight", "github.com/patrickmn/go-cache"},
-		internal + "signed":   {internal + "codec", internal + "hostcall"},
-		internal + "getpath":  {internal + "signed"},
-		internal + "codec":    {internal + "getpath"},
+		internal + "statuses": {
+			internal + "signed", "golang.org/x/sync/singleflight", "github.com/patrickmn/go-cache",
+		},
+		internal + "signed":  {internal + "codec", internal + "hostcall"},
+		internal + "getpath": {internal + "signed"},
+		internal + "codec":   {internal + "getpath"},
 	}), 8)
 	require.Empty(t, house.Trespasses(map[string][]string{
 		internal + "hostcall": {"context", "golang.org/x/sync/semaphore"},
@@ -60,5 +66,6 @@ func TestTrespasses(t *testing.T) {
 func TestImports(t *testing.T) {
 	imports, err := house.Imports("testdata/knot", ".")
 	require.NoError(t, err)
-	require.Equal(t, map[string][]string{house.Module + "/internal/house/testdata/knot": {"strings"}}, imports)
+	const knot = house.Module + "/internal/house/testdata/knot"
+	require.Equal(t, map[string][]string{knot: {"strings"}}, imports)
 }

@@ -22,13 +22,15 @@ func countLines(dir string, folders func(rel string) bool) (lines, code int, err
 		}
 		if d.IsDir() {
 			_, err := os.Stat(filepath.Join(path, "go.mod"))
-			otherModule := rel != "." && err == nil
-			if otherModule || rel != "." && strings.HasPrefix(d.Name(), ".") || d.Name() == "testdata" || isTool(rel) {
+			otherModule := err == nil
+			hidden := strings.HasPrefix(d.Name(), ".") || d.Name() == "testdata"
+			if !isRoot(rel) && (otherModule || hidden || isTool(rel)) {
 				return filepath.SkipDir
 			}
 			return nil
 		}
-		if !folders(filepath.Dir(rel)) || filepath.Ext(path) != ".go" || strings.HasSuffix(path, "_test.go") {
+		isSource := filepath.Ext(path) == ".go" && !strings.HasSuffix(path, "_test.go")
+		if !isSource || !folders(filepath.Dir(rel)) {
 			return nil
 		}
 		source, err := os.ReadFile(path)
@@ -60,7 +62,7 @@ func shipped(rel string) bool {
 	return isRoot(rel) || first == "internal" && !isTool(rel) || first == "ocspconfig"
 }
 
-// codeLines counts the lines on which a token begins or goes on.
+// codeLines counts the lines on which a token begins or continues.
 func codeLines(source []byte) int {
 	fset := token.NewFileSet()
 	file := fset.AddFile("", -1, len(source))

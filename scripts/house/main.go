@@ -3,7 +3,7 @@
 //	go run ./scripts/house [-names] [DIR]
 //
 // DIR is the root folder of the tree, the present directory if it is left out. To measure an older
-// commit, check it out, copy scripts/house into it, and name it.
+// commit, check it out, copy scripts/house/trip into it, and name it.
 package main
 
 import (
@@ -19,7 +19,7 @@ import (
 )
 
 func main() {
-	names := flag.Bool("names", false, "print the files, functions and types that were counted as well")
+	names := flag.Bool("names", false, "print the names of what was counted as well")
 	flag.Parse()
 	dir := "."
 	if flag.NArg() > 0 {
@@ -43,7 +43,9 @@ func run(dir string, names bool) error {
 	knot := p.Knot()
 	methods, files := p.Methods("Responder")
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
-	row := func(what, format string, args ...any) { fmt.Fprintf(w, "%s\t%s\n", what, fmt.Sprintf(format, args...)) }
+	row := func(what, format string, args ...any) {
+		fmt.Fprintf(w, "%s\t%s\n", what, fmt.Sprintf(format, args...))
+	}
 	row("root: Go files, and tests", "%d, %d", len(p.Files), len(tests))
 	row("root: files in one strongly connected component", "%d of %d", len(knot), len(p.Files))
 	row("methods of Responder", "%d in %d files", methods, files)
@@ -63,7 +65,8 @@ func run(dir string, names bool) error {
 		return err
 	}
 	for _, t := range trips {
-		row("functions that a POST passes, "+t.kind, "%d, of them root %d, in %d files", len(t.functions), t.root(), t.files())
+		row("functions that a POST passes, "+t.kind, "%d, of them root %d, in %d files",
+			len(t.functions), t.root(), t.files())
 	}
 	if err := w.Flush(); err != nil {
 		return err

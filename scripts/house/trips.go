@@ -22,7 +22,7 @@ import (
 // what a timer runs, or what fills an empty pool, does not.
 const requests = 100
 
-// fn is one declared function. What a function literal does counts for the one that it is written in.
+// fn is one declared function. What a function literal does counts for the one that encloses it.
 type fn struct{ file, name string }
 
 // trip is the way of one kind of request through the module.
@@ -71,7 +71,9 @@ func takeTrips(dir string) ([]trip, error) {
 	// A program writes its counts only if its main package is covered too.
 	program := filepath.Join(work, "trip")
 	covered := strings.Join(append(packages, module+"scripts/house/trip"), ",")
-	if _, err := house.Go(dir, "build", "-cover", "-covermode=count", "-coverpkg="+covered, "-o", program, "./scripts/house/trip"); err != nil {
+	_, err = house.Go(dir, "build", "-cover", "-covermode=count", "-coverpkg="+covered,
+		"-o", program, "./scripts/house/trip")
+	if err != nil {
 		return nil, err
 	}
 	var trips []trip
@@ -123,7 +125,8 @@ func counts(work, program, kind string, n int) (map[block]int, error) {
 		return nil, fmt.Errorf("trip %s: %w: %s", kind, err, out)
 	}
 	profile := filepath.Join(data, "profile")
-	if _, err := house.Go(work, "tool", "covdata", "textfmt", "-i="+data, "-o="+profile); err != nil {
+	_, err = house.Go(work, "tool", "covdata", "textfmt", "-i="+data, "-o="+profile)
+	if err != nil {
 		return nil, err
 	}
 	f, err := os.Open(profile)
