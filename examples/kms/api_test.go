@@ -14,19 +14,21 @@ import (
 	"time"
 
 	"github.com/kmsocsp/ocsp"
+	"github.com/kmsocsp/ocsp/examples/kms/internal/api"
+	"github.com/kmsocsp/ocsp/examples/kms/internal/counters"
 )
 
 // send sends a request to the API with a token, and returns the status code and the body.
-func send(t *testing.T, c *client, method, path, body string) (int, string) {
+func send(t *testing.T, c *api.Client, method, path, body string) (int, string) {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), method, c.url+path, strings.NewReader(body))
+	req, err := http.NewRequestWithContext(t.Context(), method, c.URL+path, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.token != "" {
-		req.Header.Set("Authorization", "Bearer "+c.token)
+	if c.Token != "" {
+		req.Header.Set("Authorization", "Bearer "+c.Token)
 	}
-	res, err := c.http.Do(req)
+	res, err := c.HTTP.Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,40 +59,40 @@ func TestTransitions(t *testing.T) {
 	} {
 		for _, action := range []string{"activate", revokePlain, revokeKey, "destroy"} {
 			t.Run(test.state.String()+"/"+action, func(t *testing.T) {
-				o, _, err := k.certify(t.Context(), "web", ocsp.PreActive)
+				o, _, err := k.Certify(t.Context(), "web", ocsp.PreActive)
 				if err != nil {
 					t.Fatal(err)
 				}
 				act := func(action string) (int, string) {
 					verb, body, _ := strings.Cut(action, " ")
-					return send(t, c, http.MethodPost, "/api/certificates/"+o.uid+"/"+verb, body)
+					return send(t, c, http.MethodPost, "/api/certificates/"+o.UID+"/"+verb, body)
 				}
 				for _, step := range test.reach {
 					if code, text := act(step); code != http.StatusOK {
 						t.Fatalf("%s: %d %s", step, code, text)
 					}
 				}
-				before, err := k.store.get(t.Context(), o.uid)
-				if err != nil || before.state != test.state {
-					t.Fatalf("state %v, error %v", before.state, err)
+				before, err := k.store.Get(t.Context(), o.UID)
+				if err != nil || before.State != test.state {
+					t.Fatalf("state %v, error %v", before.State, err)
 				}
 				wantCode, wantState := http.StatusConflict, test.state
 				if to, ok := test.allowed[action]; ok {
 					wantCode, wantState = http.StatusOK, to
 				}
 				code, text := act(action)
-				after, err := k.store.get(t.Context(), o.uid)
-				if err != nil || code != wantCode || after.state != wantState {
-					t.Errorf("%d %s, state %v, error %v; want %d, %v", code, text, after.state, err, wantCode, wantState)
+				after, err := k.store.Get(t.Context(), o.UID)
+				if err != nil || code != wantCode || after.State != wantState {
+					t.Errorf("%d %s, state %v, error %v; want %d, %v", code, text, after.State, err, wantCode, wantState)
 				}
-				if !before.revokedAt.IsZero() && !after.revokedAt.Equal(before.revokedAt) {
-					t.Errorf("the revocation moved from %v to %v", before.revokedAt, after.revokedAt)
+				if !before.RevokedAt.IsZero() && !after.RevokedAt.Equal(before.RevokedAt) {
+					t.Errorf("the revocation moved from %v to %v", before.RevokedAt, after.RevokedAt)
 				}
 				wantStatus := "revoked"
 				if wantState == ocsp.PreActive || wantState == ocsp.Active {
 					wantStatus = "good"
 				}
-				if got := ocspStatus(t, k, o.uid); got != wantStatus {
+				if got := ocspStatus(t, k, o.UID); got != wantStatus {
 					t.Errorf("OCSP says %s, want %s", got, wantStatus)
 				}
 			})
@@ -101,7 +103,7 @@ func TestTransitions(t *testing.T) {
 func TestAPIRefuses(t *testing.T) {
 	k := newKMS(t, nil)
 	c := newServer(t, k)
-	uid := first(t, k).uid
+	uid := first(t, k).UID
 	for _, test := range []struct {
 		method, path, body string
 		code               int
@@ -111,7 +113,7 @@ func TestAPIRefuses(t *testing.T) {
 		{"POST", "/api/certificates", `{"name":"a/b"}`, 400, "invalid name"},
 		{"POST", "/api/certificates", `{"nam":"a"}`, 400, "unknown field"},
 		{"POST", "/api/certificates", `not JSON`, 400, "invalid body"},
-		{"POST", "/api/certificates", `{"name":"` + strings.Repeat("a", maxBody) + `"}`, 400, "too large"},
+		{"POST", "/api/certificates", `{"name":"` + strings.Repeat("a", api.MaxBody) + `"}`, 400, "too large"},
 		{"GET", "/api/certificates/none", "", 404, "no object"},
 		{"POST", "/api/certificates/none/revoke", "", 404, "no object"},
 		{"POST", "/api/certificates/ca/revoke", "", 409, "is a ca"},
@@ -139,8 +141,8 @@ func TestAPIRefuses(t *testing.T) {
 func TestCertify(t *testing.T) {
 	k := newKMS(t, nil)
 	c := newServer(t, k)
-	var made certificateJSON
-	if err := c.call(t.Context(), http.MethodPost, "certificates", certifyRequest{Name: "web.example"}, &made); err != nil {
+	var made api.Certificate
+	if err := c.Call(t.Context(), http.MethodPost, "certificates", api.CertifyRequest{Name: "web.example"}, &made); err != nil {
 		t.Fatal(err)
 	}
 	certBlock, _ := pem.Decode([]byte(made.Certificate))
@@ -175,8 +177,8 @@ func TestCertify(t *testing.T) {
 			t.Errorf("%s: %s", path, text)
 		}
 	}
-	rows, err := k.store.get(t.Context(), made.UID)
-	if err != nil || !bytes.Equal(rows.der, cert.Raw) || rows.notAfter.Sub(cert.NotAfter).Abs() > time.Second {
+	rows, err := k.store.Get(t.Context(), made.UID)
+	if err != nil || !bytes.Equal(rows.DER, cert.Raw) || rows.NotAfter.Sub(cert.NotAfter).Abs() > time.Second {
 		t.Errorf("stored %+v, error %v", rows, err)
 	}
 }
@@ -184,9 +186,9 @@ func TestCertify(t *testing.T) {
 func TestToken(t *testing.T) {
 	k := newKMS(t, nil)
 	c := newServer(t, k)
-	for _, token := range []string{"", "wrong", c.token + "x", c.token[1:]} {
-		other := &client{c.url, token, c.http}
-		for _, path := range []string{"/api/certificates", "/api/ca", "/api/counters", "/metrics", "/api/certificates/" + first(t, k).uid} {
+	for _, token := range []string{"", "wrong", c.Token + "x", c.Token[1:]} {
+		other := &api.Client{URL: c.URL, Token: token, HTTP: c.HTTP}
+		for _, path := range []string{"/api/certificates", "/api/ca", "/api/counters", "/metrics", "/api/certificates/" + first(t, k).UID} {
 			if code, text := send(t, other, http.MethodGet, path, ""); code != http.StatusUnauthorized {
 				t.Errorf("GET %s with token %q: %d %s, want 401", path, token, code, text)
 			}
@@ -198,10 +200,10 @@ func TestCounters(t *testing.T) {
 	k := newKMS(t, nil)
 	c := newServer(t, k)
 	for range 3 {
-		ocspStatus(t, k, first(t, k).uid)
+		ocspStatus(t, k, first(t, k).UID)
 	}
 	_, text := send(t, c, http.MethodGet, "/api/counters", "")
-	var got countersJSON
+	var got counters.Snapshot
 	if err := json.Unmarshal([]byte(text), &got); err != nil {
 		t.Fatal(err)
 	}

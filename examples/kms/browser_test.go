@@ -24,6 +24,10 @@ import (
 	"github.com/chromedp/chromedp/kb"
 
 	"github.com/kmsocsp/ocsp"
+	"github.com/kmsocsp/ocsp/examples/kms/internal/ca"
+	"github.com/kmsocsp/ocsp/examples/kms/internal/cli"
+	"github.com/kmsocsp/ocsp/examples/kms/internal/config"
+	"github.com/kmsocsp/ocsp/examples/kms/internal/page"
 )
 
 var screenshots = flag.String("screenshots", "", "a `directory` for TestBrowser's pictures of the page")
@@ -243,7 +247,7 @@ func TestBrowser(t *testing.T) {
 }
 
 // served serves a KMS and returns it with its URL.
-func served(t *testing.T, adjust func(*config)) (*kms, string) {
+func served(t *testing.T, adjust func(*config.Config)) (*kms, string) {
 	t.Helper()
 	k := newKMS(t, adjust)
 	server := httptest.NewServer(k.handler())
@@ -257,7 +261,7 @@ func testNewUser(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg, dir := defaultConfig(), t.TempDir()
+	cfg, dir := config.Default(), t.TempDir()
 	cfg.Server.Listen = listener.Addr().String()
 	if err := listener.Close(); err != nil {
 		t.Fatal(err)
@@ -268,7 +272,7 @@ func testNewUser(t *testing.T) {
 	reader, writer := io.Pipe()
 	ended := make(chan int, 1)
 	go func() {
-		code := run(ctx, []string{"-data", dir}, writer, os.Stderr)
+		code := cli.Run(ctx, serve, []string{"-data", dir}, writer, os.Stderr)
 		_ = writer.Close()
 		ended <- code
 	}()
@@ -295,7 +299,7 @@ func testNewUser(t *testing.T) {
 	b.inspect()
 	b.load(200, chromedp.Click("main button", chromedp.ByQuery))
 	b.sees("h1", "Certificates")
-	b.sees("table", firstName, "Active")
+	b.sees("table", ca.First, "Active")
 	b.life("desktop")
 	for _, name := range []string{"mail.example", "db-1.internal", "gateway.example"} {
 		b.certify(name)
@@ -416,8 +420,8 @@ func testPhone(t *testing.T) {
 	b.open("/counters")
 	b.inspect()
 	b.shot("phone-counters")
-	for n := range 2 * pageRows {
-		if _, _, err := k.certify(t.Context(), fmt.Sprintf("n%d.example", n), ocsp.Active); err != nil {
+	for n := range 2 * page.Rows {
+		if _, _, err := k.Certify(t.Context(), fmt.Sprintf("n%d.example", n), ocsp.Active); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -428,10 +432,10 @@ func testPhone(t *testing.T) {
 	b.load(404, chromedp.Navigate(url+"/certificates/none"))
 	b.inspect()
 
-	k, url = served(t, func(cfg *config) { cfg.OCSP.Enabled = false })
+	k, url = served(t, func(cfg *config.Config) { cfg.OCSP.Enabled = false })
 	b = newTab(t, url, 360, 740)
 	b.logIn(k.cfg.Server.Token)
-	b.open("/certificates/" + first(t, k).uid)
+	b.open("/certificates/" + first(t, k).UID)
 	b.sees(".answer", "OCSP is switched off.")
 	b.inspect()
 	b.shot("phone-disabled")
@@ -444,7 +448,7 @@ func testLive(t *testing.T) {
 	b.logIn(k.cfg.Server.Token)
 	const count = `document.querySelector("#counters .tile dd").textContent === %q`
 	for _, want := range []string{"1", "2"} {
-		ocspStatus(t, k, first(t, k).uid)
+		ocspStatus(t, k, first(t, k).UID)
 		b.run(chromedp.Poll(fmt.Sprintf(count, want), nil, chromedp.WithPollingTimeout(time.Minute)))
 	}
 	b.sees("button.live", "Live: pause")

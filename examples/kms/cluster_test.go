@@ -15,6 +15,9 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/kmsocsp/ocsp/examples/kms/internal/cluster"
+	"github.com/kmsocsp/ocsp/examples/kms/internal/config"
+	"github.com/kmsocsp/ocsp/examples/kms/internal/inventory"
 	"github.com/kmsocsp/ocsp/internal/servers"
 )
 
@@ -23,14 +26,14 @@ var rounds = flag.Int("rounds", 500, "rounds of TestConsistency in each mode")
 // busLag is the MaxLag of the feeds: the longest that a replica may say good after another one's revocation.
 const busLag = 2 * time.Second
 
-func startCluster(t *testing.T, cfg config) *cluster {
+func startCluster(t *testing.T, cfg config.Config) *cluster.Cluster {
 	t.Helper()
-	c, err := newCluster(t.Context(), os.Args[0], t.TempDir(), cfg)
+	c, err := cluster.Start(t.Context(), os.Args[0], t.TempDir(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := c.stop(); err != nil {
+		if err := c.Stop(); err != nil {
 			t.Error(err)
 		}
 	})
@@ -43,25 +46,25 @@ func TestConsistency(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		bound  time.Duration // that good may be said after a revocation has returned
-		adjust func(*config)
+		adjust func(*config.Config)
 	}{
-		{"StatusTTL 0", 0, func(cfg *config) { cfg.OCSP.StatusTTLSecs, cfg.Replicas.Changes = 0, "" }},
-		{"StatusTTL 1 h, bus in Redis", busLag, func(*config) {}},
-		{"StatusTTL 1 h, feed of PostgreSQL", busLag, func(cfg *config) { cfg.Replicas.Changes = cfg.Store.URL }},
-		{"StatusTTL 1 h, store and bus in Redis", busLag, func(cfg *config) { cfg.Store.URL = redisURL }},
+		{"StatusTTL 0", 0, func(cfg *config.Config) { cfg.OCSP.StatusTTLSecs, cfg.Replicas.Changes = 0, "" }},
+		{"StatusTTL 1 h, bus in Redis", busLag, func(*config.Config) {}},
+		{"StatusTTL 1 h, feed of PostgreSQL", busLag, func(cfg *config.Config) { cfg.Replicas.Changes = cfg.Store.URL }},
+		{"StatusTTL 1 h, store and bus in Redis", busLag, func(cfg *config.Config) { cfg.Store.URL = redisURL }},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			newRedisDatabase(t) // empties it
-			cfg := clusterConfig(newDatabase(t), redisURL)
+			cfg := cluster.Config(newDatabase(t), redisURL)
 			test.adjust(&cfg)
 			c := startCluster(t, cfg)
-			var seen tally
+			var seen cluster.Tally
 			begin := time.Now()
-			if err := c.rounds(t.Context(), *rounds, 6, &seen); err != nil {
+			if err := c.Rounds(t.Context(), *rounds, 6, &seen); err != nil {
 				t.Fatal(err)
 			}
 			// A question that was asked later than the bound and still got good is a wrong answer.
-			if seen.worst > test.bound || test.bound == 0 && seen.late > 0 {
+			if seen.Worst > test.bound || test.bound == 0 && seen.Late > 0 {
 				t.Errorf("%v, the bound is %v", &seen, test.bound)
 			}
 			t.Logf("%d rounds in %.1f s: %v", *rounds, time.Since(begin).Seconds(), &seen)
@@ -72,7 +75,7 @@ func TestConsistency(t *testing.T) {
 // faultTest is replicas over servers of their own, with certificates whose answers are cached everywhere.
 type faultTest struct {
 	*testing.T
-	*cluster
+	*cluster.Cluster
 	postgres, redis *servers.Server
 	cached          []*x509.Certificate
 	rows            []string // of the table of outcomes
@@ -85,23 +88,23 @@ func (f *faultTest) during(name string, allowed []string, breakIt, repair func()
 	f.Helper()
 	var fresh []*x509.Certificate
 	for range 300 {
-		_, cert, err := f.replicas[0].certify(f.Context())
+		_, cert, err := f.Replicas[0].Certify(f.Context())
 		if err != nil {
 			f.Fatalf("%s: %v", name, err)
 		}
 		fresh = append(fresh, cert)
 	}
 	for _, cert := range f.cached {
-		for _, r := range f.replicas {
-			if got := r.query(f.Context(), cert); got != "good" {
-				f.Fatalf("%s: before it, a certificate is %s\n%s", name, got, r.log.String())
+		for _, r := range f.Replicas {
+			if got := r.Query(f.Context(), cert); got != "good" {
+				f.Fatalf("%s: before it, a certificate is %s\n%s", name, got, r.Log())
 			}
 		}
 	}
 	ctx, stop := context.WithCancel(f.Context())
-	var cached, uncached tally
-	loads := f.load(ctx, f.cached, 2, &cached)
-	others := f.load(ctx, fresh, 1, &uncached)
+	var cached, uncached cluster.Tally
+	loads := f.Load(ctx, f.cached, 2, &cached)
+	others := f.Load(ctx, fresh, 1, &uncached)
 	if err := breakIt(); err != nil {
 		f.Errorf("%s: %v", name, err)
 	}
@@ -111,8 +114,8 @@ func (f *faultTest) during(name string, allowed []string, breakIt, repair func()
 	begin := time.Now()
 	var err error
 	for {
-		var seen tally
-		if err = f.round(f.Context(), 0, &seen); err == nil || time.Since(begin) > time.Minute {
+		var seen cluster.Tally
+		if err = f.Round(f.Context(), 0, &seen); err == nil || time.Since(begin) > time.Minute {
 			break
 		}
 	}
@@ -123,28 +126,28 @@ func (f *faultTest) during(name string, allowed []string, breakIt, repair func()
 	stop()
 	loads.Wait()
 	others.Wait()
-	for _, t := range []*tally{&cached, &uncached} {
-		for what := range t.seen {
+	for _, t := range []*cluster.Tally{&cached, &uncached} {
+		for what := range t.Seen {
 			if what != "good" && !slices.Contains(allowed, what) {
-				f.Errorf("%s: clients saw %q %d times", name, what, t.seen[what])
+				f.Errorf("%s: clients saw %q %d times", name, what, t.Seen[what])
 			}
 		}
 	}
-	if cached.seen["good"] == 0 {
+	if cached.Seen["good"] == 0 {
 		f.Errorf("%s: nothing cached was served", name)
 	}
 	f.rows = append(f.rows, fmt.Sprintf("| %s | %s | %s | %.1f s |", name, share(&cached), share(&uncached), recovery.Seconds()))
 }
 
 // share says what part of the answers each was.
-func share(t *tally) string {
+func share(t *cluster.Tally) string {
 	total := 0
-	for _, n := range t.seen {
+	for _, n := range t.Seen {
 		total += n
 	}
 	var parts []string
-	for _, what := range slices.Sorted(maps.Keys(t.seen)) {
-		parts = append(parts, fmt.Sprintf("%s %.1f %%", what, 100*float64(t.seen[what])/float64(total)))
+	for _, what := range slices.Sorted(maps.Keys(t.Seen)) {
+		parts = append(parts, fmt.Sprintf("%s %.1f %%", what, 100*float64(t.Seen[what])/float64(total)))
 	}
 	return strings.Join(parts, ", ")
 }
@@ -154,15 +157,15 @@ var pauseTime = flag.Duration("pause", 5*time.Second, "for how long TestFaults s
 // TestFaults breaks everything that can be, while queries run.
 func TestFaults(t *testing.T) {
 	f := &faultTest{T: t, postgres: ownServer(t, servers.PostgreSQL), redis: ownServer(t, servers.Redis)}
-	f.cluster = startCluster(t, clusterConfig(f.postgres.PostgresURL("postgres"), f.redis.RedisURL()))
+	f.Cluster = startCluster(t, cluster.Config(f.postgres.PostgresURL("postgres"), f.redis.RedisURL()))
 	for range 5 {
-		_, cert, err := f.replicas[0].certify(t.Context())
+		_, cert, err := f.Replicas[0].Certify(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
 		f.cached = append(f.cached, cert)
 	}
-	client, err := newRedis(f.redis.RedisURL())
+	client, err := inventory.RedisClient(f.redis.RedisURL())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -180,7 +183,7 @@ func TestFaults(t *testing.T) {
 	}
 	const refused, gone = "try later", "no answer"
 
-	f.during("kill -9 of a replica", []string{gone}, f.replicas[2].kill, func() error { return f.replicas[2].start(ctx) })
+	f.during("kill -9 of a replica", []string{gone}, f.Replicas[2].Kill, func() error { return f.Replicas[2].Start(ctx) })
 	f.during("Redis stopped, started", nil, f.redis.Stop, f.redis.Start)
 	f.during("PostgreSQL stopped, started", []string{refused}, f.postgres.Stop, f.postgres.Start)
 	f.during("SIGSTOP of Redis", nil, pause(f.redis), f.redis.Resume)
@@ -190,12 +193,12 @@ func TestFaults(t *testing.T) {
 			if err := client.Do(ctx, "CLIENT", "KILL", "TYPE", "pubsub").Err(); err != nil {
 				return err
 			}
-			var seen tally
-			if err := f.round(ctx, n, &seen); err != nil {
+			var seen cluster.Tally
+			if err := f.Round(ctx, n, &seen); err != nil {
 				return err
 			}
-			if seen.worst > busLag {
-				return fmt.Errorf("good for %v after a revocation", seen.worst)
+			if seen.Worst > busLag {
+				return fmt.Errorf("good for %v after a revocation", seen.Worst)
 			}
 		}
 		return nil
@@ -220,9 +223,9 @@ func TestFaults(t *testing.T) {
 			}
 			held = append(held, c)
 		}
-		for _, r := range f.replicas {
+		for _, r := range f.Replicas {
 			for _, cert := range f.cached {
-				r.query(ctx, cert)
+				r.Query(ctx, cert)
 			}
 		}
 		return nil

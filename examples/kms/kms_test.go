@@ -17,44 +17,46 @@ import (
 	xocsp "golang.org/x/crypto/ocsp"
 
 	"github.com/kmsocsp/ocsp"
+	"github.com/kmsocsp/ocsp/examples/kms/internal/ca"
+	"github.com/kmsocsp/ocsp/examples/kms/internal/cli"
+	"github.com/kmsocsp/ocsp/examples/kms/internal/config"
+	"github.com/kmsocsp/ocsp/examples/kms/internal/inventory"
+	"github.com/kmsocsp/ocsp/examples/kms/internal/keyfile"
 	"github.com/kmsocsp/ocsp/ocsptest"
 )
 
 // TestRestart: a second start finds what the first one left, and makes nothing anew.
 func TestRestart(t *testing.T) {
 	for _, delegated := range []bool{false, true} {
-		cfg := defaultConfig()
+		cfg := config.Default()
 		cfg.CA.Delegated = delegated
 		dir := t.TempDir()
-		before, err := startIn(t.Context(), dir, cfg)
+		before := startIn(t, dir, cfg)
+		revoked, _, err := before.Certify(t.Context(), "web", ocsp.Active)
 		if err != nil {
 			t.Fatal(err)
 		}
-		revoked, _, err := before.certify(t.Context(), "web", ocsp.Active)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if revoked, err = before.revoke(t.Context(), revoked.uid, "superseded", time.Time{}); err != nil {
+		if revoked, err = revoke(t, before, revoked.UID, "superseded"); err != nil {
 			t.Fatal(err)
 		}
 		if err := before.close(); err != nil {
 			t.Fatal(err)
 		}
-		after, err := openKMS(t.Context(), dir, slog.New(slog.DiscardHandler))
+		after, err := open(t.Context(), dir, slog.New(slog.DiscardHandler))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := after.issueFirst(t.Context()); err != nil {
+		if _, err := after.ca.IssueFirst(t.Context(), dir); err != nil {
 			t.Error(err)
 		}
-		if !after.ca.cert.Equal(before.ca.cert) {
+		if !after.ca.Certificate.Equal(before.ca.Certificate) {
 			t.Error("the CA is another one")
 		}
-		if got := ocspStatus(t, after, revoked.uid); got != "revoked" {
+		if got := ocspStatus(t, after, revoked.UID); got != "revoked" {
 			t.Errorf("OCSP says %s, want revoked", got)
 		}
-		list, err := after.store.list(t.Context(), kindCertificate)
-		if err != nil || len(list) != 2 || ocspStatus(t, after, list[0].uid) != "good" {
+		list, err := after.store.List(t.Context(), inventory.KindCertificate)
+		if err != nil || len(list) != 2 || ocspStatus(t, after, list[0].UID) != "good" {
 			t.Errorf("certificates %v, error %v; want the first one, good, and the revoked one", list, err)
 		}
 		if err := after.close(); err != nil {
@@ -64,34 +66,31 @@ func TestRestart(t *testing.T) {
 }
 
 func TestDelegate(t *testing.T) {
-	k := newKMS(t, func(cfg *config) { cfg.CA.Delegated = true })
-	cert, err := k.Certificate(t.Context(), first(t, k).uid)
+	k := newKMS(t, func(cfg *config.Config) { cfg.CA.Delegated = true })
+	cert, err := k.Certificate(t.Context(), first(t, k).UID)
 	if err != nil {
 		t.Fatal(err)
 	}
-	response, err := ocsptest.Query(k.handler(), k.ca.cert, cert)
+	response, err := ocsptest.Query(k.handler(), k.ca.Certificate, cert)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if response.Certificate == nil || response.Certificate.Equal(k.ca.cert) {
+	if response.Certificate == nil || response.Certificate.Equal(k.ca.Certificate) {
 		t.Error("the answer is not the delegate's")
 	}
 }
 
 func TestFileModes(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
-	cfg := defaultConfig()
+	cfg := config.Default()
 	cfg.CA.Delegated = true
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	k, err := startIn(t.Context(), dir, cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
+	k := startIn(t, dir, cfg)
 	defer func() { _ = k.close() }()
 	var files []string
-	err = filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
@@ -108,7 +107,7 @@ func TestFileModes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{configFile, databaseFile, databaseFile + "-wal", caFile, "ca.key", "responder.key", "example.key"} {
+	for _, want := range []string{config.File, inventory.DatabaseFile, inventory.DatabaseFile + "-wal", ca.File, "ca.key", "responder.key", "example.key"} {
 		if !strings.Contains(strings.Join(files, " "), want) {
 			t.Errorf("there is no %s among %v", want, files)
 		}
@@ -118,7 +117,7 @@ func TestFileModes(t *testing.T) {
 // TestFirstStart: an empty place is enough, and the directory made there is its owner's alone.
 func TestFirstStart(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "new", "data")
-	k, err := openKMS(t.Context(), dir, slog.New(slog.DiscardHandler))
+	k, err := open(t.Context(), dir, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,14 +125,13 @@ func TestFirstStart(t *testing.T) {
 	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o700 {
 		t.Errorf("mode %v, error %v", info.Mode(), err)
 	}
-	if err := k.issueFirst(t.Context()); err != nil {
+	uid, err := k.ca.IssueFirst(t.Context(), dir)
+	if err != nil {
 		t.Fatal(err)
 	}
 	var hints bytes.Buffer
-	if err := k.printHints(t.Context(), &hints); err != nil {
-		t.Fatal(err)
-	}
-	for _, want := range []string{"openssl ocsp -issuer " + dir, "-url http://127.0.0.1:8080/ocsp/", first(t, k).uid, "http://127.0.0.1:8080/metrics"} {
+	cli.PrintHints(&hints, dir, k.cfg, k.page.Invite(), uid)
+	for _, want := range []string{"openssl ocsp -issuer " + dir, "-url http://127.0.0.1:8080/ocsp/", first(t, k).UID, "http://127.0.0.1:8080/metrics"} {
 		if !strings.Contains(hints.String(), want) {
 			t.Errorf("the hints lack %q:\n%s", want, &hints)
 		}
@@ -147,10 +145,10 @@ func TestMistypedCAUID(t *testing.T) {
 	k := newKMS(t, nil)
 	cfg := k.cfg
 	cfg.OCSP.CAUID = "ac"
-	if err := cfg.write(k.dir); err != nil {
+	if err := cfg.Write(k.dir); err != nil {
 		t.Fatal(err)
 	}
-	if other, err := openKMS(t.Context(), k.dir, slog.New(slog.DiscardHandler)); err == nil {
+	if other, err := open(t.Context(), k.dir, slog.New(slog.DiscardHandler)); err == nil {
 		t.Error("a KMS without its CA started")
 		_ = other.close()
 	} else if !strings.Contains(err.Error(), `ca_uid = "ac"`) {
@@ -161,10 +159,10 @@ func TestMistypedCAUID(t *testing.T) {
 // TestLostKey: a lost key is an error, and not replaced by another one that fits no certificate.
 func TestLostKey(t *testing.T) {
 	k := newKMS(t, nil)
-	if err := os.Remove(keyFile(k.dir, kindCA)); err != nil {
+	if err := os.Remove(keyfile.Path(k.dir, inventory.KindCA)); err != nil {
 		t.Fatal(err)
 	}
-	if other, err := openKMS(t.Context(), k.dir, slog.New(slog.DiscardHandler)); err == nil {
+	if other, err := open(t.Context(), k.dir, slog.New(slog.DiscardHandler)); err == nil {
 		t.Error("a KMS without its CA's key started")
 		_ = other.close()
 	} else if !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "ca.key") {
@@ -176,24 +174,24 @@ func TestLostKey(t *testing.T) {
 // although a good one is cached.
 func TestSecondHandle(t *testing.T) { eachStore(t, testSecondHandle) }
 
-func testSecondHandle(t *testing.T, adjust func(*config)) {
+func testSecondHandle(t *testing.T, adjust func(*config.Config)) {
 	k := newKMS(t, adjust)
-	uid := first(t, k).uid
-	other, err := k.cfg.Store.open(t.Context(), k.dir, k.cfg.Replicas.secret())
+	uid := first(t, k).UID
+	other, err := inventory.Open(t.Context(), k.cfg.Store.URL, k.dir, k.cfg.Replicas.SecretBytes())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = other.close() }()
+	defer func() { _ = other.Close() }()
 	for range 2 {
 		if got := ocspStatus(t, k, uid); got != "good" {
 			t.Fatalf("OCSP says %s, want good", got)
 		}
 	}
-	c, err := revocation("superseded", time.Time{}, time.Now())
+	c, err := inventory.Revocation("superseded", time.Time{}, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := other.apply(t.Context(), uid, c); err != nil {
+	if _, err := other.Apply(t.Context(), uid, c); err != nil {
 		t.Fatal(err)
 	}
 	if got := ocspStatus(t, k, uid); got != "revoked" {
@@ -204,35 +202,35 @@ func testSecondHandle(t *testing.T, adjust func(*config)) {
 // TestRace: whoever else changes the certificate at the same time, its compromise is not lost.
 func TestRace(t *testing.T) { eachStore(t, testRace) }
 
-func testRace(t *testing.T, adjust func(*config)) {
+func testRace(t *testing.T, adjust func(*config.Config)) {
 	k := newKMS(t, adjust)
-	other, err := k.cfg.Store.open(t.Context(), k.dir, k.cfg.Replicas.secret())
+	other, err := inventory.Open(t.Context(), k.cfg.Store.URL, k.dir, k.cfg.Replicas.SecretBytes())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = other.close() }()
+	defer func() { _ = other.Close() }()
 	for range 20 {
-		o, _, err := k.certify(t.Context(), "web", ocsp.PreActive)
+		o, _, err := k.Certify(t.Context(), "web", ocsp.PreActive)
 		if err != nil {
 			t.Fatal(err)
 		}
 		var wg sync.WaitGroup
 		wg.Go(func() {
-			if _, err := k.revoke(t.Context(), o.uid, "keyCompromise", time.Time{}); err != nil {
+			if _, err := revoke(t, k, o.UID, "keyCompromise"); err != nil {
 				t.Error(err)
 			}
 		})
-		for _, a := range []action{activate, revoke, destroy} {
+		for _, a := range []inventory.Action{inventory.Activate, inventory.Revoke, inventory.Destroy} {
 			wg.Go(func() {
-				if _, err := other.apply(t.Context(), o.uid, change{action: a}); err != nil && !errors.Is(err, errConflict) {
+				if _, err := other.Apply(t.Context(), o.UID, inventory.Change{Action: a}); err != nil && !errors.Is(err, inventory.ErrConflict) {
 					t.Error(err)
 				}
 			})
 		}
 		wg.Wait()
-		got, err := k.store.get(t.Context(), o.uid)
-		if err != nil || got.state != ocsp.Compromised && got.state != ocsp.DestroyedCompromised {
-			t.Errorf("state %v, error %v", got.state, err)
+		got, err := k.store.Get(t.Context(), o.UID)
+		if err != nil || got.State != ocsp.Compromised && got.State != ocsp.DestroyedCompromised {
+			t.Errorf("state %v, error %v", got.State, err)
 		}
 	}
 }
@@ -241,9 +239,9 @@ func testRace(t *testing.T, adjust func(*config)) {
 // those of one that it has.
 func TestForeignSerials(t *testing.T) {
 	k := newKMS(t, nil)
-	serial := first(t, k).serial
+	serial := first(t, k).Serial
 	for _, other := range []*big.Int{new(big.Int).Neg(serial), new(big.Int), new(big.Int).Add(serial, big.NewInt(1))} {
-		if _, err := k.FindBySerial(t.Context(), k.ca.uid, other); !errors.Is(err, ocsp.ErrNotFound) {
+		if _, err := k.FindBySerial(t.Context(), k.ca.UID, other); !errors.Is(err, ocsp.ErrNotFound) {
 			t.Errorf("serial %v: %v, want ErrNotFound", other, err)
 		}
 	}
@@ -253,19 +251,19 @@ func TestForeignSerials(t *testing.T) {
 }
 
 func TestRequireAuth(t *testing.T) {
-	k := newKMS(t, func(cfg *config) { cfg.OCSP.RequireAuth = true })
-	cert, err := k.Certificate(t.Context(), first(t, k).uid)
+	k := newKMS(t, func(cfg *config.Config) { cfg.OCSP.RequireAuth = true })
+	cert, err := k.Certificate(t.Context(), first(t, k).UID)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, method := range []string{"GET", "POST"} {
 		client := ocsptest.Client{Handler: k.handler(), Method: method}
-		result, err := client.Send(t.Context(), client.Request(k.ca.cert, cert))
+		result, err := client.Send(t.Context(), client.Request(k.ca.Certificate, cert))
 		if err != nil || result.StatusCode != http.StatusUnauthorized {
 			t.Errorf("%s without the token: %v, error %v; want 401", method, result.StatusCode, err)
 		}
 		client.Header = http.Header{"Authorization": {"Bearer " + k.cfg.Server.Token}}
-		result, err = client.Query(t.Context(), k.ca.cert, cert)
+		result, err = client.Query(t.Context(), k.ca.Certificate, cert)
 		if err != nil || result.Responses[0].Status != xocsp.Good {
 			t.Errorf("%s with the token: error %v; want good", method, err)
 		}
@@ -274,9 +272,9 @@ func TestRequireAuth(t *testing.T) {
 
 func TestDisabled(t *testing.T) {
 	for _, requireAuth := range []bool{false, true} {
-		k := newKMS(t, func(cfg *config) { cfg.OCSP.Enabled, cfg.OCSP.RequireAuth = false, requireAuth })
+		k := newKMS(t, func(cfg *config.Config) { cfg.OCSP.Enabled, cfg.OCSP.RequireAuth = false, requireAuth })
 		c := newServer(t, k)
-		c.token = ""
+		c.Token = ""
 		for _, method := range []string{"GET", "HEAD", "POST", "OPTIONS", "PUT"} {
 			for _, path := range []string{"/ocsp", "/ocsp/", "/ocsp/MEowSDBGMEQwQg=="} {
 				if code, _ := send(t, c, method, path, ""); code != http.StatusNotFound {
@@ -284,7 +282,7 @@ func TestDisabled(t *testing.T) {
 				}
 			}
 		}
-		if _, err := k.revoke(t.Context(), first(t, k).uid, "", time.Time{}); err != nil {
+		if _, err := revoke(t, k, first(t, k).UID, ""); err != nil {
 			t.Errorf("the KMS does not work without OCSP: %v", err)
 		}
 	}
@@ -293,8 +291,8 @@ func TestDisabled(t *testing.T) {
 // TestKeyTypes: the other key types sign too.
 func TestKeyTypes(t *testing.T) {
 	for _, keyType := range []string{"ecdsa-p384", "rsa-2048"} {
-		k := newKMS(t, func(cfg *config) { cfg.CA.KeyType = keyType })
-		if got := ocspStatus(t, k, first(t, k).uid); got != "good" {
+		k := newKMS(t, func(cfg *config.Config) { cfg.CA.KeyType = keyType })
+		if got := ocspStatus(t, k, first(t, k).UID); got != "good" {
 			t.Errorf("%s: OCSP says %s, want good", keyType, got)
 		}
 	}

@@ -1,147 +1,277 @@
-// Command kms is a small key management server that shows how one embeds the OCSP responder: a CA, its
-// certificates with KMIP states in a SQLite file, an HTTP API behind a bearer token, and OCSP under /ocsp.
+// Command kms is a small key management server that embeds the OCSP responder: a CA, its certificates with KMIP states
+// in a SQLite file, an HTTP API behind a bearer token, and OCSP under /ocsp.
 //
-// Run without arguments, it serves from the directory .kms, which it sets up on the first start, and prints the
-// openssl lines to try. Its other commands talk to the one that runs; kms -h lists them.
+// Without arguments it serves from the directory .kms, which it creates on the first start, and prints openssl lines to
+// try. Its other commands talk to the running server; kms -h lists them.
+//
+// This file is what another KMS has to write. Read it from top to bottom: open, newResponder, FindBySerial, Signer,
+// Change, handler. The files replicas.go and metrics.go are options. The packages below internal are the KMS itself and
+// show nothing of OCSP.
 package main
 
 import (
 	"context"
+	"crypto"
+	"crypto/x509"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
+	"log/slog"
+	"math/big"
+	"net"
+	"net/http"
 	"os"
 	"os/signal"
-	"strings"
+	"path/filepath"
+	"slices"
 	"syscall"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+
+	"github.com/kmsocsp/ocsp"
+	"github.com/kmsocsp/ocsp/examples/kms/internal/api"
+	"github.com/kmsocsp/ocsp/examples/kms/internal/ca"
+	"github.com/kmsocsp/ocsp/examples/kms/internal/cli"
+	"github.com/kmsocsp/ocsp/examples/kms/internal/config"
+	"github.com/kmsocsp/ocsp/examples/kms/internal/counters"
+	"github.com/kmsocsp/ocsp/examples/kms/internal/inventory"
+	"github.com/kmsocsp/ocsp/examples/kms/internal/keyfile"
+	"github.com/kmsocsp/ocsp/examples/kms/internal/page"
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// A second signal ends the process at once.
 	context.AfterFunc(ctx, stop)
-	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+	os.Exit(cli.Run(ctx, serve, os.Args[1:], os.Stdout, os.Stderr))
 }
 
-const defaultData = ".kms"
+// kms is the key management server.
+type kms struct {
+	dir       string
+	cfg       config.Config
+	store     inventory.Store
+	ca        *ca.CA
+	responder *ocsp.Responder
+	counters  counters.Counters
+	metrics   *metrics
+	page      *page.Page
+	logger    *slog.Logger
 
-// command is one of the program's commands.
-type command struct {
-	name, operand, help string
-	run                 func(ctx context.Context, inv *invocation) error
-	flags               func(inv *invocation, fs *flag.FlagSet) // nil: none but -data
+	closers []func() error
 }
 
-// commands returns all commands in the order of the help text.
-func commands() []command {
-	return []command{
-		{name: "serve", help: "serve the API and OCSP; the default", run: serveCommand},
-		{name: "certify", operand: "NAME", help: "issue a certificate, and write NAME.pem and NAME.key", run: certifyCommand, flags: certifyFlags},
-		{name: "list", help: "list the certificates", run: listCommand},
-		{name: "activate", operand: "UID", help: "make a PreActive certificate Active", run: activateCommand},
-		{name: "revoke", operand: "UID", help: "revoke a certificate", run: revokeCommand, flags: revokeFlags},
-		{name: "destroy", operand: "UID", help: "destroy a certificate that is not Active", run: destroyCommand},
-		{name: "counters", help: "show how many answers, signatures and database reads there were", run: countersCommand},
-		{name: "cluster", help: "start PostgreSQL, Redis and three replicas, break things, and show what clients see", run: clusterCommand},
-		{name: "demo", help: "show it all with openssl, in a temporary directory", run: demoCommand},
-	}
-}
+var (
+	_ ocsp.KMS = (*kms)(nil)
+	_ api.KMS  = (*kms)(nil)
+)
 
-// invocation is a command line, parsed.
-type invocation struct {
-	stdout, stderr io.Writer
-	data           string // the data directory
-	operand        string // a NAME or UID
-
-	out           string // of certify
-	preActive     bool   // of certify
-	reason        string // of revoke
-	compromisedAt string // of revoke
-	direct        bool   // of revoke
-}
-
-var errUsage = errors.New("usage")
-
-// run executes a command line and returns the exit status: 1 for a failure, 2 for a wrong command line.
-func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	inv := &invocation{stdout: stdout, stderr: stderr}
-	err := inv.execute(ctx, args)
-	switch {
-	case err == nil:
-		return 0
-	case errors.Is(err, errUsage):
-		return 2
-	default:
-		fmt.Fprintln(stderr, "kms:", err)
-		return 1
-	}
-}
-
-func (inv *invocation) execute(ctx context.Context, args []string) error {
-	if len(args) > 0 && (args[0] == "-h" || args[0] == "-help" || args[0] == "--help" || args[0] == "help") {
-		usage(inv.stdout)
-		return nil
-	}
-	name := "serve"
-	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
-		name, args = args[0], args[1:]
-	}
-	for _, cmd := range commands() {
-		if cmd.name != name {
-			continue
+// open opens a data directory. The first time it creates the directory, the configuration and the CA.
+func open(ctx context.Context, dir string, logger *slog.Logger) (_ *kms, err error) {
+	k := &kms{dir: dir, logger: logger}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, k.close())
 		}
-		if err := inv.parse(cmd, args); errors.Is(err, flag.ErrHelp) {
-			return nil
-		} else if err != nil {
-			return err
-		}
-		return cmd.run(ctx, inv)
+	}()
+	if k.cfg, err = config.LoadOrCreate(dir); err != nil {
+		return nil, err
 	}
-	fmt.Fprintf(inv.stderr, "kms: there is no command %q\n", name)
-	usage(inv.stderr)
-	return errUsage
+	if k.store, err = inventory.Open(ctx, k.cfg.Store.URL, dir, k.cfg.Replicas.SecretBytes()); err != nil {
+		return nil, err
+	}
+	k.closers = append(k.closers, k.store.Close)
+	if k.ca, err = ca.Open(ctx, dir, k.cfg, k.store); err != nil {
+		return nil, err
+	}
+	if k.metrics, err = newMetrics(&k.counters); err != nil {
+		return nil, err
+	}
+	k.closers = append(k.closers, k.metrics.close)
+	if k.responder, err = k.newResponder(ctx); err != nil {
+		return nil, err
+	}
+	k.closers = append(k.closers, k.responder.Close)
+	k.page = k.newPage(k.ocspHandler(), time.Now)
+	return k, nil
 }
 
-// parse reads flags, before and after the operand. The flag package has reported what is wrong.
-func (inv *invocation) parse(cmd command, args []string) error {
-	fs := flag.NewFlagSet("kms "+cmd.name, flag.ContinueOnError)
-	fs.SetOutput(inv.stderr)
-	fs.Usage = func() {
-		fmt.Fprintf(inv.stderr, "usage: %s\n%s\n", strings.TrimSpace("kms "+cmd.name+" [flags] "+cmd.operand), cmd.help)
-		fs.PrintDefaults()
+// close closes everything in reverse order: the responder before the store that it reads.
+func (k *kms) close() error {
+	var errs []error
+	for _, c := range slices.Backward(k.closers) {
+		errs = append(errs, c())
 	}
-	fs.StringVar(&inv.data, "data", defaultData, "the data `directory`")
-	if cmd.flags != nil {
-		cmd.flags(inv, fs)
-	}
-	var operands []string
-	for {
-		if err := fs.Parse(args); errors.Is(err, flag.ErrHelp) {
-			return err
-		} else if err != nil {
-			return errUsage
-		}
-		if fs.NArg() == 0 {
-			break
-		}
-		operands, args = append(operands, fs.Arg(0)), fs.Args()[1:]
-	}
-	if wanted := len(strings.Fields(cmd.operand)); len(operands) != wanted {
-		fmt.Fprintf(inv.stderr, "kms %s: got the arguments %q, want %d; a command stands before its flags\n", cmd.name, operands, wanted)
-		fs.Usage()
-		return errUsage
-	}
-	if len(operands) == 1 {
-		inv.operand = operands[0]
-	}
-	return nil
+	return errors.Join(errs...)
 }
 
-func usage(w io.Writer) {
-	fmt.Fprintln(w, "usage: kms [command] [flags]\n\ncommands:")
-	for _, cmd := range commands() {
-		fmt.Fprintf(w, "  %-13s %s\n", strings.TrimSpace(cmd.name+" "+cmd.operand), cmd.help)
+// newResponder builds the responder from the [ocsp] block of the configuration. The block names the CA by its UID, and
+// the responder asks the KMS for the rest: see ocsp.KMS, which FindBySerial, Certificate and Signer implement.
+func (k *kms) newResponder(ctx context.Context) (*ocsp.Responder, error) {
+	cfg, err := k.cfg.OCSP.Config(ctx, k)
+	if err != nil {
+		return nil, err
 	}
-	fmt.Fprintf(w, "\nkms COMMAND -h shows the flags of a command. All have -data, the data directory (default %q).\n", defaultData)
+	cfg.Logger, cfg.Observe = k.logger, k.observe
+	if err := k.openShared(&cfg.Cache); err != nil {
+		return nil, err
+	}
+	return ocsp.New(cfg)
+}
+
+// observe is called with each answer.
+func (k *kms) observe(ctx context.Context, event ocsp.Event) {
+	k.counters.Observe(ctx, event)
+	k.metrics.Observe(ctx, event)
+}
+
+// FindBySerial implements ocsp.CertStore. It reads the database each time, so that the next answer has what other
+// processes have written. A serial number that the CA never issued is ocsp.ErrNotFound. Any other error is a failure of
+// the store, and never a status.
+func (k *kms) FindBySerial(ctx context.Context, issuerID string, serial *big.Int) (ocsp.Record, error) {
+	k.counters.StoreReads.Add(1)
+	record, err := k.store.BySerial(ctx, issuerID, serial)
+	if errors.Is(err, inventory.ErrNotFound) {
+		return ocsp.Record{}, ocsp.ErrNotFound
+	}
+	return record, err
+}
+
+// Certificate implements ocsp.KMS.
+func (k *kms) Certificate(ctx context.Context, uid string) (*x509.Certificate, error) {
+	o, err := k.store.Get(ctx, uid)
+	if err != nil {
+		return nil, err
+	}
+	return x509.ParseCertificate(o.DER)
+}
+
+// Signer implements ocsp.KMS. In production it would return a signer whose key is in an HSM.
+func (k *kms) Signer(ctx context.Context, uid string) (crypto.Signer, error) {
+	o, err := k.store.Get(ctx, uid)
+	if err != nil {
+		return nil, err
+	}
+	if o.Kind == inventory.KindCertificate {
+		return nil, fmt.Errorf("%s is a %s, whose key is not stored", uid, o.Kind)
+	}
+	key, err := keyfile.Load(keyfile.Path(k.dir, o.Kind))
+	if err != nil {
+		return nil, err
+	}
+	return k.counters.Signer(key), nil
+}
+
+// Certify issues a certificate and returns it with its new key, which is not stored. The responder need not be notified:
+// it does not cache that a serial number is unknown.
+func (k *kms) Certify(ctx context.Context, name string, state ocsp.State) (inventory.Object, crypto.Signer, error) {
+	o, key, err := k.ca.Issue(ctx, name, state)
+	if err != nil {
+		return inventory.Object{}, nil, err
+	}
+	k.logger.InfoContext(ctx, "certified", "uid", o.UID, "name", name, "state", state)
+	return o, key, nil
+}
+
+// Change changes the state of a certificate, such as to revoked, and invalidates the answers about it.
+func (k *kms) Change(ctx context.Context, uid string, c inventory.Change) (inventory.Object, error) {
+	o, err := k.store.Apply(ctx, uid, c)
+	if err != nil {
+		return inventory.Object{}, err
+	}
+	k.logger.InfoContext(ctx, "changed", "uid", uid, "state", o.State, "reason", o.Reason)
+	// The change is in the store, so an error here is logged and not returned. Without status_ttl_secs every answer
+	// reads the store, and needs no Invalidate.
+	if err := k.responder.Invalidate(context.WithoutCancel(ctx), o.IssuerUID, o.Serial); err != nil {
+		k.logger.ErrorContext(ctx, "answers from before the change may be served until status_ttl_secs have passed",
+			"uid", uid, "error", err)
+	}
+	return o, nil
+}
+
+// ocspHandler returns the handler to mount under /ocsp. Clients that read the URL in a certificate have no token, so
+// require_auth is off by default.
+func (k *kms) ocspHandler() http.Handler {
+	if k.cfg.OCSP.Enabled && k.cfg.OCSP.RequireAuth {
+		return api.RequireToken(k.cfg.Server.Token)(k.responder.Handler())
+	}
+	return k.responder.Handler() // without enabled it answers 404
+}
+
+// handler routes to OCSP, the API, the metrics and the page. Leave out middleware that cleans paths, strips slashes or
+// compresses /ocsp: the path of a GET is the request.
+func (k *kms) handler() http.Handler {
+	requireToken := api.RequireToken(k.cfg.Server.Token)
+	router := chi.NewRouter()
+	router.Mount("/ocsp", k.ocspHandler())
+	router.Route("/api", func(r chi.Router) {
+		r.Use(requireToken)
+		k.api().Routes(r)
+	})
+	router.With(requireToken).Get("/metrics", k.metrics.handler.ServeHTTP)
+	k.page.Routes(router)
+	return router
+}
+
+func (k *kms) api() *api.Handler {
+	return &api.Handler{KMS: k, Store: k.store, CA: k.ca.Certificate, Counters: &k.counters, Logger: k.logger}
+}
+
+func (k *kms) newPage(ocspHandler http.Handler, now func() time.Time) *page.Page {
+	return page.New(page.Options{
+		API: k.api(), OCSP: ocspHandler, Disabled: !k.cfg.OCSP.Enabled, Token: k.cfg.Server.Token, Now: now,
+	})
+}
+
+// serve opens the KMS, prints lines to try, and serves until the context ends.
+func serve(ctx context.Context, dir string, stdout, stderr io.Writer) error {
+	k, err := open(ctx, dir, slog.New(slog.NewTextHandler(stderr, nil)))
+	if err != nil {
+		return err
+	}
+	listener, err := net.Listen("tcp", k.cfg.Server.Listen)
+	if err != nil {
+		return errors.Join(fmt.Errorf("[server] listen: %w: stop what uses the address, or choose another in %s",
+			err, filepath.Join(dir, config.File)), k.close())
+	}
+	uid, err := k.ca.IssueFirst(ctx, dir)
+	if err != nil {
+		return errors.Join(err, listener.Close(), k.close())
+	}
+	cli.PrintHints(stdout, dir, k.cfg, k.page.Invite(), uid)
+	return k.serve(ctx, listener)
+}
+
+// serve serves until the context ends, waits for requests in flight, and closes the KMS.
+func (k *kms) serve(ctx context.Context, listener net.Listener) error {
+	if addr, ok := listener.Addr().(*net.TCPAddr); ok && !addr.IP.IsLoopback() {
+		k.logger.WarnContext(ctx, "tokens and keys are sent in plain HTTP: listen on a loopback address, behind a TLS proxy",
+			"listen", addr)
+	}
+	server := &http.Server{
+		Handler:           k.handler(),
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       30 * time.Second,
+		WriteTimeout:      60 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    32 << 10,
+		ErrorLog:          slog.NewLogLogger(k.logger.Handler(), slog.LevelWarn),
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- server.Serve(listener) }()
+	select {
+	case err := <-ended:
+		return errors.Join(err, k.close())
+	case <-ctx.Done():
+	}
+	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	if err := server.Shutdown(stopping); err != nil {
+		// A slow client is not a failure.
+		k.logger.WarnContext(ctx, "connections in use were closed", "error", err)
+		_ = server.Close()
+	}
+	<-ended
+	return k.close()
 }

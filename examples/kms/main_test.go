@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -10,7 +11,12 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/kmsocsp/ocsp/examples/kms/internal/api"
+	"github.com/kmsocsp/ocsp/examples/kms/internal/cli"
+	"github.com/kmsocsp/ocsp/examples/kms/internal/config"
+	"github.com/kmsocsp/ocsp/examples/kms/internal/inventory"
 	"github.com/kmsocsp/ocsp/ocsptest"
 )
 
@@ -29,16 +35,13 @@ func TestMain(m *testing.M) {
 
 // newKMS starts a KMS in a directory of its own, with a first certificate. The test may adjust its
 // configuration.
-func newKMS(t *testing.T, adjust func(*config)) *kms {
+func newKMS(t *testing.T, adjust func(*config.Config)) *kms {
 	t.Helper()
-	cfg := defaultConfig()
+	cfg := config.Default()
 	if adjust != nil {
 		adjust(&cfg)
 	}
-	k, err := startIn(t.Context(), t.TempDir(), cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
+	k := startIn(t, t.TempDir(), cfg)
 	t.Cleanup(func() {
 		if err := k.close(); err != nil {
 			t.Error(err)
@@ -47,18 +50,44 @@ func newKMS(t *testing.T, adjust func(*config)) *kms {
 	return k
 }
 
+// startIn starts a KMS in a directory, with a first certificate. The caller closes it.
+func startIn(t *testing.T, dir string, cfg config.Config) *kms {
+	t.Helper()
+	if err := cfg.Write(dir); err != nil {
+		t.Fatal(err)
+	}
+	k, err := open(t.Context(), dir, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := k.ca.IssueFirst(t.Context(), dir); err != nil {
+		t.Fatal(errors.Join(err, k.close()))
+	}
+	return k
+}
+
+// revoke revokes a certificate for a reason.
+func revoke(t *testing.T, k *kms, uid, reason string) (inventory.Object, error) {
+	t.Helper()
+	c, err := inventory.Revocation(reason, time.Time{}, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k.Change(t.Context(), uid, c)
+}
+
 // newServer serves a KMS and returns a client of its API.
-func newServer(t *testing.T, k *kms) *client {
+func newServer(t *testing.T, k *kms) *api.Client {
 	t.Helper()
 	server := httptest.NewServer(k.handler())
 	t.Cleanup(server.Close)
-	return &client{server.URL, k.cfg.Server.Token, server.Client()}
+	return &api.Client{URL: server.URL, Token: k.cfg.Server.Token, HTTP: server.Client()}
 }
 
 // first returns the certificate that newKMS issued.
-func first(t *testing.T, k *kms) object {
+func first(t *testing.T, k *kms) inventory.Object {
 	t.Helper()
-	certs, err := k.store.list(t.Context(), kindCertificate)
+	certs, err := k.store.List(t.Context(), inventory.KindCertificate)
 	if err != nil || len(certs) != 1 {
 		t.Fatalf("%d certificates, error %v; want one", len(certs), err)
 	}
@@ -72,7 +101,7 @@ func ocspStatus(t *testing.T, k *kms, uid string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	response, err := ocsptest.Query(k.handler(), k.ca.cert, cert)
+	response, err := ocsptest.Query(k.handler(), k.ca.Certificate, cert)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,7 +118,7 @@ func TestDemo(t *testing.T) {
 	// Under the race detector each command of the demo would wait a second before it ends.
 	t.Setenv("GORACE", "atexit_sleep_ms=0")
 	var output bytes.Buffer
-	if code := run(t.Context(), []string{"demo"}, &output, &output); code != 0 {
+	if code := cli.Run(t.Context(), serve, []string{"demo"}, &output, &output); code != 0 {
 		t.Fatalf("exit status %d:\n%s", code, &output)
 	}
 	if strings.Contains(output.String(), "FAILED") || !strings.Contains(output.String(), "checks passed") {
@@ -100,7 +129,7 @@ func TestDemo(t *testing.T) {
 func TestDemoNeedsOpenSSL(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
 	var output bytes.Buffer
-	if code := run(t.Context(), []string{"demo"}, &output, &output); code != 1 || !strings.Contains(output.String(), "openssl is not installed") {
+	if code := cli.Run(t.Context(), serve, []string{"demo"}, &output, &output); code != 1 || !strings.Contains(output.String(), "openssl is not installed") {
 		t.Errorf("exit status %d: %s", code, &output)
 	}
 }
@@ -123,7 +152,7 @@ func TestCommandLine(t *testing.T) {
 	} {
 		t.Chdir(t.TempDir())
 		var output bytes.Buffer
-		code := run(t.Context(), test.args, &output, &output)
+		code := cli.Run(t.Context(), serve, test.args, &output, &output)
 		if code != test.code || !strings.Contains(output.String(), test.want) {
 			t.Errorf("kms %s: exit status %d, want %d and %q:\n%s", strings.Join(test.args, " "), code, test.code, test.want, &output)
 		}
@@ -137,10 +166,10 @@ func TestCommands(t *testing.T) {
 	defer server.Close()
 	cfg := k.cfg
 	cfg.Server.Listen = strings.TrimPrefix(server.URL, "http://")
-	if err := cfg.write(k.dir); err != nil {
+	if err := cfg.Write(k.dir); err != nil {
 		t.Fatal(err)
 	}
-	uid := first(t, k).uid
+	uid := first(t, k).UID
 	for _, test := range []struct {
 		args []string
 		code int
@@ -161,33 +190,33 @@ func TestCommands(t *testing.T) {
 		{[]string{"counters"}, 0, "signatures"},
 	} {
 		var output bytes.Buffer
-		code := run(t.Context(), append(test.args, "-data", k.dir), &output, &output)
+		code := cli.Run(t.Context(), serve, append(test.args, "-data", k.dir), &output, &output)
 		if code != test.code || !strings.Contains(output.String(), test.want) {
 			t.Errorf("kms %s: exit status %d, want %d and %q:\n%s", strings.Join(test.args, " "), code, test.code, test.want, &output)
 		}
 	}
-	if got, err := k.store.get(t.Context(), uid); err != nil || got.compromisedAt.IsZero() {
-		t.Errorf("compromised at %v, error %v", got.compromisedAt, err)
+	if got, err := k.store.Get(t.Context(), uid); err != nil || got.CompromisedAt.IsZero() {
+		t.Errorf("compromised at %v, error %v", got.CompromisedAt, err)
 	}
 }
 
 // TestLogsNoSecrets: what is logged tells neither the token nor a key.
 func TestLogsNoSecrets(t *testing.T) {
 	var logs bytes.Buffer
-	k, err := openKMS(t.Context(), t.TempDir(), slog.New(slog.NewTextHandler(&logs, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	k, err := open(t.Context(), t.TempDir(), slog.New(slog.NewTextHandler(&logs, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = k.close() }()
 	c := newServer(t, k)
-	var made certificateJSON
-	if err := c.call(t.Context(), http.MethodPost, "certificates", certifyRequest{Name: "web"}, &made); err != nil {
+	var made api.Certificate
+	if err := c.Call(t.Context(), http.MethodPost, "certificates", api.CertifyRequest{Name: "web"}, &made); err != nil {
 		t.Fatal(err)
 	}
-	if err := c.call(t.Context(), http.MethodPost, "certificates/"+made.UID+"/revoke", revokeRequest{}, &made); err != nil {
+	if err := c.Call(t.Context(), http.MethodPost, "certificates/"+made.UID+"/revoke", api.RevokeRequest{}, &made); err != nil {
 		t.Fatal(err)
 	}
-	if text := logs.String(); !strings.Contains(text, made.UID) || strings.Contains(text, c.token) || strings.Contains(text, "PRIVATE KEY") {
+	if text := logs.String(); !strings.Contains(text, made.UID) || strings.Contains(text, c.Token) || strings.Contains(text, "PRIVATE KEY") {
 		t.Errorf("logged:\n%s", text)
 	}
 }

@@ -12,18 +12,18 @@ import (
 	otelprometheus "go.opentelemetry.io/otel/exporters/prometheus"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 
+	"github.com/kmsocsp/ocsp/examples/kms/internal/counters"
 	"github.com/kmsocsp/ocsp/ocspotel"
 )
 
-// metrics are what Prometheus scrapes. What OCSP does is measured by ocspotel; the counters that the page shows as well
-// are not counted twice.
+// metrics is what Prometheus scrapes: the metrics of ocspotel, and two counters that the page shows as well.
 type metrics struct {
 	*ocspotel.Observer
 	provider *sdkmetric.MeterProvider
 	handler  http.Handler
 }
 
-func newMetrics(c *counters) (*metrics, error) {
+func newMetrics(c *counters.Counters) (*metrics, error) {
 	registry := prometheus.NewRegistry()
 	exporter, err := otelprometheus.New(otelprometheus.WithRegisterer(registry), otelprometheus.WithoutScopeInfo(), otelprometheus.WithoutTargetInfo())
 	if err != nil {
@@ -35,8 +35,8 @@ func newMetrics(c *counters) (*metrics, error) {
 		return nil, err
 	}
 	err = errors.Join(
-		registry.Register(counterFrom("kms_signatures_total", "Signatures made for OCSP.", &c.signatures)),
-		registry.Register(counterFrom("kms_store_reads_total", "Reads of the database for OCSP.", &c.storeReads)),
+		registry.Register(counterFrom("kms_signatures_total", "Signatures made for OCSP.", &c.Signatures)),
+		registry.Register(counterFrom("kms_store_reads_total", "Reads of the database for OCSP.", &c.StoreReads)),
 		registry.Register(collectors.NewGoCollector()),
 		registry.Register(collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})),
 	)

@@ -5,34 +5,35 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/kmsocsp/ocsp"
+	"github.com/kmsocsp/ocsp/examples/kms/internal/api"
+	"github.com/kmsocsp/ocsp/examples/kms/internal/inventory"
 	"github.com/kmsocsp/ocsp/ocsptest"
 )
 
 // asked starts a KMS and asks it what leads to every kind of metric.
-func asked(t *testing.T) (c *client, revoked object) {
+func asked(t *testing.T) (c *api.Client, revoked inventory.Object) {
 	t.Helper()
 	k := newKMS(t, nil)
 	c = newServer(t, k)
 	for range 3 {
-		ocspStatus(t, k, first(t, k).uid)
+		ocspStatus(t, k, first(t, k).UID)
 	}
-	revoked, _, err := k.certify(t.Context(), "web", ocsp.Active)
+	revoked, _, err := k.Certify(t.Context(), "web", ocsp.Active)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := k.revoke(t.Context(), revoked.uid, "superseded", time.Time{}); err != nil {
+	if _, err := revoke(t, k, revoked.UID, "superseded"); err != nil {
 		t.Fatal(err)
 	}
-	ocspStatus(t, k, revoked.uid)
-	unissued, err := k.ca.leaf("nobody", k.cfg.ocspURL(), k.ca.cert.PublicKey)
+	ocspStatus(t, k, revoked.UID)
+	unissued, err := k.ca.Leaf("nobody", k.ca.Certificate.PublicKey)
 	if err != nil {
 		t.Fatal(err)
 	}
-	client := ocsptest.Client{URL: c.url + "/ocsp", Method: http.MethodGet, Nonce: bytes.Repeat([]byte{1}, 16)}
-	if _, err := client.Query(t.Context(), k.ca.cert, unissued); err != nil {
+	client := ocsptest.Client{URL: c.URL + "/ocsp", Method: http.MethodGet, Nonce: bytes.Repeat([]byte{1}, 16)}
+	if _, err := client.Query(t.Context(), k.ca.Certificate, unissued); err != nil {
 		t.Fatal(err)
 	}
 	if code, _ := send(t, c, http.MethodPost, "/ocsp", "not a request"); code != http.StatusOK {
@@ -85,7 +86,7 @@ func TestMetrics(t *testing.T) {
 			t.Errorf("/metrics lacks %s", want)
 		}
 	}
-	for _, secret := range []string{c.token, revoked.serial.Text(16), revoked.serial.String()} {
+	for _, secret := range []string{c.Token, revoked.Serial.Text(16), revoked.Serial.String()} {
 		if strings.Contains(text, secret) {
 			t.Errorf("/metrics tells %s", secret)
 		}

@@ -4,13 +4,15 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/kmsocsp/ocsp/examples/kms/internal/ca"
+	"github.com/kmsocsp/ocsp/examples/kms/internal/cluster"
+	"github.com/kmsocsp/ocsp/examples/kms/internal/config"
 	"github.com/kmsocsp/ocsp/ocsptest"
 )
 
@@ -28,12 +30,12 @@ func TestOCSPCheck(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	page := string(readDoc(t, "../../docs/CONFORMANCE.md"))
-	for name, adjust := range map[string]func(*config){
-		"as it comes":                       func(*config) {},
-		"with a delegate, behind the token": func(cfg *config) { cfg.CA.Delegated, cfg.OCSP.RequireAuth = true, true },
+	for name, adjust := range map[string]func(*config.Config){
+		"as it comes":                       func(*config.Config) {},
+		"with a delegate, behind the token": func(cfg *config.Config) { cfg.CA.Delegated, cfg.OCSP.RequireAuth = true, true },
 	} {
 		t.Run(name, func(t *testing.T) {
-			cfg := defaultConfig()
+			cfg := config.Default()
 			adjust(&cfg)
 			dir := startProcess(t, self, cfg)
 			kms := func(args ...string) string {
@@ -47,7 +49,7 @@ func TestOCSPCheck(t *testing.T) {
 			uid, _, _ := strings.Cut(kms("certify", "revoked"), " ")
 			kms("revoke", "-reason", "keyCompromise", uid)
 
-			args := []string{"-json", "-issuer", caFile, "-cert", firstName + ".pem", "-revoked", "revoked.pem"} // the URL is in the certificate
+			args := []string{"-json", "-issuer", ca.File, "-cert", ca.First + ".pem", "-revoked", "revoked.pem"} // the URL is in the certificate
 			if cfg.OCSP.RequireAuth {
 				args = append(args, "-header", "Authorization: Bearer "+cfg.Server.Token)
 			}
@@ -97,26 +99,16 @@ func runIn(t *testing.T, dir, program string, args ...string) (code int, stdout,
 }
 
 // startProcess starts a KMS as a process of its own on a free port, and returns its data directory.
-func startProcess(t *testing.T, program string, cfg config) string {
+func startProcess(t *testing.T, program string, cfg config.Config) string {
 	t.Helper()
-	var err error
-	if cfg.Server.Listen, err = freeAddress(); err != nil {
+	r, err := cluster.StartOne(t.Context(), program, t.TempDir(), cfg)
+	if err != nil {
 		t.Fatal(err)
 	}
-	dir := t.TempDir()
-	if err := cfg.write(dir); err != nil {
-		t.Fatal(err)
-	}
-	one := &cluster{program: program, http: &http.Client{Timeout: clientPatience}}
-	r := &replica{cluster: one, dir: dir, client: &client{cfg.url(), cfg.Server.Token, one.http}}
-	one.replicas = []*replica{r}
 	t.Cleanup(func() {
-		if err := one.stop(); err != nil {
+		if err := r.Stop(); err != nil {
 			t.Error(err)
 		}
 	})
-	if err := r.start(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	return dir
+	return r.Dir
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"fmt"
 	"io"
 	"log/slog"
@@ -21,6 +20,10 @@ import (
 	"github.com/go-chi/chi/v5"
 
 	"github.com/kmsocsp/ocsp"
+	"github.com/kmsocsp/ocsp/examples/kms/internal/api"
+	"github.com/kmsocsp/ocsp/examples/kms/internal/cli"
+	"github.com/kmsocsp/ocsp/examples/kms/internal/config"
+	"github.com/kmsocsp/ocsp/examples/kms/internal/page"
 	"github.com/kmsocsp/ocsp/ocsptest"
 )
 
@@ -30,16 +33,16 @@ type browser struct {
 	url   string
 	http  *http.Client
 	clock *ocsptest.Clock
-	page  *page
+	page  *page.Page
 }
 
 // newBrowser serves the page of a KMS, by a clock that stands still.
 func newBrowser(t *testing.T, k *kms) *browser {
 	t.Helper()
 	clock := ocsptest.NewClock(time.Now())
-	p := newPage(k, k.handler(), clock.Now)
+	p := k.newPage(k.handler(), clock.Now)
 	router := chi.NewRouter()
-	p.routes(router)
+	p.Routes(router)
 	server := httptest.NewServer(router)
 	t.Cleanup(server.Close)
 	b := &browser{T: t, url: server.URL, clock: clock, page: p}
@@ -103,7 +106,7 @@ func (b *browser) post(path string, form url.Values) string {
 
 func (b *browser) logIn() {
 	b.Helper()
-	if to := b.post("/login", url.Values{"token": {b.page.kms.cfg.Server.Token}}); to != "/" {
+	if to := b.post("/login", url.Values{"token": {b.page.Token}}); to != "/" {
 		b.Fatalf("logging in leads to %q", to)
 	}
 }
@@ -121,7 +124,7 @@ func (b *browser) holds(text string, wants ...string) {
 func (b *browser) routesOf(uid string) (methods, paths []string) {
 	b.Helper()
 	router := chi.NewRouter()
-	b.page.routes(router)
+	b.page.Routes(router)
 	err := chi.Walk(router, func(method, route string, _ http.Handler, _ ...func(http.Handler) http.Handler) error {
 		methods, paths = append(methods, method), append(paths, strings.ReplaceAll(route, "{uid}", uid))
 		return nil
@@ -132,24 +135,24 @@ func (b *browser) routesOf(uid string) (methods, paths []string) {
 	return methods, paths
 }
 
-// open are the paths for those who have not logged in.
-var open = regexp.MustCompile(`^/login$|^/page/`)
+// publicPath matches the paths that need no session.
+var publicPath = regexp.MustCompile(`^/login$|^/page/`)
 
 func TestPageNeedsSession(t *testing.T) {
 	k := newKMS(t, nil)
 	b := newBrowser(t, k)
-	uid := first(t, k).uid
+	uid := first(t, k).UID
 	methods, paths := b.routesOf(uid)
 	form := url.Values{"name": {"web"}, "reason": {"superseded"}}
 	for i, path := range paths {
 		for _, header := range [][]string{
 			nil,
-			{"Cookie", sessionCookie + "="},
-			{"Cookie", sessionCookie + "=" + k.cfg.Server.Token},
+			{"Cookie", page.SessionCookie + "="},
+			{"Cookie", page.SessionCookie + "=" + k.cfg.Server.Token},
 			{"Authorization", "Bearer " + k.cfg.Server.Token}, // is for the API
 		} {
 			res, text := b.do(methods[i], path, form, header...)
-			if open.MatchString(path) {
+			if publicPath.MatchString(path) {
 				continue
 			}
 			if res.StatusCode != http.StatusSeeOther || res.Header.Get("Location") != "/login" || strings.Contains(text, uid) {
@@ -157,8 +160,8 @@ func TestPageNeedsSession(t *testing.T) {
 			}
 		}
 	}
-	if o := first(t, k); o.state != ocsp.Active {
-		t.Errorf("the certificate is %v", o.state)
+	if o := first(t, k); o.State != ocsp.Active {
+		t.Errorf("the certificate is %v", o.State)
 	}
 }
 
@@ -166,7 +169,7 @@ func TestPageRefusesCrossOrigin(t *testing.T) {
 	k := newKMS(t, nil)
 	b := newBrowser(t, k)
 	b.logIn()
-	uid := first(t, k).uid
+	uid := first(t, k).UID
 	methods, paths := b.routesOf(uid)
 	form := url.Values{"name": {"web"}, "reason": {"superseded"}, "token": {k.cfg.Server.Token}}
 	for i, path := range paths {
@@ -179,8 +182,8 @@ func TestPageRefusesCrossOrigin(t *testing.T) {
 			}
 		}
 	}
-	if o := first(t, k); o.state != ocsp.Active {
-		t.Errorf("the certificate is %v", o.state)
+	if o := first(t, k); o.State != ocsp.Active {
+		t.Errorf("the certificate is %v", o.State)
 	}
 	b.get("/") // is still logged in
 }
@@ -189,7 +192,7 @@ func TestPageHeaders(t *testing.T) {
 	k := newKMS(t, nil)
 	b := newBrowser(t, k)
 	b.logIn()
-	methods, paths := b.routesOf(first(t, k).uid)
+	methods, paths := b.routesOf(first(t, k).UID)
 	for i, path := range paths {
 		if methods[i] != http.MethodGet {
 			continue
@@ -227,7 +230,7 @@ func TestPageLogin(t *testing.T) {
 		}
 	}
 	b.holds(refusal, `role="alert"`, `aria-invalid="true"`, "That is not the token.")
-	if res, _ := b.do(http.MethodPost, "/login", url.Values{"a": {strings.Repeat("x", maxBody)}, "token": {token}}); res.StatusCode != http.StatusForbidden {
+	if res, _ := b.do(http.MethodPost, "/login", url.Values{"a": {strings.Repeat("x", api.MaxBody)}, "token": {token}}); res.StatusCode != http.StatusForbidden {
 		t.Errorf("a large form: %d, want 403", res.StatusCode)
 	}
 	if res, _ := b.do(http.MethodPost, "/login?token="+token, nil); res.StatusCode != http.StatusForbidden {
@@ -264,9 +267,7 @@ func TestPageInvitation(t *testing.T) {
 	link := func() string {
 		t.Helper()
 		var hints bytes.Buffer
-		if err := k.printHints(t.Context(), &hints); err != nil {
-			t.Fatal(err)
-		}
+		cli.PrintHints(&hints, k.dir, k.cfg, b.page.Invite(), first(t, k).UID)
 		found := regexp.MustCompile(`http://127\.0\.0\.1:8080(/login\?code=(\w+))\n`).FindStringSubmatch(hints.String())
 		if found == nil {
 			t.Fatalf("no link in\n%s", &hints)
@@ -290,7 +291,7 @@ func TestPageInvitation(t *testing.T) {
 	b.http = b.another()
 	refused(code)
 	code = link()
-	b.clock.Advance(invitationLife + time.Minute) // more than passed since the test began
+	b.clock.Advance(page.InvitationLife + time.Minute) // more than passed since the test began
 	refused(code)
 	old := link()
 	link()
@@ -306,7 +307,7 @@ func TestPageSessions(t *testing.T) {
 		return res.StatusCode == http.StatusSeeOther
 	}
 	b.logIn()
-	b.clock.Advance(sessionLife - time.Second)
+	b.clock.Advance(page.SessionLife - time.Second)
 	if gone() {
 		t.Error("the session ends early")
 	}
@@ -316,7 +317,7 @@ func TestPageSessions(t *testing.T) {
 	}
 	b.logIn()
 	eldest := b.http
-	for range maxSessions {
+	for range page.MaxSessions {
 		b.clock.Advance(time.Second)
 		b.http = b.another()
 		b.logIn()
@@ -324,17 +325,9 @@ func TestPageSessions(t *testing.T) {
 	if gone() {
 		t.Error("the newest session is gone")
 	}
-	if n := len(b.page.sessions.byHash); n != maxSessions {
-		t.Errorf("%d sessions, want %d", n, maxSessions)
-	}
 	b.http = eldest
 	if !gone() {
 		t.Error("the oldest session is still there")
-	}
-	for hash := range b.page.sessions.byHash {
-		if hash == sha256.Sum256(nil) {
-			t.Error("there is a session without an id")
-		}
 	}
 }
 
@@ -343,7 +336,7 @@ var uidInPath = regexp.MustCompile(`^/certificates/([0-9a-f]{16})$`)
 // TestPageLife does with a certificate all that can be done.
 func TestPageLife(t *testing.T) {
 	for _, requireAuth := range []bool{false, true} {
-		k := newKMS(t, func(cfg *config) { cfg.OCSP.RequireAuth = requireAuth })
+		k := newKMS(t, func(cfg *config.Config) { cfg.OCSP.RequireAuth = requireAuth })
 		b := newBrowser(t, k)
 		b.logIn()
 		path := b.post("/certificates", url.Values{"name": {"web.example"}})
@@ -374,30 +367,12 @@ func TestPageLife(t *testing.T) {
 		b.holds(b.get(path), "DestroyedCompromised", "(keyCompromise)", "Nothing can be done")
 		b.holds(b.get("/counters"), "Signatures spared")
 
-		later, _, err := k.certify(t.Context(), "later", ocsp.PreActive)
+		later, _, err := k.Certify(t.Context(), "later", ocsp.PreActive)
 		if err != nil {
 			t.Fatal(err)
 		}
-		b.post("/certificates/"+later.uid+"/activate", nil)
-		b.holds(b.get("/certificates/"+later.uid), "It is active now.", "Active")
-	}
-}
-
-// TestPageReasons: the page offers what the KMS accepts in the state.
-func TestPageReasons(t *testing.T) {
-	for state, want := range map[ocsp.State]int{
-		ocsp.PreActive: 2, ocsp.Active: 8, ocsp.Deactivated: 2, ocsp.Compromised: 0, ocsp.Destroyed: 2, ocsp.DestroyedCompromised: 0,
-	} {
-		o := object{kind: kindCertificate, state: state, serial: ocsptest.NewCA(ocsptest.Options{}).Certificate.SerialNumber}
-		got := o.view().Possible
-		if len(got) != want {
-			t.Errorf("%v: %v, want %d", state, got, want)
-		}
-		for _, reason := range got {
-			if reasonWords[reason] == "" {
-				t.Errorf("there are no words for %v", reason)
-			}
-		}
+		b.post("/certificates/"+later.UID+"/activate", nil)
+		b.holds(b.get("/certificates/"+later.UID), "It is active now.", "Active")
 	}
 }
 
@@ -425,9 +400,9 @@ func TestPageEscapes(t *testing.T) {
 	b.logIn()
 	const attack = `"><script>alert(1)</script><img src=x onerror=alert(2)>`
 	o := first(t, k)
-	o.uid, o.name = "0123456789abcdef", attack
-	o.serial.SetInt64(4711)
-	if err := k.store.insert(t.Context(), o); err != nil {
+	o.UID, o.Name = "0123456789abcdef", attack
+	o.Serial.SetInt64(4711)
+	if err := k.store.Insert(t.Context(), o); err != nil {
 		t.Fatal(err)
 	}
 	refused, form := b.do(http.MethodPost, "/certificates", url.Values{"name": {attack}})
@@ -436,7 +411,7 @@ func TestPageEscapes(t *testing.T) {
 	}
 	b.holds(form, `role="alert"`, `aria-invalid="true"`, "invalid name")
 	_, login := b.do(http.MethodGet, "/login?code="+url.QueryEscape(attack), nil)
-	for _, text := range []string{b.get("/"), b.get("/certificates/" + o.uid), form, login} {
+	for _, text := range []string{b.get("/"), b.get("/certificates/" + o.UID), form, login} {
 		if strings.Contains(text, "<script>alert") || strings.Contains(text, "<img") {
 			t.Errorf("the page runs it:\n%s", text)
 		}
@@ -452,8 +427,8 @@ func TestPagePaging(t *testing.T) {
 	if text := b.get("/"); strings.Contains(text, "Page 1 of") {
 		t.Error("one page has a pager")
 	}
-	for n := range 2*pageRows + 2 {
-		if _, _, err := k.certify(t.Context(), fmt.Sprintf("n%d", n), ocsp.Active); err != nil {
+	for n := range 2*page.Rows + 2 {
+		if _, _, err := k.Certify(t.Context(), fmt.Sprintf("n%d", n), ocsp.Active); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -462,15 +437,15 @@ func TestPagePaging(t *testing.T) {
 		query, want string
 		rows        int
 	}{
-		{"", "Page 1 of 3, 43 certificates", pageRows},
-		{"?page=2", "Page 2 of 3", pageRows},
+		{"", "Page 1 of 3, 43 certificates", page.Rows},
+		{"?page=2", "Page 2 of 3", page.Rows},
 		{"?page=3", "Page 3 of 3", 3},
 		{"?page=4", "Page 3 of 3", 3},
-		{"?page=0", "Page 1 of 3", pageRows},
-		{"?page=-1", "Page 1 of 3", pageRows},
-		{"?page=x", "Page 1 of 3", pageRows},
+		{"?page=0", "Page 1 of 3", page.Rows},
+		{"?page=-1", "Page 1 of 3", page.Rows},
+		{"?page=x", "Page 1 of 3", page.Rows},
 		{"?page=99999999999999999999", "Page 3 of 3", 3},
-		{"?page=-99999999999999999999", "Page 1 of 3", pageRows},
+		{"?page=-99999999999999999999", "Page 1 of 3", page.Rows},
 	} {
 		text := b.get("/" + test.query)
 		b.holds(text, test.want)
@@ -483,10 +458,10 @@ func TestPagePaging(t *testing.T) {
 }
 
 func TestPageDisabled(t *testing.T) {
-	k := newKMS(t, func(cfg *config) { cfg.OCSP.Enabled = false })
+	k := newKMS(t, func(cfg *config.Config) { cfg.OCSP.Enabled = false })
 	b := newBrowser(t, k)
 	b.logIn()
-	text := b.get("/certificates/" + first(t, k).uid)
+	text := b.get("/certificates/" + first(t, k).UID)
 	b.holds(text, "OCSP is switched off.", "enabled = true", "Revoke")
 	if strings.Contains(text, "verdict") {
 		t.Error("there is a status")
@@ -498,7 +473,7 @@ func TestPageErrors(t *testing.T) {
 	k := newKMS(t, nil)
 	b := newBrowser(t, k)
 	b.logIn()
-	path := "/certificates/" + first(t, k).uid
+	path := "/certificates/" + first(t, k).UID
 	if err := k.responder.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -524,7 +499,7 @@ func TestPageErrors(t *testing.T) {
 		{"no OCSP answer", "cannot be believed", 200, []byte("x")},
 		{"a foreign answer", "cannot be believed", 200, answer},
 	} {
-		b.page.ocsp = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		b.page.OCSP = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "application/ocsp-response")
 			w.WriteHeader(test.code)
 			_, _ = w.Write(test.body)
@@ -544,7 +519,7 @@ func TestPageOldAnswer(t *testing.T) {
 	for _, by := range []time.Duration{-time.Hour, 48 * time.Hour} {
 		b.clock.Set(time.Now().Add(by))
 		b.logIn()
-		b.holds(b.get("/certificates/"+first(t, k).uid), "no answer", "cannot be believed")
+		b.holds(b.get("/certificates/"+first(t, k).UID), "no answer", "cannot be believed")
 	}
 }
 
@@ -552,90 +527,41 @@ func TestPageOldAnswer(t *testing.T) {
 func TestPageSigners(t *testing.T) {
 	for _, test := range []struct {
 		want, setting string
-		ca            caConfig
+		ca            config.CA
 	}{
-		{"Test CA OCSP Responder, for the CA; ECDSA-SHA256, verified", "", caConfig{KeyType: "ecdsa-p256", Name: "Test CA", Delegated: true}},
-		{"Test CA, the CA; SHA256-RSA, verified", "embed_certificate = true", caConfig{KeyType: "rsa-2048", Name: "Test CA"}},
-		{"<dd>verified", `signature_algorithm = "SHA256-RSAPSS"`, caConfig{KeyType: "rsa-2048", Name: "Test CA"}},
+		{"Test CA OCSP Responder, for the CA; ECDSA-SHA256, verified", "", config.CA{KeyType: "ecdsa-p256", Name: "Test CA", Delegated: true}},
+		{"Test CA, the CA; SHA256-RSA, verified", "embed_certificate = true", config.CA{KeyType: "rsa-2048", Name: "Test CA"}},
+		{"<dd>verified", `signature_algorithm = "SHA256-RSAPSS"`, config.CA{KeyType: "rsa-2048", Name: "Test CA"}},
 	} {
-		cfg, dir := defaultConfig(), t.TempDir()
+		cfg, dir := config.Default(), t.TempDir()
 		cfg.CA = test.ca
 		writeWith(t, cfg, dir, test.setting)
-		k, err := openKMS(t.Context(), dir, slog.New(slog.DiscardHandler))
+		k, err := open(t.Context(), dir, slog.New(slog.DiscardHandler))
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer func() { _ = k.close() }()
-		if err := k.issueFirst(t.Context()); err != nil {
+		if _, err := k.ca.IssueFirst(t.Context(), dir); err != nil {
 			t.Fatal(err)
 		}
 		b := newBrowser(t, k)
 		b.logIn()
-		b.holds(b.get("/certificates/"+first(t, k).uid), "verdict good", test.want)
+		b.holds(b.get("/certificates/"+first(t, k).UID), "verdict good", test.want)
 	}
 }
 
 // writeWith writes a configuration with a line more in its [ocsp] block.
-func writeWith(t *testing.T, cfg config, dir, line string) {
+func writeWith(t *testing.T, cfg config.Config, dir, line string) {
 	t.Helper()
-	if err := cfg.write(dir); err != nil {
+	if err := cfg.Write(dir); err != nil {
 		t.Fatal(err)
 	}
-	path := filepath.Join(dir, configFile)
+	path := filepath.Join(dir, config.File)
 	text, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(path, append(text, "\n"+line+"\n"...), 0o600); err != nil {
 		t.Fatal(err)
-	}
-}
-
-func TestTimeBar(t *testing.T) {
-	begin := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	end := begin.Add(24 * time.Hour)
-	for _, test := range []struct {
-		now         time.Duration
-		control     string
-		at, refresh float64
-		anchor      string
-	}{
-		{0, "public, max-age=57600, must-revalidate", 0, 200.0 / 3, "start"},
-		{6 * time.Hour, "max-age=21600", 25, 50, "middle"},
-		{24 * time.Hour, "max-age=60", 100, 100, "end"},
-		{12 * time.Hour, "no-store", 50, 100, "middle"},
-		{12 * time.Hour, "max-age=bogus", 50, 100, "middle"},
-		{-time.Hour, "", 0, 100, "start"},
-	} {
-		b := newTimeBar(begin, end, begin.Add(test.now), maxAge(test.control))
-		if b.Now != test.at || max(b.Refresh-test.refresh, test.refresh-b.Refresh) > 1e-9 || b.Anchor(b.Now) != test.anchor {
-			t.Errorf("now %v, %q: %+v, want %v and %v", test.now, test.control, b, test.at, test.refresh)
-		}
-	}
-}
-
-func TestCountersSummary(t *testing.T) {
-	var c counters
-	if got := c.snapshot(); got.Latency.Answers != 0 || got.ReusedPercent() != 0 {
-		t.Errorf("before the first answer: %+v", got)
-	}
-	c.signatures.Add(2)
-	for n := range 3 * latestAnswers {
-		outcome, status := ocsp.OutcomeCached, ocsp.Good
-		switch {
-		case n < 2:
-			outcome, status = ocsp.OutcomeSigned, ocsp.Revoked
-		case n < 12:
-			outcome, status = ocsp.OutcomeTryLater, ocsp.Unknown
-		}
-		c.observe(t.Context(), ocsp.Event{Outcome: outcome, Entry: ocsp.Entry{Status: status}, Total: time.Duration(n)})
-	}
-	got := c.snapshot()
-	const cached = 3*latestAnswers - 12
-	if got.Spared != cached || got.Errors() != 10 || got.Statuses["good"] != cached || got.Statuses["revoked"] != 2 || got.Statuses["unknown"] != 0 || got.ReusedPercent() != 99 {
-		t.Errorf("%+v", got)
-	}
-	if want := (latencyJSON{latestAnswers, 2500, 2990, 2999}); got.Latency != want {
-		t.Errorf("latency %+v, want %+v", got.Latency, want)
 	}
 }

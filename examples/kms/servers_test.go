@@ -9,6 +9,8 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/kmsocsp/ocsp/examples/kms/internal/config"
+	"github.com/kmsocsp/ocsp/examples/kms/internal/inventory"
 	"github.com/kmsocsp/ocsp/internal/servers"
 )
 
@@ -75,13 +77,13 @@ func newDatabase(t *testing.T) string {
 }
 
 // testSecret is the secret of all replicas in tests.
-var testSecret = strings.Repeat("5e", secretSize)
+var testSecret = strings.Repeat("5e", inventory.SecretSize)
 
 // newRedisDatabase empties the Redis server and returns its URL.
 func newRedisDatabase(t *testing.T) string {
 	t.Helper()
 	s := started(t, redisServer)
-	client, err := newRedis(s.RedisURL())
+	client, err := inventory.RedisClient(s.RedisURL())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,14 +95,14 @@ func newRedisDatabase(t *testing.T) string {
 }
 
 // eachStore runs a test for each kind of store.
-func eachStore(t *testing.T, test func(t *testing.T, adjust func(*config))) {
+func eachStore(t *testing.T, test func(t *testing.T, adjust func(*config.Config))) {
 	t.Run("SQLite", func(t *testing.T) { test(t, nil) })
 	t.Run("PostgreSQL", func(t *testing.T) {
 		url := newDatabase(t)
-		test(t, func(cfg *config) { cfg.Store.URL = url })
+		test(t, func(cfg *config.Config) { cfg.Store.URL = url })
 	})
 	t.Run("Redis", func(t *testing.T) {
 		url := newRedisDatabase(t)
-		test(t, func(cfg *config) { cfg.Store.URL, cfg.Replicas.Secret = url, testSecret })
+		test(t, func(cfg *config.Config) { cfg.Store.URL, cfg.Replicas.Secret = url, testSecret })
 	})
 }

@@ -1,4 +1,4 @@
-package main
+package inventory
 
 import (
 	"context"
@@ -19,8 +19,8 @@ import (
 	"github.com/kmsocsp/ocsp"
 )
 
-// schema makes the table, in the types of SQLite and of PostgreSQL. The checks keep out what an ocsp.Record must
-// not be: a revoked state without a time, or a good one with any sign of a revocation.
+// schema returns the statements that create the table, with the types of SQLite or PostgreSQL. The checks refuse what is
+// invalid in an ocsp.Record: a revoked state without a time, or a good state with a revocation time or reason.
 func schema(sequence, integer, bytes, end string) string {
 	return `
 CREATE TABLE IF NOT EXISTS objects (
@@ -42,8 +42,10 @@ CREATE TABLE IF NOT EXISTS objects (
 CREATE UNIQUE INDEX IF NOT EXISTS objects_by_serial ON objects (issuer_uid, serial);`
 }
 
+// DatabaseFile is the default file of SQLite.
+const DatabaseFile = "kms.db"
+
 const (
-	databaseFile   = "kms.db"
 	maxConnections = 16
 	columns        = "uid, kind, name, issuer_uid, serial, state, reason, revoked_at, compromised_at, not_after, certificate"
 )
@@ -51,13 +53,13 @@ const (
 // sqlStore is a table in SQLite or PostgreSQL.
 type sqlStore struct {
 	db       *sql.DB
-	numbered bool // placeholders are $1, $2, … and not ?
+	numbered bool // placeholders are $1, $2, … instead of ?
 }
 
-// openSQLite opens the file, in the directory unless its path is absolute, and creates it if it is not there.
+// openSQLite opens the file, in the directory unless its path is absolute, and creates it if it is missing.
 func openSQLite(ctx context.Context, dir, path string) (*sqlStore, error) {
 	if path == "" {
-		path = databaseFile
+		path = DatabaseFile
 	}
 	if !filepath.IsAbs(path) {
 		path = filepath.Join(dir, path)
@@ -82,7 +84,7 @@ func openSQLite(ctx context.Context, dir, path string) (*sqlStore, error) {
 	return s, nil
 }
 
-// changeTrigger tells package pgfeed of whatever anybody changes, by hand in psql too.
+// changeTrigger notifies package pgfeed of every change, including those made by hand in psql.
 const changeTrigger = `
 CREATE OR REPLACE FUNCTION objects_changed() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -94,7 +96,7 @@ CREATE TRIGGER objects_changed AFTER UPDATE OR DELETE ON objects FOR EACH ROW EX
 ALTER TABLE objects ENABLE ALWAYS TRIGGER objects_changed;
 `
 
-// schemaLock keeps replicas that start at once from making the table twice, which PostgreSQL does not bear.
+// schemaLock serializes replicas that start at once: PostgreSQL fails if two sessions create the same table.
 const schemaLock = "BEGIN; SELECT pg_advisory_xact_lock(7091203);"
 
 func openPostgreSQL(ctx context.Context, address string) (*sqlStore, error) {
@@ -106,13 +108,13 @@ func openPostgreSQL(ctx context.Context, address string) (*sqlStore, error) {
 	return s, nil
 }
 
-// openSQL opens a database and makes the table.
+// openSQL opens a database and creates the table.
 func openSQL(ctx context.Context, driver, address, schema string) (*sqlStore, error) {
 	db, err := sql.Open(driver, address)
 	if err != nil {
 		return nil, err
 	}
-	// Reads queue up for these instead of opening connections for as many clients as there are.
+	// Reads wait for one of these connections, so that many clients do not open as many connections.
 	db.SetMaxOpenConns(maxConnections)
 	db.SetMaxIdleConns(maxConnections)
 	if _, err := db.ExecContext(ctx, schema); err != nil {
@@ -121,9 +123,9 @@ func openSQL(ctx context.Context, driver, address, schema string) (*sqlStore, er
 	return &sqlStore{db: db}, nil
 }
 
-func (s *sqlStore) close() error { return s.db.Close() }
+func (s *sqlStore) Close() error { return s.db.Close() }
 
-// bind writes a statement's placeholders as the database does. The statements have no other question marks.
+// bind replaces question marks, which are all placeholders, with the placeholders of the database.
 func (s *sqlStore) bind(query string) string {
 	if !s.numbered {
 		return query
@@ -138,43 +140,44 @@ func (s *sqlStore) bind(query string) string {
 	return b.String()
 }
 
-func (s *sqlStore) row(ctx context.Context, query string, args ...any) (object, error) {
+func (s *sqlStore) queryObject(ctx context.Context, query string, args ...any) (Object, error) {
 	return scan(s.db.QueryRowContext(ctx, s.bind(query), args...))
 }
 
-func (s *sqlStore) insert(ctx context.Context, o object) error {
+func (s *sqlStore) Insert(ctx context.Context, o Object) error {
 	_, err := s.db.ExecContext(ctx, s.bind("INSERT INTO objects ("+columns+") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"),
-		o.uid, o.kind, o.name, o.issuerUID, o.serial.Bytes(), o.state.String(), o.reason.String(),
-		unixOrNull(o.revokedAt), unixOrNull(o.compromisedAt), o.notAfter.Unix(), o.der)
+		o.UID, o.Kind, o.Name, o.IssuerUID, o.Serial.Bytes(), o.State.String(), o.Reason.String(),
+		unixOrNull(o.RevokedAt), unixOrNull(o.CompromisedAt), o.NotAfter.Unix(), o.DER)
 	if err != nil {
-		return fmt.Errorf("store %s: %w", o.uid, err)
+		return fmt.Errorf("store %s: %w", o.UID, err)
 	}
 	return nil
 }
 
-func (s *sqlStore) get(ctx context.Context, uid string) (object, error) {
-	o, err := s.row(ctx, "SELECT "+columns+" FROM objects WHERE uid = ?", uid)
-	if errors.Is(err, errNotFound) {
-		err = fmt.Errorf("%w: no object has the uid %q", errNotFound, uid)
+func (s *sqlStore) Get(ctx context.Context, uid string) (Object, error) {
+	o, err := s.queryObject(ctx, "SELECT "+columns+" FROM objects WHERE uid = ?", uid)
+	if errors.Is(err, ErrNotFound) {
+		err = fmt.Errorf("%w: no object has the uid %q", ErrNotFound, uid)
 	}
 	return o, err
 }
 
-func (s *sqlStore) bySerial(ctx context.Context, issuerUID string, serial *big.Int) (object, error) {
+func (s *sqlStore) BySerial(ctx context.Context, issuerUID string, serial *big.Int) (ocsp.Record, error) {
 	if serial.Sign() <= 0 {
 		// Bytes drops the sign, which would find another certificate.
-		return object{}, errNotFound
+		return ocsp.Record{}, ErrNotFound
 	}
-	return s.row(ctx, "SELECT "+columns+" FROM objects WHERE issuer_uid = ? AND serial = ?", issuerUID, serial.Bytes())
+	o, err := s.queryObject(ctx, "SELECT "+columns+" FROM objects WHERE issuer_uid = ? AND serial = ?", issuerUID, serial.Bytes())
+	return o.Record, err
 }
 
-func (s *sqlStore) list(ctx context.Context, kind string) ([]object, error) {
+func (s *sqlStore) List(ctx context.Context, kind string) ([]Object, error) {
 	rows, err := s.db.QueryContext(ctx, s.bind("SELECT "+columns+" FROM objects WHERE kind = ? ORDER BY seq"), kind)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = rows.Close() }()
-	var list []object
+	var list []Object
 	for rows.Next() {
 		o, err := scan(rows)
 		if err != nil {
@@ -185,51 +188,51 @@ func (s *sqlStore) list(ctx context.Context, kind string) ([]object, error) {
 	return list, rows.Err()
 }
 
-// apply writes only over the state that it has read: whoever else writes meanwhile makes it look again.
-func (s *sqlStore) apply(ctx context.Context, uid string, c change) (object, error) {
+// Apply writes only if the object is still as it was read. Otherwise it reads the object again.
+func (s *sqlStore) Apply(ctx context.Context, uid string, c Change) (Object, error) {
 	for {
-		o, err := s.get(ctx, uid)
+		o, err := s.Get(ctx, uid)
 		if err != nil {
-			return object{}, err
+			return Object{}, err
 		}
 		next, err := o.after(c, time.Now())
 		if err != nil {
-			return object{}, err
+			return Object{}, err
 		}
-		changed, err := s.row(ctx, `
+		changed, err := s.queryObject(ctx, `
 UPDATE objects SET state = ?, reason = ?, revoked_at = ?, compromised_at = ?
 WHERE uid = ? AND state = ? AND reason = ? AND coalesce(compromised_at, -1) = ?
 RETURNING `+columns,
-			next.state.String(), next.reason.String(), unixOrNull(next.revokedAt), unixOrNull(next.compromisedAt),
-			uid, o.state.String(), o.reason.String(), unixOr(o.compromisedAt, -1))
-		if !errors.Is(err, errNotFound) {
+			next.State.String(), next.Reason.String(), unixOrNull(next.RevokedAt), unixOrNull(next.CompromisedAt),
+			uid, o.State.String(), o.Reason.String(), unixOr(o.CompromisedAt, -1))
+		if !errors.Is(err, ErrNotFound) {
 			return changed, err
 		}
 	}
 }
 
 // scan reads a row.
-func scan(row interface{ Scan(...any) error }) (object, error) {
-	var o object
+func scan(row interface{ Scan(...any) error }) (Object, error) {
+	var o Object
 	var serial []byte
 	var state, reason string
 	var revokedAt, compromisedAt sql.NullInt64
 	var notAfter int64
-	err := row.Scan(&o.uid, &o.kind, &o.name, &o.issuerUID, &serial, &state, &reason, &revokedAt, &compromisedAt, &notAfter, &o.der)
+	err := row.Scan(&o.UID, &o.Kind, &o.Name, &o.IssuerUID, &serial, &state, &reason, &revokedAt, &compromisedAt, &notAfter, &o.DER)
 	if errors.Is(err, sql.ErrNoRows) {
-		return object{}, errNotFound
+		return Object{}, ErrNotFound
 	}
 	if err != nil {
-		return object{}, err
+		return Object{}, err
 	}
-	if o.state, err = ocsp.ParseState(state); err == nil {
-		o.reason, err = ocsp.ParseReason(reason)
+	if o.State, err = ocsp.ParseState(state); err == nil {
+		o.Reason, err = ocsp.ParseReason(reason)
 	}
 	if err != nil {
-		return object{}, fmt.Errorf("%w: %w", ocsp.ErrInvalidRecord, err)
+		return Object{}, fmt.Errorf("%w: %w", ocsp.ErrInvalidRecord, err)
 	}
-	o.serial = new(big.Int).SetBytes(serial)
-	o.revokedAt, o.compromisedAt, o.notAfter = timeOrZero(revokedAt), timeOrZero(compromisedAt), time.Unix(notAfter, 0).UTC()
+	o.Serial = new(big.Int).SetBytes(serial)
+	o.RevokedAt, o.CompromisedAt, o.NotAfter = timeOrZero(revokedAt), timeOrZero(compromisedAt), time.Unix(notAfter, 0).UTC()
 	return o, nil
 }
 

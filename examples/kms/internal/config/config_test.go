@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"errors"
@@ -8,24 +8,26 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/kmsocsp/ocsp/examples/kms/internal/keyfile"
 )
 
 func TestConfigRoundTrip(t *testing.T) {
-	dir, want := t.TempDir(), defaultConfig()
-	if err := want.write(dir); err != nil {
+	dir, want := t.TempDir(), Default()
+	if err := want.Write(dir); err != nil {
 		t.Fatal(err)
 	}
-	got, err := loadConfig(dir)
+	got, err := Load(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("read %+v, want %+v", got, want)
 	}
-	if other := defaultConfig(); other.Server.Token == want.Server.Token {
+	if other := Default(); other.Server.Token == want.Server.Token {
 		t.Error("two configurations have the same token")
 	}
-	if _, err := loadConfig(t.TempDir()); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := Load(t.TempDir()); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("no file: %v, want fs.ErrNotExist", err)
 	}
 }
@@ -55,10 +57,10 @@ func TestConfigErrors(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			dir := t.TempDir()
-			if err := defaultConfig().write(dir); err != nil {
+			if err := Default().Write(dir); err != nil {
 				t.Fatal(err)
 			}
-			path := filepath.Join(dir, configFile)
+			path := filepath.Join(dir, File)
 			text, err := os.ReadFile(path)
 			if err != nil {
 				t.Fatal(err)
@@ -71,7 +73,7 @@ func TestConfigErrors(t *testing.T) {
 			if err := os.WriteFile(path, []byte(before+test.new+after), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			_, err = loadConfig(dir)
+			_, err = Load(dir)
 			if err == nil || !strings.Contains(err.Error(), test.want) || !strings.Contains(err.Error(), path) {
 				t.Errorf("error %v, want the path and %q", err, test.want)
 			}
@@ -91,7 +93,7 @@ func cutLast(s, sep string) (before, after string, found bool) {
 }
 
 func TestConfigNamesEveryBadValue(t *testing.T) {
-	cfg := defaultConfig()
+	cfg := Default()
 	cfg.Server.Listen, cfg.CA.KeyType, cfg.OCSP.Unissued = "nowhere", "dsa", "maybe"
 	err := cfg.validate()
 	for _, want := range []string{"listen", "key_type", "unissued"} {
@@ -104,37 +106,29 @@ func TestConfigNamesEveryBadValue(t *testing.T) {
 // Files that hold secrets are not read while others may read them too.
 func TestLooseModes(t *testing.T) {
 	dir := t.TempDir()
-	if err := defaultConfig().write(dir); err != nil {
+	if err := Default().Write(dir); err != nil {
 		t.Fatal(err)
 	}
-	path := filepath.Join(dir, configFile)
+	path := filepath.Join(dir, File)
 	if err := os.Chmod(path, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := loadConfig(dir); err == nil || !strings.Contains(err.Error(), "chmod 600") {
+	if _, err := Load(dir); err == nil || !strings.Contains(err.Error(), "chmod 600") {
 		t.Errorf("error %v, want a cure for the mode", err)
 	}
-	if _, err := loadKey(path); err == nil || !strings.Contains(err.Error(), "chmod 600") {
+	if _, err := keyfile.Load(path); err == nil || !strings.Contains(err.Error(), "chmod 600") {
 		t.Errorf("error %v, want a cure for the mode", err)
 	}
 }
 
 func TestConfigOCSPURL(t *testing.T) {
-	cfg := defaultConfig()
-	if got := cfg.ocspURL(); got != "http://127.0.0.1:8080/ocsp" {
+	cfg := Default()
+	if got := cfg.OCSPURL(); got != "http://127.0.0.1:8080/ocsp" {
 		t.Errorf("the default is %s", got)
 	}
 	cfg.Server.OCSPURL = "http://ocsp.example"
-	if got := cfg.ocspURL(); got != "http://ocsp.example" {
+	if got := cfg.OCSPURL(); got != "http://ocsp.example" {
 		t.Errorf("it became %s", got)
-	}
-}
-
-func TestShellQuote(t *testing.T) {
-	for path, want := range map[string]string{".kms/ca.pem": ".kms/ca.pem", "a b": "'a b'", "it's": `'it'\''s'`} {
-		if got := shellQuote(path); got != want {
-			t.Errorf("%s becomes %s, want %s", path, got, want)
-		}
 	}
 }
 
@@ -147,7 +141,7 @@ func TestConfigURL(t *testing.T) {
 		"[::1]:80":         "http://[::1]:80",
 		"kms.example:8080": "http://kms.example:8080",
 	} {
-		if got := (config{Server: serverConfig{Listen: listen}}).url(); got != want {
+		if got := (Config{Server: Server{Listen: listen}}).URL(); got != want {
 			t.Errorf("listen %s: %s, want %s", listen, got, want)
 		}
 	}

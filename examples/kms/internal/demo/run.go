@@ -1,4 +1,4 @@
-package main
+package demo
 
 import (
 	"bytes"
@@ -6,57 +6,40 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"strings"
+
+	"github.com/kmsocsp/ocsp/examples/kms/internal/ca"
+	"github.com/kmsocsp/ocsp/examples/kms/internal/cluster"
+	"github.com/kmsocsp/ocsp/examples/kms/internal/config"
+	"github.com/kmsocsp/ocsp/examples/kms/internal/inventory"
 )
 
-// demo runs commands in the data directory of a server of its own, and shows and checks what they print.
+// demo runs commands in the data directory of a server, and shows and checks what they print.
 type demo struct {
 	out            io.Writer
 	dir            string
-	server         *kms
+	server         *cluster.Replica
+	store          inventory.Store // the server's, opened a second time
 	checks, failed int
 }
 
-// with runs something while a server with that configuration serves on a free port.
-func (d *demo) with(ctx context.Context, title string, cfg config, something func() error) error {
+// with calls f while a server with that configuration runs as a process of its own.
+func (d *demo) with(ctx context.Context, title string, cfg config.Config, f func() error) error {
 	fmt.Fprintf(d.out, "\n=== %s\n", title)
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	self, err := os.Executable()
 	if err != nil {
 		return err
 	}
-	cfg.Server.Listen = listener.Addr().String()
-	if d.server, err = startIn(ctx, d.dir, cfg); err != nil {
-		return errors.Join(err, listener.Close())
+	if d.server, err = cluster.StartOne(ctx, self, d.dir, cfg); err != nil {
+		return err
 	}
-	serving, stop := context.WithCancel(ctx)
-	ended := make(chan error, 1)
-	go func() { ended <- d.server.serve(serving, listener) }()
-	err = something()
-	stop()
-	return errors.Join(err, <-ended)
-}
-
-// startIn opens a KMS with that configuration.
-func startIn(ctx context.Context, dir string, cfg config) (*kms, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, err
+	if d.store, err = inventory.Open(ctx, cfg.Store.URL, d.dir, nil); err != nil {
+		return errors.Join(err, d.server.Stop())
 	}
-	if err := cfg.write(dir); err != nil {
-		return nil, err
-	}
-	k, err := openKMS(ctx, dir, slog.New(slog.DiscardHandler))
-	if err != nil {
-		return nil, err
-	}
-	if err := k.issueFirst(ctx); err != nil {
-		return nil, errors.Join(err, k.close())
-	}
-	return k, nil
+	return errors.Join(f(), d.store.Close(), d.server.Stop())
 }
 
 // query asks openssl about the certificate in a file.
@@ -66,8 +49,8 @@ func (d *demo) query(ctx context.Context, file string, flags ...string) (string,
 
 // ask has openssl send a request.
 func (d *demo) ask(ctx context.Context, flags ...string) (string, error) {
-	args := append([]string{"ocsp", "-issuer", caFile}, flags...)
-	return d.run(ctx, "openssl", append(args, "-CAfile", caFile, "-url", d.server.cfg.url()+"/ocsp/")...)
+	args := append([]string{"ocsp", "-issuer", ca.File}, flags...)
+	return d.run(ctx, "openssl", append(args, "-CAfile", ca.File, "-url", d.server.Client.URL+"/ocsp/")...)
 }
 
 // kms runs this program again, as another process.
@@ -99,7 +82,7 @@ func (d *demo) run(ctx context.Context, name string, args ...string) (string, er
 
 // status sends an HTTP request, and shows it with the code that comes back.
 func (d *demo) status(ctx context.Context, method, path string, body []byte) (int, error) {
-	req, err := http.NewRequestWithContext(ctx, method, d.server.cfg.url()+path, bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, method, d.server.Client.URL+path, bytes.NewReader(body))
 	if err != nil {
 		return 0, err
 	}
@@ -111,10 +94,10 @@ func (d *demo) status(ctx context.Context, method, path string, body []byte) (in
 	return res.StatusCode, res.Body.Close()
 }
 
-// check reports whether a promise was kept.
-func (d *demo) check(promise string, kept bool) {
+// check shows and counts whether a promise holds.
+func (d *demo) check(promise string, holds bool) {
 	d.checks++
-	if kept {
+	if holds {
 		fmt.Fprintf(d.out, "  ok: %s\n", promise)
 		return
 	}

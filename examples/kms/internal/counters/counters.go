@@ -1,4 +1,5 @@
-package main
+// Package counters counts what OCSP costs the example KMS, for its page and its API.
+package counters
 
 import (
 	"context"
@@ -13,12 +14,12 @@ import (
 	"github.com/kmsocsp/ocsp"
 )
 
-// latestAnswers is how many answers the latency is computed of.
+// latestAnswers is the number of answers that the latency is computed from.
 const latestAnswers = 1000
 
-// counters counts what OCSP costs.
-type counters struct {
-	signatures, storeReads atomic.Int64
+// Counters counts what OCSP costs. The zero value is ready to use.
+type Counters struct {
+	Signatures, StoreReads atomic.Int64
 
 	mu       sync.Mutex
 	answers  map[string]int64 // by outcome
@@ -28,8 +29,16 @@ type counters struct {
 	next     int              // in the ring
 }
 
-// observe counts an answer.
-func (c *counters) observe(ctx context.Context, event ocsp.Event) {
+// eventKey is the key of the *ocsp.Event in a context.
+type eventKey struct{}
+
+// WithEvent returns a context in which Observe copies its event to into.
+func WithEvent(ctx context.Context, into *ocsp.Event) context.Context {
+	return context.WithValue(ctx, eventKey{}, into)
+}
+
+// Observe counts an answer, for ocsp.Config.Observe.
+func (c *Counters) Observe(ctx context.Context, event ocsp.Event) {
 	if into, ok := ctx.Value(eventKey{}).(*ocsp.Event); ok {
 		*into = event
 	}
@@ -52,28 +61,29 @@ func (c *counters) observe(ctx context.Context, event ocsp.Event) {
 	c.next = (c.next + 1) % latestAnswers
 }
 
-// countersJSON is what the API says of the counters.
-type countersJSON struct {
+// Snapshot is the counters at one time, as the API sends them.
+type Snapshot struct {
 	Answers    map[string]int64 `json:"answers"`  // by ocsp.Outcome
 	Statuses   map[string]int64 `json:"statuses"` // of signed answers, by ocsp.Status
 	Signatures int64            `json:"signatures"`
-	Spared     int64            `json:"spared"` // signatures that the cache and waiting beside each other saved
+	Spared     int64            `json:"spared"` // signatures that the cache, and sharing one among requests in flight, saved
 	StoreReads int64            `json:"store_reads"`
-	Latency    latencyJSON      `json:"latency"`
+	Latency    Latency          `json:"latency"`
 }
 
-// latencyJSON is how long the latest answers took, in nanoseconds.
-type latencyJSON struct {
+// Latency is how long the latest answers took, in nanoseconds.
+type Latency struct {
 	Answers int           `json:"answers"`
 	Median  time.Duration `json:"median"`
 	P99     time.Duration `json:"p99"`
 	Slowest time.Duration `json:"slowest"`
 }
 
-func (c *counters) snapshot() countersJSON {
+// Snapshot returns the counters.
+func (c *Counters) Snapshot() Snapshot {
 	c.mu.Lock()
 	answers, statuses, latest := maps.Clone(c.answers), maps.Clone(c.statuses), slices.Clone(c.latest)
-	s := countersJSON{Signatures: c.signatures.Load(), StoreReads: c.storeReads.Load()}
+	s := Snapshot{Signatures: c.Signatures.Load(), StoreReads: c.StoreReads.Load()}
 	s.Spared = max(c.total-s.Signatures, 0)
 	c.mu.Unlock()
 
@@ -82,33 +92,33 @@ func (c *counters) snapshot() countersJSON {
 	maps.Copy(s.Statuses, statuses)
 	if n := len(latest); n > 0 {
 		slices.Sort(latest)
-		s.Latency = latencyJSON{Answers: n, Median: latest[n/2], P99: latest[n*99/100], Slowest: latest[n-1]}
+		s.Latency = Latency{Answers: n, Median: latest[n/2], P99: latest[n*99/100], Slowest: latest[n-1]}
 	}
 	return s
 }
 
-// Errors counts the answers without a status.
-func (s countersJSON) Errors() int64 { return s.all() - s.Signed() }
+// Errors returns the number of answers without a status.
+func (s Snapshot) Errors() int64 { return s.all() - s.Signed() }
 
-// Signed counts the answers with a status.
-func (s countersJSON) Signed() int64 {
+// Signed returns the number of answers with a status.
+func (s Snapshot) Signed() int64 {
 	return s.Answers[ocsp.OutcomeSigned.String()] + s.Reused()
 }
 
-// Reused counts the answers with an earlier signature.
-func (s countersJSON) Reused() int64 {
+// Reused returns the number of answers with an earlier signature.
+func (s Snapshot) Reused() int64 {
 	return s.Answers[ocsp.OutcomeCached.String()] + s.Answers[ocsp.OutcomeStale.String()]
 }
 
-// ReusedPercent is the part of all answers with a status that had an earlier signature.
-func (s countersJSON) ReusedPercent() int64 {
+// ReusedPercent returns the share of Reused in Signed.
+func (s Snapshot) ReusedPercent() int64 {
 	if s.Signed() == 0 {
 		return 0
 	}
 	return 100 * s.Reused() / s.Signed()
 }
 
-func (s countersJSON) all() int64 {
+func (s Snapshot) all() int64 {
 	var n int64
 	for _, count := range s.Answers {
 		n += count
@@ -116,14 +126,16 @@ func (s countersJSON) all() int64 {
 	return n
 }
 
-// countingSigner counts the signatures of a key.
-type countingSigner struct {
+// Signer returns a signer that counts the signatures of a key.
+func (c *Counters) Signer(key crypto.Signer) crypto.Signer { return signer{key, c} }
+
+type signer struct {
 	crypto.Signer
-	counters *counters
+	counters *Counters
 }
 
 // Sign implements crypto.Signer.
-func (s countingSigner) Sign(rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
-	s.counters.signatures.Add(1)
+func (s signer) Sign(rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+	s.counters.Signatures.Add(1)
 	return s.Signer.Sign(rand, digest, opts)
 }

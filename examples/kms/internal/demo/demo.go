@@ -1,4 +1,5 @@
-package main
+// Package demo shows what the example KMS promises, with the machine's openssl as the client, and checks it.
+package demo
 
 import (
 	"context"
@@ -6,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -13,16 +15,20 @@ import (
 	"strings"
 
 	"github.com/kmsocsp/ocsp"
+	"github.com/kmsocsp/ocsp/examples/kms/internal/ca"
+	"github.com/kmsocsp/ocsp/examples/kms/internal/config"
+	"github.com/kmsocsp/ocsp/examples/kms/internal/counters"
+	"github.com/kmsocsp/ocsp/examples/kms/internal/inventory"
 )
 
 // scenario is a kind of CA to show.
 type scenario struct {
 	title string
-	ca    caConfig
+	ca    config.CA
 }
 
-// demoCommand shows what the KMS promises, with the machine's openssl as the client.
-func demoCommand(ctx context.Context, inv *invocation) error {
+// Run shows and checks everything in a temporary directory.
+func Run(ctx context.Context, out io.Writer) error {
 	if _, err := exec.LookPath("openssl"); err != nil {
 		return fmt.Errorf("demo: openssl is not installed, or not in the PATH: %w", err)
 	}
@@ -30,7 +36,7 @@ func demoCommand(ctx context.Context, inv *invocation) error {
 	if err != nil {
 		return err
 	}
-	d := &demo{out: inv.stdout}
+	d := &demo{out: out}
 	err = d.all(ctx, dir)
 	if err := errors.Join(err, os.RemoveAll(dir)); err != nil {
 		return fmt.Errorf("demo: %w", err)
@@ -45,18 +51,18 @@ func demoCommand(ctx context.Context, inv *invocation) error {
 // all shows each scenario in a directory of its own, and then what a disabled responder answers.
 func (d *demo) all(ctx context.Context, root string) error {
 	for i, s := range []scenario{
-		{"an ECDSA CA", caConfig{KeyType: "ecdsa-p256", Name: "Demo ECDSA CA"}},
-		{"an RSA CA", caConfig{KeyType: "rsa-2048", Name: "Demo RSA CA"}},
-		{"a delegated responder", caConfig{KeyType: "ecdsa-p256", Name: "Demo CA", Delegated: true}},
+		{"an ECDSA CA", config.CA{KeyType: "ecdsa-p256", Name: "Demo ECDSA CA"}},
+		{"an RSA CA", config.CA{KeyType: "rsa-2048", Name: "Demo RSA CA"}},
+		{"a delegated responder", config.CA{KeyType: "ecdsa-p256", Name: "Demo CA", Delegated: true}},
 	} {
 		d.dir = filepath.Join(root, fmt.Sprint(i+1))
-		cfg := defaultConfig()
+		cfg := config.Default()
 		cfg.CA = s.ca
 		if err := d.with(ctx, s.title, cfg, func() error { return d.walk(ctx, s.ca.Delegated) }); err != nil {
 			return err
 		}
 	}
-	cfg, err := loadConfig(d.dir)
+	cfg, err := config.Load(d.dir)
 	if err != nil {
 		return err
 	}
@@ -72,7 +78,7 @@ func (d *demo) walk(ctx context.Context, delegated bool) error {
 	if err := d.cached(ctx); err != nil {
 		return err
 	}
-	if err := d.revoked(ctx, firstName, "keyCompromise"); err != nil {
+	if err := d.revoked(ctx, ca.First, "keyCompromise"); err != nil {
 		return err
 	}
 	fmt.Fprintln(d.out, "\n# A second certificate, whose revocation another process writes into the database. The server is not told.")
@@ -92,17 +98,17 @@ func (d *demo) walk(ctx context.Context, delegated bool) error {
 
 func (d *demo) good(ctx context.Context, delegated bool) error {
 	fmt.Fprintln(d.out, "\n# An active certificate. openssl sends a nonce, and would warn if it did not come back.")
-	output, err := d.query(ctx, firstName+".pem")
+	output, err := d.query(ctx, ca.First+".pem")
 	if err != nil {
 		return err
 	}
 	d.check("the signature verifies", contains(output, "Response verify OK"))
-	d.check("the status is good", contains(output, firstName+".pem: good"))
+	d.check("the status is good", contains(output, ca.First+".pem: good"))
 	d.check("the nonce is echoed", !strings.Contains(output, "WARNING: no nonce"))
 	if !delegated {
 		return nil
 	}
-	if output, err = d.query(ctx, firstName+".pem", "-resp_text"); err != nil {
+	if output, err = d.query(ctx, ca.First+".pem", "-resp_text"); err != nil {
 		return err
 	}
 	d.check("the answer carries the delegate's certificate", contains(output, "OCSP Signing"))
@@ -111,14 +117,14 @@ func (d *demo) good(ctx context.Context, delegated bool) error {
 
 func (d *demo) cached(ctx context.Context) error {
 	fmt.Fprintln(d.out, "\n# Twice without a nonce: the second answer costs no signature, but still reads the database.")
-	if _, err := d.query(ctx, firstName+".pem", "-no_nonce"); err != nil {
+	if _, err := d.query(ctx, ca.First+".pem", "-no_nonce"); err != nil {
 		return err
 	}
 	before, err := d.counters(ctx)
 	if err != nil {
 		return err
 	}
-	output, err := d.query(ctx, firstName+".pem", "-no_nonce")
+	output, err := d.query(ctx, ca.First+".pem", "-no_nonce")
 	if err != nil {
 		return err
 	}
@@ -146,14 +152,14 @@ func (d *demo) revoked(ctx context.Context, name, reason string, flags ...string
 	if err != nil {
 		return err
 	}
-	o, err := d.server.store.get(ctx, uid)
+	o, err := d.store.Get(ctx, uid)
 	if err != nil {
 		return err
 	}
 	d.check("the signature verifies", contains(output, "Response verify OK"))
 	d.check("the status is revoked", contains(output, name+".pem: revoked"))
 	d.check("the reason is "+reason, contains(output, "Reason: "+reason))
-	d.check("the time is the database's", contains(output, "Revocation Time: "+o.revokedAt.Format("Jan _2 15:04:05 2006 GMT")))
+	d.check("the time is the database's", contains(output, "Revocation Time: "+o.RevokedAt.Format("Jan _2 15:04:05 2006 GMT")))
 	return nil
 }
 
@@ -168,9 +174,9 @@ func (d *demo) unknown(ctx context.Context) error {
 	return nil
 }
 
-// disabled shows that there is no OCSP. The request is one that openssl makes.
+// disabled shows that OCSP paths answer 404. The request is one that openssl makes.
 func (d *demo) disabled(ctx context.Context) error {
-	if _, err := d.run(ctx, "openssl", "ocsp", "-issuer", caFile, "-cert", firstName+".pem", "-no_nonce", "-reqout", "request.der"); err != nil {
+	if _, err := d.run(ctx, "openssl", "ocsp", "-issuer", ca.File, "-cert", ca.First+".pem", "-no_nonce", "-reqout", "request.der"); err != nil {
 		return err
 	}
 	request, err := os.ReadFile(filepath.Join(d.dir, "request.der"))
@@ -191,26 +197,26 @@ func (d *demo) disabled(ctx context.Context) error {
 	return nil
 }
 
-// counters runs the command of that name.
-func (d *demo) counters(ctx context.Context) (countersJSON, error) {
+// counters runs the command counters.
+func (d *demo) counters(ctx context.Context) (counters.Snapshot, error) {
 	output, err := d.kms(ctx, "counters")
 	if err != nil {
-		return countersJSON{}, err
+		return counters.Snapshot{}, err
 	}
-	var counters countersJSON
-	err = json.Unmarshal([]byte(output), &counters)
-	return counters, err
+	var s counters.Snapshot
+	err = json.Unmarshal([]byte(output), &s)
+	return s, err
 }
 
 // uid returns the uid of the Active certificate with that name.
 func (d *demo) uid(ctx context.Context, name string) (string, error) {
-	list, err := d.server.store.list(ctx, kindCertificate)
+	list, err := d.store.List(ctx, inventory.KindCertificate)
 	if err != nil {
 		return "", err
 	}
 	for _, o := range list {
-		if o.name == name && o.state == ocsp.Active {
-			return o.uid, nil
+		if o.Name == name && o.State == ocsp.Active {
+			return o.UID, nil
 		}
 	}
 	return "", fmt.Errorf("no active certificate has the name %s", name)

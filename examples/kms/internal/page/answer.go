@@ -1,4 +1,4 @@
-package main
+package page
 
 import (
 	"context"
@@ -15,34 +15,32 @@ import (
 	xocsp "golang.org/x/crypto/ocsp"
 
 	"github.com/kmsocsp/ocsp"
+	"github.com/kmsocsp/ocsp/examples/kms/internal/counters"
 	"github.com/kmsocsp/ocsp/ocsptest"
 )
 
-// eventKey is the key of a context's *ocsp.Event, into which counters.observe puts what it is told.
-type eventKey struct{}
-
-// ocspAnswer is what OCSP says about a certificate, as the page shows it.
+// ocspAnswer is the OCSP answer about a certificate, as the page shows it.
 type ocspAnswer struct {
-	Status, Words string // "good", and what that means; or what went wrong
+	Status, Words string // "good", and an explanation; or the error
 	Disabled      bool
 	Path          string // of the GET
 	Size          int
 	CacheControl  string
-	Response      *xocsp.Response // nil: there is no status
-	Signer        string          // "": not known
-	Outcome       ocsp.Outcome    // zero: not known
+	Response      *xocsp.Response // nil without a status
+	Signer        string          // empty if unknown
+	Outcome       ocsp.Outcome    // zero if unknown
 	Took          time.Duration
 	Bar           timeBar
 }
 
-// ask asks the KMS's own HTTP handler, as any client would. The client reads the answer with golang.org/x/crypto/ocsp,
-// which shares no code with the responder, and verifies all there is to verify.
-func (p *page) ask(ctx context.Context, cert *x509.Certificate) (ocspAnswer, error) {
+// ask sends a request to the OCSP handler, as any client would. The client parses and verifies the answer with
+// golang.org/x/crypto/ocsp, which shares no code with the responder.
+func (p *Page) ask(ctx context.Context, cert *x509.Certificate) (ocspAnswer, error) {
 	var event ocsp.Event
-	ctx, now, ca := context.WithValue(ctx, eventKey{}, &event), p.now(), p.kms.ca.cert
+	ctx, now, ca := counters.WithEvent(ctx, &event), p.Now(), p.API.CA
 	client := ocsptest.Client{
-		Handler: p.ocsp, Method: http.MethodGet, Now: func() time.Time { return now },
-		Header: http.Header{"Authorization": {"Bearer " + p.kms.cfg.Server.Token}}, // for require_auth
+		Handler: p.OCSP, Method: http.MethodGet, Now: func() time.Time { return now },
+		Header: http.Header{"Authorization": {"Bearer " + p.Token}}, // for require_auth
 	}
 	result, err := client.Query(ctx, ca, cert)
 	if result == nil {
@@ -52,7 +50,7 @@ func (p *page) ask(ctx context.Context, cert *x509.Certificate) (ocspAnswer, err
 		Status: "no answer", Path: "/ocsp/" + url.PathEscape(base64.StdEncoding.EncodeToString(result.Request)),
 		Size: len(result.DER), CacheControl: result.Header.Get("Cache-Control"),
 		Outcome: event.Outcome, Took: event.Total,
-		Disabled: result.StatusCode == http.StatusNotFound && !p.kms.cfg.OCSP.Enabled,
+		Disabled: result.StatusCode == http.StatusNotFound && p.Disabled,
 	}
 	var refused xocsp.ResponseError
 	switch {
@@ -68,7 +66,7 @@ func (p *page) ask(ctx context.Context, cert *x509.Certificate) (ocspAnswer, err
 	return a, nil
 }
 
-// read puts a verified answer into words.
+// read explains a verified answer.
 func (a *ocspAnswer) read(response *xocsp.Response, ca *x509.Certificate, now time.Time) {
 	a.Response = response
 	switch response.Status {
@@ -80,7 +78,7 @@ func (a *ocspAnswer) read(response *xocsp.Response, ca *x509.Certificate, now ti
 		a.Status, a.Words = ocsp.Unknown.String(), "The responder does not know the certificate."
 	}
 	switch {
-	case response.SignatureAlgorithm == x509.UnknownSignatureAlgorithm: // to x/crypto/ocsp, such as PSS
+	case response.SignatureAlgorithm == x509.UnknownSignatureAlgorithm: // by x/crypto/ocsp, such as PSS
 	case response.Certificate != nil && !response.Certificate.Equal(ca):
 		a.Signer = fmt.Sprintf("%s, for the CA; %v", response.Certificate.Subject.CommonName, response.SignatureAlgorithm)
 	default:
@@ -89,12 +87,12 @@ func (a *ocspAnswer) read(response *xocsp.Response, ca *x509.Certificate, now ti
 	a.Bar = newTimeBar(response.ThisUpdate, response.NextUpdate, now, maxAge(a.CacheControl))
 }
 
-// Reason says why the certificate was revoked.
+// Reason returns why the certificate was revoked.
 func (a ocspAnswer) Reason() (ocsp.Reason, error) {
 	return ocsp.ReasonFromCRL(a.Response.RevocationReason)
 }
 
-// Source says where the answer came from.
+// Source explains where the answer came from.
 func (a ocspAnswer) Source() string {
 	switch a.Outcome {
 	case ocsp.OutcomeSigned:
@@ -108,7 +106,7 @@ func (a ocspAnswer) Source() string {
 	}
 }
 
-// maxAge reads how long HTTP caches may keep an answer; zero is not at all.
+// maxAge returns how long HTTP caches may store an answer; zero is not at all.
 func maxAge(cacheControl string) time.Duration {
 	for directive := range strings.SplitSeq(cacheControl, ",") {
 		if value, ok := strings.CutPrefix(strings.TrimSpace(directive), "max-age="); ok {
@@ -121,12 +119,12 @@ func maxAge(cacheControl string) time.Duration {
 
 // timeBar is the life of an answer on a line from thisUpdate to nextUpdate, in percent of its length.
 type timeBar struct {
-	Begin, RefreshAt, End time.Time // RefreshAt is zero if HTTP caches may not keep the answer
+	Begin, RefreshAt, End time.Time // RefreshAt is zero if HTTP caches may not store the answer
 	Now, Refresh          float64
 }
 
-// newTimeBar draws an answer that caches may keep for a time from now: up to its refresh point, from which on the
-// responder signs anew.
+// newTimeBar returns the bar of an answer that caches may store until its refresh point, when the responder signs
+// again.
 func newTimeBar(begin, end, now time.Time, keep time.Duration) timeBar {
 	percent := func(t time.Time) float64 {
 		return min(max(100*t.Sub(begin).Seconds()/end.Sub(begin).Seconds(), 0), 100)
@@ -139,7 +137,7 @@ func newTimeBar(begin, end, now time.Time, keep time.Duration) timeBar {
 	return b
 }
 
-// Anchor tells how a label at that place stays within the drawing.
+// Anchor returns the text-anchor with which a label at that place stays within the drawing.
 func (timeBar) Anchor(percent float64) string {
 	switch {
 	case percent < 15:

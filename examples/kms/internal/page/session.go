@@ -1,26 +1,24 @@
-package main
+package page
 
 import (
 	"crypto/rand"
 	"crypto/sha256"
-	"crypto/subtle"
 	"sync"
 	"time"
+
+	"github.com/kmsocsp/ocsp/examples/kms/internal/api"
 )
 
+// SessionLife is how long a session lasts, and MaxSessions how many there can be.
 const (
-	sessionLife    = 8 * time.Hour
-	invitationLife = time.Hour
-	maxSessions    = 64
+	SessionLife = 8 * time.Hour
+	MaxSessions = 64
 )
 
-// sameSecret compares in a time that does not depend on either.
-func sameSecret(given, want string) bool {
-	a, b := sha256.Sum256([]byte(given)), sha256.Sum256([]byte(want))
-	return subtle.ConstantTimeCompare(a[:], b[:]) == 1
-}
+// InvitationLife is how long a link of Page.Invite is valid.
+const InvitationLife = time.Hour
 
-// news is what the page of a certificate tells once, after something was done to it.
+// news is what the page of a certificate shows once, after an action.
 type news struct {
 	uid    string
 	Notice string
@@ -32,8 +30,7 @@ type session struct {
 	news news
 }
 
-// sessions are the browsers that have logged in, by the hashes of the ids in their cookies. They last as long as the
-// process does.
+// sessions are the browsers that have logged in, by the hashes of the IDs in their cookies. They end with the process.
 type sessions struct {
 	now func() time.Time
 
@@ -41,12 +38,12 @@ type sessions struct {
 	byHash map[[sha256.Size]byte]*session
 }
 
-// begin starts a session and returns its id. With maxSessions there, the oldest gives way.
+// begin starts a session and returns its ID. If there are MaxSessions, it ends the oldest.
 func (s *sessions) begin() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.expire()
-	for len(s.byHash) >= maxSessions {
+	for len(s.byHash) >= MaxSessions {
 		var oldest [sha256.Size]byte
 		for hash, candidate := range s.byHash {
 			if first := s.byHash[oldest]; first == nil || candidate.ends.Before(first.ends) {
@@ -56,7 +53,7 @@ func (s *sessions) begin() string {
 		delete(s.byHash, oldest)
 	}
 	id := rand.Text()
-	s.byHash[sha256.Sum256([]byte(id))] = &session{ends: s.now().Add(sessionLife)}
+	s.byHash[sha256.Sum256([]byte(id))] = &session{ends: s.now().Add(SessionLife)}
 	return id
 }
 
@@ -68,7 +65,7 @@ func (s *sessions) expire() {
 	}
 }
 
-// valid reports whether there is a session with that id.
+// valid reports whether there is a session with that ID.
 func (s *sessions) valid(id string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -82,8 +79,8 @@ func (s *sessions) end(id string) {
 	delete(s.byHash, sha256.Sum256([]byte(id)))
 }
 
-// tell keeps news for the next look at a certificate.
-func (s *sessions) tell(id string, n news) {
+// setNews stores news for the next page of a certificate.
+func (s *sessions) setNews(id string, n news) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if one := s.byHash[sha256.Sum256([]byte(id))]; one != nil {
@@ -91,40 +88,40 @@ func (s *sessions) tell(id string, n news) {
 	}
 }
 
-// hear returns the news about a certificate, and forgets them.
-func (s *sessions) hear(id, uid string) news {
+// takeNews returns the news about a certificate and removes them.
+func (s *sessions) takeNews(id, uid string) news {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	one := s.byHash[sha256.Sum256([]byte(id))]
 	if one == nil || one.news.uid != uid {
 		return news{}
 	}
-	told := one.news
+	n := one.news
 	one.news = news{}
-	return told
+	return n
 }
 
-// invitation is a code that logs in once, so that the server can print a link that holds no token. The zero value
-// lets nobody in.
+// invitation is a code that logs in once, so that the server can print a link without the token. The zero value
+// accepts no code.
 type invitation struct {
 	mu   sync.Mutex
 	code string
 	ends time.Time
 }
 
-// renew returns a new code in place of the one before.
+// renew returns a new code, which replaces the previous one.
 func (i *invitation) renew(now time.Time) string {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	i.code, i.ends = rand.Text(), now.Add(invitationLife)
+	i.code, i.ends = rand.Text(), now.Add(InvitationLife)
 	return i.code
 }
 
-// take reports whether the code is right and spends it.
+// take reports whether the code is valid, and invalidates it.
 func (i *invitation) take(code string, now time.Time) bool {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if !sameSecret(code, i.code) || !now.Before(i.ends) {
+	if !api.SameSecret(code, i.code) || !now.Before(i.ends) {
 		return false
 	}
 	i.ends = time.Time{}

@@ -1,0 +1,235 @@
+// Package cluster runs replicas of the example KMS as processes of their own, on one machine, and counts what clients
+// see while certificates are revoked and servers fail. The cluster command and the tests of consistency and faults use
+// it.
+package cluster
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	xocsp "golang.org/x/crypto/ocsp"
+
+	"github.com/kmsocsp/ocsp/examples/kms/internal/api"
+	"github.com/kmsocsp/ocsp/examples/kms/internal/ca"
+	"github.com/kmsocsp/ocsp/examples/kms/internal/config"
+	"github.com/kmsocsp/ocsp/examples/kms/internal/counters"
+	"github.com/kmsocsp/ocsp/examples/kms/internal/inventory"
+	"github.com/kmsocsp/ocsp/examples/kms/internal/keyfile"
+	"github.com/kmsocsp/ocsp/ocsptest"
+)
+
+const (
+	startTimeout   = 30 * time.Second
+	stopTimeout    = 20 * time.Second
+	probeInterval  = 20 * time.Millisecond
+	clientTimeout  = 15 * time.Second
+	maxConnections = 64 // idle ones to a replica
+)
+
+// Replica is a process of the KMS.
+type Replica struct {
+	Dir    string // its data directory
+	Client *api.Client
+	CA     *x509.Certificate
+
+	program string
+	cmd     *exec.Cmd // nil unless it runs
+	ended   chan error
+	log     lockedBuffer
+}
+
+// lockedBuffer is a bytes.Buffer for two goroutines.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+// StartOne starts a program as a replica with that configuration, on a free port, and returns when it answers.
+func StartOne(ctx context.Context, program, dir string, cfg config.Config) (*Replica, error) {
+	var err error
+	if cfg.Server.Listen, err = freeAddress(); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	if err := cfg.Write(dir); err != nil {
+		return nil, err
+	}
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: maxConnections}, Timeout: clientTimeout}
+	r := &Replica{program: program, Dir: dir, Client: &api.Client{URL: cfg.URL(), Token: cfg.Server.Token, HTTP: client}}
+	if err := r.Start(ctx); err != nil {
+		return nil, errors.Join(err, r.Stop())
+	}
+	text, err := os.ReadFile(filepath.Join(dir, ca.File))
+	if err == nil {
+		r.CA, err = parsePEM(text)
+	}
+	if err != nil {
+		return nil, errors.Join(err, r.Stop())
+	}
+	return r, nil
+}
+
+func parsePEM(text []byte) (*x509.Certificate, error) {
+	block, _ := pem.Decode(text)
+	if block == nil {
+		return nil, errors.New("no certificate in PEM")
+	}
+	return x509.ParseCertificate(block.Bytes)
+}
+
+// freeAddress returns an address that no process listens on.
+func freeAddress() (string, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	return listener.Addr().String(), listener.Close()
+}
+
+// Start starts the process, and returns when it answers.
+func (r *Replica) Start(ctx context.Context) error {
+	cmd := exec.Command(r.program, "serve", "-data", r.Dir)
+	cmd.Stdout, cmd.Stderr = io.Discard, &r.log
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	r.cmd, r.ended = cmd, ended
+	tick := time.NewTicker(probeInterval)
+	defer tick.Stop()
+	timeout := time.After(startTimeout)
+	for {
+		if _, err := r.Counters(ctx); err == nil {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case err := <-ended:
+			r.cmd = nil
+			return fmt.Errorf("%s ended: %w\n%s", r.Dir, err, r.Log())
+		case <-timeout:
+			return fmt.Errorf("%s does not answer\n%s", r.Dir, r.Log())
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// Kill ends the process as a failing machine would.
+func (r *Replica) Kill() error {
+	if r.cmd == nil {
+		return nil
+	}
+	err := r.cmd.Process.Kill()
+	<-r.ended
+	r.cmd = nil
+	return err
+}
+
+// Stop interrupts the process and waits for its end.
+func (r *Replica) Stop() error {
+	r.Client.HTTP.CloseIdleConnections()
+	if r.cmd == nil {
+		return nil
+	}
+	err := r.cmd.Process.Signal(os.Interrupt)
+	if errors.Is(err, os.ErrProcessDone) {
+		err = nil // its exit status follows
+	}
+	select {
+	case ended := <-r.ended:
+		r.cmd = nil
+		if ended != nil {
+			err = errors.Join(err, fmt.Errorf("%s: %w\n%s", r.Dir, ended, r.Log()))
+		}
+		return err
+	case <-time.After(stopTimeout):
+		return errors.Join(err, fmt.Errorf("%s does not end", r.Dir), r.Kill())
+	}
+}
+
+// Log returns what the process has logged.
+func (r *Replica) Log() string { return r.log.String() }
+
+// Counters returns the counters of the replica.
+func (r *Replica) Counters(ctx context.Context) (counters.Snapshot, error) {
+	var s counters.Snapshot
+	err := r.Client.Call(ctx, http.MethodGet, "counters", nil, &s)
+	return s, err
+}
+
+// Query asks the replica about a certificate. It returns the status of a verified answer ("good", "revoked",
+// "unknown"), the OCSP error ("try later"), "no answer", or an error that begins with "wrong".
+func (r *Replica) Query(ctx context.Context, cert *x509.Certificate) string {
+	result, err := ocsptest.Client{URL: r.Client.URL + "/ocsp", HTTP: r.Client.HTTP}.Query(ctx, r.CA, cert)
+	var refused xocsp.ResponseError
+	switch {
+	case errors.As(err, &refused):
+		return refused.Status.String()
+	case err != nil && result == nil:
+		return "no answer"
+	case err != nil:
+		return "wrong: " + err.Error()
+	}
+	return [...]string{xocsp.Good: "good", xocsp.Revoked: "revoked", xocsp.Unknown: "unknown"}[result.Responses[0].Status]
+}
+
+// Certify issues a certificate through the replica.
+func (r *Replica) Certify(ctx context.Context) (uid string, cert *x509.Certificate, err error) {
+	var made api.Certificate
+	request := api.CertifyRequest{Name: strings.ToLower(rand.Text()[:12])}
+	if err := r.Client.Call(ctx, http.MethodPost, "certificates", request, &made); err != nil {
+		return "", nil, err
+	}
+	cert, err = parsePEM([]byte(made.Certificate))
+	return made.UID, cert, err
+}
+
+// Revoke revokes a certificate through the replica.
+func (r *Replica) Revoke(ctx context.Context, uid string) error {
+	var cert api.Certificate
+	request := api.RevokeRequest{Reason: "keyCompromise"}
+	return r.Client.Call(ctx, http.MethodPost, "certificates/"+uid+"/revoke", request, &cert)
+}
+
+// copyKey gives a replica the CA's key of another one. In production the key would be in an HSM.
+func copyKey(from, to string) error {
+	key, err := keyfile.Read(keyfile.Path(from, inventory.KindCA))
+	if err != nil {
+		return err
+	}
+	path := keyfile.Path(to, inventory.KindCA)
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return err
+	}
+	return keyfile.Create(path, key)
+}
