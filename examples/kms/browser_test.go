@@ -37,7 +37,8 @@ var screenshots = flag.String("screenshots", "", "a `directory` for TestBrowser'
 //go:embed testdata/inspect.js
 var inspect string
 
-// findChromium returns the browser's path, and skips the test where it is not installed, unless that is not allowed.
+// findChromium returns the browser's path, and skips the test where it is not installed, unless
+// that is not allowed.
 func findChromium(t *testing.T) string {
 	t.Helper()
 	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
@@ -176,7 +177,8 @@ func (b *tab) save(name string, picture *[]byte, take ...chromedp.Action) {
 	}
 }
 
-// inspect looks for what people could not read or find on the page, and for what is wider than the screen.
+// inspect looks for what people could not read or find on the page, and for what is wider than the
+// screen.
 func (b *tab) inspect() {
 	b.Helper()
 	var url string
@@ -255,7 +257,8 @@ func served(t *testing.T, adjust func(*config.Config)) (*kms, string) {
 	return k, server.URL
 }
 
-// testNewUser starts the program as its user does, opens the link that it prints, and does all there is.
+// testNewUser starts the program as its user does, opens the link that it prints, and does all
+// there is.
 func testNewUser(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -23,7 +23,8 @@ import (
 
 var rounds = flag.Int("rounds", 500, "rounds of TestConsistency in each mode")
 
-// busLag is the MaxLag of the feeds: the longest that a replica may say good after another one's revocation.
+// busLag is the MaxLag of the feeds: the longest that a replica may say good after another one's
+// revocation.
 const busLag = 2 * time.Second
 
 func startCluster(t *testing.T, cfg config.Config) *cluster.Cluster {
@@ -72,7 +73,8 @@ func TestConsistency(t *testing.T) {
 	}
 }
 
-// faultTest is replicas over servers of their own, with certificates whose answers are cached everywhere.
+// faultTest is replicas over servers of their own, with certificates whose answers are cached
+// everywhere.
 type faultTest struct {
 	*testing.T
 	*cluster.Cluster
@@ -81,9 +83,10 @@ type faultTest struct {
 	rows            []string // of the table of outcomes
 }
 
-// during makes a fault while clients ask about certificates that are cached and about others that are not, and holds
-// that they see nothing but what is allowed. After the repair a certificate is issued at one replica, revoked, and
-// asked about at all; how long that takes to succeed is the time of recovery.
+// during makes a fault while clients ask about certificates that are cached and about others that
+// are not, and holds that they see nothing but what is allowed. After the repair a certificate is
+// issued at one replica, revoked, and asked about at all; how long that takes to succeed is the
+// time of recovery.
 func (f *faultTest) during(name string, allowed []string, breakIt, repair func() error) {
 	f.Helper()
 	var fresh []*x509.Certificate

@@ -11,8 +11,8 @@ import (
 	"github.com/kmsocsp/ocsp/ocsptest"
 )
 
-// TestConformance runs the public suite against the KMS as it is served, with the CA and with a delegate as
-// the signer: no case fails.
+// TestConformance runs the public suite against the KMS as it is served, with the CA and with a
+// delegate as the signer: no case fails.
 func TestConformance(t *testing.T) {
 	for name, ca := range map[string]config.CA{
 		"ECDSA":     {KeyType: "ecdsa-p256", Name: "Test CA"},

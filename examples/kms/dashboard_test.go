@@ -18,7 +18,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// What operators are given for what /metrics tells.
+// Files for operators that name the metrics of /metrics.
 const (
 	dashboardFile = "../../docs/grafana/ocsp.json"
 	rulesFile     = "../../docs/prometheus/ocsp.rules.yml"
@@ -74,7 +74,8 @@ func checkSchema(text []byte) error {
 	return strict.Validate()
 }
 
-// TestDashboardImports: Grafana can read the dashboard, which asks the data source that its user chooses.
+// TestDashboardImports: Grafana can read the dashboard, which asks the data source that its user
+// chooses.
 func TestDashboardImports(t *testing.T) {
 	plugins.RegisterDefaultPlugins()
 	text := readDoc(t, dashboardFile)
@@ -131,7 +132,8 @@ var (
 	alertLabel  = regexp.MustCompile(`\$labels\.(\w+)`)
 )
 
-// checkDashboard checks that all that the dashboard asks for is there, and that it shows all OCSP metrics.
+// checkDashboard checks that all that the dashboard asks for is there, and that it shows all OCSP
+// metrics.
 func checkDashboard(d grafana, e exposition) error {
 	var errs []error
 	used := ""
@@ -241,7 +243,8 @@ func checkRules(list []alert, e exposition) error {
 	return errors.Join(errs...)
 }
 
-// tableRow is a row of the page's table: a metric, its name in OpenTelemetry, the unit, the labels, the meaning.
+// tableRow is a row of the page's table: a metric, its name in OpenTelemetry, the unit, the labels,
+// the meaning.
 var tableRow = regexp.MustCompile("(?m)^\\| `(ocsp_\\w+)` \\| `(ocsp\\.[\\w.]+)` \\| (\\w+) \\| ([^|]+) \\| [^|]+ \\|$")
 
 // checkPage checks that the page has each metric with its labels, and no other.
@@ -271,8 +274,9 @@ func checkPage(page string, e exposition) error {
 	return errors.Join(errs...)
 }
 
-// TestDashboard: every metric and every label on the dashboard, in the alerts and on the page is one that /metrics
-// really tells, and none is missing. Whoever renames one hears of it.
+// TestDashboard requires that every metric and label on the dashboard, in the alerts and on the
+// page is one of /metrics, and that none is missing. It fails when a metric is renamed in one place
+// only.
 func TestDashboard(t *testing.T) {
 	d, alerts, page := readDashboard(t), readRules(t), string(readDoc(t, metricsPage))
 	e := readExposition(t, scrape(t))

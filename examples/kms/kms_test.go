@@ -25,7 +25,7 @@ import (
 	"github.com/kmsocsp/ocsp/ocsptest"
 )
 
-// TestRestart: a second start finds what the first one left, and makes nothing anew.
+// TestRestart requires that a second start opens what the first one made, and makes nothing again.
 func TestRestart(t *testing.T) {
 	for _, delegated := range []bool{false, true} {
 		cfg := config.Default()
@@ -114,7 +114,7 @@ func TestFileModes(t *testing.T) {
 	}
 }
 
-// TestFirstStart: an empty place is enough, and the directory made there is its owner's alone.
+// TestFirstStart requires that the first start creates the directory, for its owner alone.
 func TestFirstStart(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "new", "data")
 	k, err := open(t.Context(), dir, slog.New(slog.DiscardHandler))
@@ -137,7 +137,7 @@ func TestFirstStart(t *testing.T) {
 		}
 	}
 	if strings.Contains(hints.String(), k.cfg.Server.Token) {
-		t.Error("the hints tell the token")
+		t.Error("the hints reveal the token")
 	}
 }
 
@@ -156,7 +156,7 @@ func TestMistypedCAUID(t *testing.T) {
 	}
 }
 
-// TestLostKey: a lost key is an error, and not replaced by another one that fits no certificate.
+// TestLostKey requires that a lost key is an error, and is not replaced.
 func TestLostKey(t *testing.T) {
 	k := newKMS(t, nil)
 	if err := os.Remove(keyfile.Path(k.dir, inventory.KindCA)); err != nil {
@@ -170,8 +170,8 @@ func TestLostKey(t *testing.T) {
 	}
 }
 
-// TestSecondHandle: what is written through another handle of the database shows in the very next answer,
-// although a good one is cached.
+// TestSecondHandle: what is written through another handle of the database shows in the very next
+// answer, although a good one is cached.
 func TestSecondHandle(t *testing.T) { eachStore(t, testSecondHandle) }
 
 func testSecondHandle(t *testing.T, adjust func(*config.Config)) {
@@ -199,7 +199,7 @@ func testSecondHandle(t *testing.T, adjust func(*config.Config)) {
 	}
 }
 
-// TestRace: whoever else changes the certificate at the same time, its compromise is not lost.
+// TestRace requires that concurrent changes of a certificate do not undo its compromise.
 func TestRace(t *testing.T) { eachStore(t, testRace) }
 
 func testRace(t *testing.T, adjust func(*config.Config)) {
@@ -235,8 +235,8 @@ func testRace(t *testing.T, adjust func(*config.Config)) {
 	}
 }
 
-// TestForeignSerials: serial numbers that this CA cannot have issued are unknown, even where their octets are
-// those of one that it has.
+// TestForeignSerials: serial numbers that this CA cannot have issued are unknown, even where their
+// octets are those of one that it has.
 func TestForeignSerials(t *testing.T) {
 	k := newKMS(t, nil)
 	serial := first(t, k).Serial
@@ -288,7 +288,7 @@ func TestDisabled(t *testing.T) {
 	}
 }
 
-// TestKeyTypes: the other key types sign too.
+// TestKeyTypes requires that the other key types sign too.
 func TestKeyTypes(t *testing.T) {
 	for _, keyType := range []string{"ecdsa-p384", "rsa-2048"} {
 		k := newKMS(t, func(cfg *config.Config) { cfg.CA.KeyType = keyType })

@@ -1,12 +1,13 @@
-// Command kms is a small key management server that embeds the OCSP responder: a CA, its certificates with KMIP states
-// in a SQLite file, an HTTP API behind a bearer token, and OCSP under /ocsp.
+// Command kms is a small key management server that embeds the OCSP responder: a CA, its
+// certificates with KMIP states in a SQLite file, an HTTP API behind a bearer token, and OCSP under
+// /ocsp.
 //
-// Without arguments it serves from the directory .kms, which it creates on the first start, and prints openssl lines to
-// try. Its other commands talk to the running server; kms -h lists them.
+// Without arguments it serves from the directory .kms, which it creates on the first start, and
+// prints openssl lines to try. Its other commands talk to the running server; kms -h lists them.
 //
-// This file is what another KMS has to write. Read it from top to bottom: open, newResponder, FindBySerial, Signer,
-// Change, handler. The files replicas.go and metrics.go are options. The packages below internal are the KMS itself and
-// show nothing of OCSP.
+// This file is what another KMS has to write. Read it from top to bottom: open, newResponder,
+// FindBySerial, Signer, Change, handler. The files replicas.go and metrics.go show options. The
+// packages below internal are the rest of the KMS, which an embedder has already.
 package main
 
 import (
@@ -67,7 +68,8 @@ var (
 	_ api.KMS  = (*kms)(nil)
 )
 
-// open opens a data directory. The first time it creates the directory, the configuration and the CA.
+// open opens a data directory. The first time it creates the directory, the configuration and the
+// CA.
 func open(ctx context.Context, dir string, logger *slog.Logger) (_ *kms, err error) {
 	k := &kms{dir: dir, logger: logger}
 	defer func() {
@@ -78,7 +80,8 @@ func open(ctx context.Context, dir string, logger *slog.Logger) (_ *kms, err err
 	if k.cfg, err = config.LoadOrCreate(dir); err != nil {
 		return nil, err
 	}
-	if k.store, err = inventory.Open(ctx, k.cfg.Store.URL, dir, k.cfg.Replicas.SecretBytes()); err != nil {
+	k.store, err = inventory.Open(ctx, k.cfg.Store.URL, dir, k.cfg.Replicas.SecretBytes())
+	if err != nil {
 		return nil, err
 	}
 	k.closers = append(k.closers, k.store.Close)
@@ -106,8 +109,9 @@ func (k *kms) close() error {
 	return errors.Join(errs...)
 }
 
-// newResponder builds the responder from the [ocsp] block of the configuration. The block names the CA by its UID, and
-// the responder asks the KMS for the rest: see ocsp.KMS, which FindBySerial, Certificate and Signer implement.
+// newResponder builds the responder from the [ocsp] block of the configuration. The block names the
+// CA by its UID, and the responder asks the KMS for the rest: see ocsp.KMS, which FindBySerial,
+// Certificate and Signer implement.
 func (k *kms) newResponder(ctx context.Context) (*ocsp.Responder, error) {
 	cfg, err := k.cfg.OCSP.Config(ctx, k)
 	if err != nil {
@@ -126,10 +130,12 @@ func (k *kms) observe(ctx context.Context, event ocsp.Event) {
 	k.metrics.Observe(ctx, event)
 }
 
-// FindBySerial implements ocsp.CertStore. It reads the database each time, so that the next answer has what other
-// processes have written. A serial number that the CA never issued is ocsp.ErrNotFound. Any other error is a failure of
-// the store, and never a status.
-func (k *kms) FindBySerial(ctx context.Context, issuerID string, serial *big.Int) (ocsp.Record, error) {
+// FindBySerial implements ocsp.CertStore. It reads the database each time, so that the next answer
+// has what other processes have written. A serial number that the CA never issued is
+// ocsp.ErrNotFound. Any other error is a failure of the store, and never a status.
+func (k *kms) FindBySerial(
+	ctx context.Context, issuerID string, serial *big.Int,
+) (ocsp.Record, error) {
 	k.counters.StoreReads.Add(1)
 	record, err := k.store.BySerial(ctx, issuerID, serial)
 	if errors.Is(err, inventory.ErrNotFound) {
@@ -163,9 +169,11 @@ func (k *kms) Signer(ctx context.Context, uid string) (crypto.Signer, error) {
 	return k.counters.Signer(key), nil
 }
 
-// Certify issues a certificate and returns it with its new key, which is not stored. The responder need not be notified:
-// it does not cache that a serial number is unknown.
-func (k *kms) Certify(ctx context.Context, name string, state ocsp.State) (inventory.Object, crypto.Signer, error) {
+// Certify issues a certificate and returns it with its new key, which is not stored. The responder
+// need not be notified: it does not cache that a serial number is unknown.
+func (k *kms) Certify(
+	ctx context.Context, name string, state ocsp.State,
+) (inventory.Object, crypto.Signer, error) {
 	o, key, err := k.ca.Issue(ctx, name, state)
 	if err != nil {
 		return inventory.Object{}, nil, err
@@ -174,24 +182,28 @@ func (k *kms) Certify(ctx context.Context, name string, state ocsp.State) (inven
 	return o, key, nil
 }
 
-// Change changes the state of a certificate, such as to revoked, and invalidates the answers about it.
-func (k *kms) Change(ctx context.Context, uid string, c inventory.Change) (inventory.Object, error) {
+// Change changes the state of a certificate, such as to revoked, and invalidates the answers about
+// it.
+func (k *kms) Change(
+	ctx context.Context, uid string, c inventory.Change,
+) (inventory.Object, error) {
 	o, err := k.store.Apply(ctx, uid, c)
 	if err != nil {
 		return inventory.Object{}, err
 	}
 	k.logger.InfoContext(ctx, "changed", "uid", uid, "state", o.State, "reason", o.Reason)
-	// The change is in the store, so an error here is logged and not returned. Without status_ttl_secs every answer
-	// reads the store, and needs no Invalidate.
-	if err := k.responder.Invalidate(context.WithoutCancel(ctx), o.IssuerUID, o.Serial); err != nil {
-		k.logger.ErrorContext(ctx, "answers from before the change may be served until status_ttl_secs have passed",
-			"uid", uid, "error", err)
+	// The change is in the store, so an error here is logged and not returned. Without
+	// status_ttl_secs every answer reads the store, and needs no Invalidate.
+	err = k.responder.Invalidate(context.WithoutCancel(ctx), o.IssuerUID, o.Serial)
+	if err != nil {
+		const text = "answers from before the change may be served until status_ttl_secs have passed"
+		k.logger.ErrorContext(ctx, text, "uid", uid, "error", err)
 	}
 	return o, nil
 }
 
-// ocspHandler returns the handler to mount under /ocsp. Clients that read the URL in a certificate have no token, so
-// require_auth is off by default.
+// ocspHandler returns the handler to mount under /ocsp. Clients that read the URL in a certificate
+// have no token, so require_auth is off by default.
 func (k *kms) ocspHandler() http.Handler {
 	if k.cfg.OCSP.Enabled && k.cfg.OCSP.RequireAuth {
 		return api.RequireToken(k.cfg.Server.Token)(k.responder.Handler())
@@ -199,8 +211,8 @@ func (k *kms) ocspHandler() http.Handler {
 	return k.responder.Handler() // without enabled it answers 404
 }
 
-// handler routes to OCSP, the API, the metrics and the page. Leave out middleware that cleans paths, strips slashes or
-// compresses /ocsp: the path of a GET is the request.
+// handler routes to OCSP, the API, the metrics and the page. Leave out middleware that cleans
+// paths, strips slashes or compresses /ocsp: the path of a GET is the request.
 func (k *kms) handler() http.Handler {
 	requireToken := api.RequireToken(k.cfg.Server.Token)
 	router := chi.NewRouter()
@@ -215,12 +227,15 @@ func (k *kms) handler() http.Handler {
 }
 
 func (k *kms) api() *api.Handler {
-	return &api.Handler{KMS: k, Store: k.store, CA: k.ca.Certificate, Counters: &k.counters, Logger: k.logger}
+	return &api.Handler{
+		KMS: k, Store: k.store, CA: k.ca.Certificate, Counters: &k.counters, Logger: k.logger,
+	}
 }
 
 func (k *kms) newPage(ocspHandler http.Handler, now func() time.Time) *page.Page {
 	return page.New(page.Options{
-		API: k.api(), OCSP: ocspHandler, Disabled: !k.cfg.OCSP.Enabled, Token: k.cfg.Server.Token, Now: now,
+		API: k.api(), OCSP: ocspHandler, Disabled: !k.cfg.OCSP.Enabled,
+		Token: k.cfg.Server.Token, Now: now,
 	})
 }
 
@@ -232,8 +247,8 @@ func serve(ctx context.Context, dir string, stdout, stderr io.Writer) error {
 	}
 	listener, err := net.Listen("tcp", k.cfg.Server.Listen)
 	if err != nil {
-		return errors.Join(fmt.Errorf("[server] listen: %w: stop what uses the address, or choose another in %s",
-			err, filepath.Join(dir, config.File)), k.close())
+		const text = "[server] listen: %w: stop what uses the address, or choose another in %s"
+		return errors.Join(fmt.Errorf(text, err, filepath.Join(dir, config.File)), k.close())
 	}
 	uid, err := k.ca.IssueFirst(ctx, dir)
 	if err != nil {
@@ -246,8 +261,8 @@ func serve(ctx context.Context, dir string, stdout, stderr io.Writer) error {
 // serve serves until the context ends, waits for requests in flight, and closes the KMS.
 func (k *kms) serve(ctx context.Context, listener net.Listener) error {
 	if addr, ok := listener.Addr().(*net.TCPAddr); ok && !addr.IP.IsLoopback() {
-		k.logger.WarnContext(ctx, "tokens and keys are sent in plain HTTP: listen on a loopback address, behind a TLS proxy",
-			"listen", addr)
+		const text = "tokens and keys are sent in plain HTTP: listen on loopback, behind a TLS proxy"
+		k.logger.WarnContext(ctx, text, "listen", addr)
 	}
 	server := &http.Server{
 		Handler:           k.handler(),

@@ -200,7 +200,7 @@ func TestCommands(t *testing.T) {
 	}
 }
 
-// TestLogsNoSecrets: what is logged tells neither the token nor a key.
+// TestLogsNoSecrets requires that the log has neither the token nor a key.
 func TestLogsNoSecrets(t *testing.T) {
 	var logs bytes.Buffer
 	k, err := open(t.Context(), t.TempDir(), slog.New(slog.NewTextHandler(&logs, &slog.HandlerOptions{Level: slog.LevelDebug})))

@@ -16,7 +16,8 @@ import (
 	"github.com/kmsocsp/ocsp/ocspotel"
 )
 
-// metrics is what Prometheus scrapes: the metrics of ocspotel, and two counters that the page shows as well.
+// metrics is what Prometheus scrapes: the metrics of ocspotel, and two counters that the page shows
+// as well.
 type metrics struct {
 	*ocspotel.Observer
 	provider *sdkmetric.MeterProvider
@@ -25,7 +26,8 @@ type metrics struct {
 
 func newMetrics(c *counters.Counters) (*metrics, error) {
 	registry := prometheus.NewRegistry()
-	exporter, err := otelprometheus.New(otelprometheus.WithRegisterer(registry), otelprometheus.WithoutScopeInfo(), otelprometheus.WithoutTargetInfo())
+	exporter, err := otelprometheus.New(otelprometheus.WithRegisterer(registry),
+		otelprometheus.WithoutScopeInfo(), otelprometheus.WithoutTargetInfo())
 	if err != nil {
 		return nil, err
 	}
@@ -35,16 +37,19 @@ func newMetrics(c *counters.Counters) (*metrics, error) {
 		return nil, err
 	}
 	err = errors.Join(
-		registry.Register(counterFrom("kms_signatures_total", "Signatures made for OCSP.", &c.Signatures)),
-		registry.Register(counterFrom("kms_store_reads_total", "Reads of the database for OCSP.", &c.StoreReads)),
+		registry.Register(counterFrom(&c.Signatures,
+			"kms_signatures_total", "Signatures made for OCSP.")),
+		registry.Register(counterFrom(&c.StoreReads,
+			"kms_store_reads_total", "Reads of the database for OCSP.")),
 		registry.Register(collectors.NewGoCollector()),
 		registry.Register(collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})),
 	)
 	return &metrics{observer, provider, promhttp.HandlerFor(registry, promhttp.HandlerOpts{})}, err
 }
 
-func counterFrom(name, help string, n *atomic.Int64) prometheus.Collector {
-	return prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help}, func() float64 { return float64(n.Load()) })
+func counterFrom(n *atomic.Int64, name, help string) prometheus.Collector {
+	opts := prometheus.CounterOpts{Name: name, Help: help}
+	return prometheus.NewCounterFunc(opts, func() float64 { return float64(n.Load()) })
 }
 
 func (m *metrics) close() error { return m.provider.Shutdown(context.Background()) }

@@ -12,7 +12,7 @@ import (
 	"github.com/kmsocsp/ocsp/ocsptest"
 )
 
-// asked starts a KMS and asks it what leads to every kind of metric.
+// asked starts a KMS and sends requests that lead to every kind of metric.
 func asked(t *testing.T) (c *api.Client, revoked inventory.Object) {
 	t.Helper()
 	k := newKMS(t, nil)
@@ -39,12 +39,12 @@ func asked(t *testing.T) (c *api.Client, revoked inventory.Object) {
 	if code, _ := send(t, c, http.MethodPost, "/ocsp", "not a request"); code != http.StatusOK {
 		t.Fatalf("a malformed request: %d", code)
 	}
-	// A store that is busy is not to be had on command.
+	// A busy store cannot be had on demand.
 	k.observe(t.Context(), ocsp.Event{Outcome: ocsp.OutcomeTryLater, Entry: ocsp.Entry{IssuerID: "ca"}, Err: ocsp.ErrStoreBusy})
 	return c, revoked
 }
 
-// scrape returns what a KMS that was asked tells Prometheus.
+// scrape returns the metrics of a KMS that has answered requests.
 func scrape(t *testing.T) string {
 	t.Helper()
 	c, _ := asked(t)
@@ -52,7 +52,7 @@ func scrape(t *testing.T) string {
 	return text
 }
 
-// TestMetrics asks the KMS and reads what it tells Prometheus.
+// TestMetrics sends requests to the KMS and reads its metrics.
 func TestMetrics(t *testing.T) {
 	c, revoked := asked(t)
 	code, text := send(t, c, http.MethodGet, "/metrics", "")
@@ -88,7 +88,7 @@ func TestMetrics(t *testing.T) {
 	}
 	for _, secret := range []string{c.Token, revoked.Serial.Text(16), revoked.Serial.String()} {
 		if strings.Contains(text, secret) {
-			t.Errorf("/metrics tells %s", secret)
+			t.Errorf("/metrics reveals %s", secret)
 		}
 	}
 	if t.Failed() {

@@ -16,8 +16,9 @@ import (
 	"github.com/kmsocsp/ocsp/ocsptest"
 )
 
-// TestOCSPCheck: the program ocspcheck, run as a user would, finds nothing wrong with the KMS, which is a process of its
-// own, set up with its commands. No case fails, normative or decided, as docs/CONFORMANCE.md says.
+// TestOCSPCheck: the program ocspcheck, run as a user would, finds nothing wrong with the KMS,
+// which is a process of its own, set up with its commands. No case fails, normative or decided, as
+// docs/CONFORMANCE.md says.
 func TestOCSPCheck(t *testing.T) {
 	// Under the race detector each command would wait a second before it ends.
 	t.Setenv("GORACE", "atexit_sleep_ms=0")

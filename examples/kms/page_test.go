@@ -59,7 +59,8 @@ func (b *browser) another() *http.Client {
 	return &http.Client{Jar: jar, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 }
 
-// do sends a request, with headers given as names and values, and returns the response with the body read.
+// do sends a request, with headers given as names and values, and returns the response with the
+// body read.
 func (b *browser) do(method, path string, form url.Values, header ...string) (*http.Response, string) {
 	b.Helper()
 	req, err := http.NewRequestWithContext(b.Context(), method, b.url+path, strings.NewReader(form.Encode()))
@@ -206,7 +207,8 @@ func TestPageHeaders(t *testing.T) {
 				t.Errorf("%s: %s: %q, want %q", path, name, res.Header.Get(name), want)
 			}
 		}
-		// What the policy would block must not be there: inline styles and scripts, and other hosts.
+		// What the policy would block must not be there: inline styles and scripts, and other
+		// hosts.
 		if bad := regexp.MustCompile(`style=|<style|<script>| on[a-z]+=|(src|href|action)="(https?:)?//`).FindString(text); bad != "" && strings.HasPrefix(text, "<!doctype") {
 			t.Errorf("%s has %q", path, bad)
 		}
@@ -523,7 +525,8 @@ func TestPageOldAnswer(t *testing.T) {
 	}
 }
 
-// TestPageSigners: the page names who signed where it can, and verifies what x/crypto/ocsp does not know.
+// TestPageSigners: the page names who signed where it can, and verifies what x/crypto/ocsp does not
+// know.
 func TestPageSigners(t *testing.T) {
 	for _, test := range []struct {
 		want, setting string

@@ -27,12 +27,14 @@ func setOf(names ...string) set {
 	return s
 }
 
-// exposition is what there is to ask Prometheus for: the names of the samples that a server exposes, and their labels.
+// exposition is what there is to ask Prometheus for: the names of the samples that a server
+// exposes, and their labels.
 type exposition map[string]set
 
 var promql = parser.NewParser(parser.Options{})
 
-// readExposition reads the text that a server sends to Prometheus, which adds the labels of the target.
+// readExposition reads the text that a server sends to Prometheus, which adds the labels of the
+// target.
 func readExposition(t *testing.T, text string) exposition {
 	t.Helper()
 	e := exposition{}
@@ -58,7 +60,8 @@ func readExposition(t *testing.T, text string) exposition {
 	return e
 }
 
-// check checks that an expression asks for nothing but what is exposed, and returns the labels that its result has.
+// check checks that an expression asks for nothing but what is exposed, and returns the labels that
+// its result has.
 func (e exposition) check(expr string) (set, error) {
 	// Grafana's variables stand in strings, but for this one.
 	tree, err := promql.ParseExpr(strings.ReplaceAll(expr, "$__rate_interval", "5m"))
@@ -164,7 +167,8 @@ func (e exposition) combined(node *parser.BinaryExpr) (set, error) {
 	if node.VectorMatching != nil && (node.VectorMatching.On || len(node.VectorMatching.MatchingLabels)+len(node.VectorMatching.Include) > 0) {
 		return nil, errors.New("on, ignoring and group_left are not known here")
 	}
-	// What is not alike on both sides finds no partner. vector(0) may stand in for what has no labels.
+	// What is not alike on both sides finds no partner. vector(0) may stand in for what has no
+	// labels.
 	if node.VectorMatching != nil && !maps.Equal(left, right) {
 		return nil, fmt.Errorf("%s: the labels %v on one side, %v on the other", node, left, right)
 	}
@@ -186,7 +190,8 @@ var values = map[string]func() []string{
 
 var word = regexp.MustCompile(`^\w+$`)
 
-// checkValues checks that a label may have each value that is asked for: a mistyped one would find nothing.
+// checkValues checks that a label may have each value that is asked for: a mistyped one would find
+// nothing.
 func checkValues(m *labels.Matcher) error {
 	known, ok := values[m.Name]
 	if !ok {

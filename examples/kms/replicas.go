@@ -10,8 +10,8 @@ import (
 	"github.com/kmsocsp/ocsp/ocspsql/pgfeed"
 )
 
-// openShared sets what several replicas share: a cache of signed answers, and a feed of each other's changes, which
-// makes a long status_ttl_secs safe. One replica needs neither.
+// openShared sets what several replicas share: a cache of signed answers, and a feed of each
+// other's changes, which makes a long status_ttl_secs safe. One replica needs neither.
 func (k *kms) openShared(o *ocsp.CacheOptions) error {
 	c := k.cfg.Replicas
 	if c.SharedCache != "" {
@@ -38,7 +38,8 @@ func (k *kms) openShared(o *ocsp.CacheOptions) error {
 			return fmt.Errorf("[replicas] changes: %w", err)
 		}
 		k.closers = append(k.closers, client.Close)
-		o.Changes, err = ocspredis.NewBus(ocspredis.Options{Client: client, Keys: inventory.RedisKeys(c.SecretBytes())})
+		keys := inventory.RedisKeys(c.SecretBytes())
+		o.Changes, err = ocspredis.NewBus(ocspredis.Options{Client: client, Keys: keys})
 		if err != nil {
 			return err
 		}

@@ -47,7 +47,8 @@ func stopServers() error {
 	return errors.Join(errs...)
 }
 
-// started reports the server, and skips the test where it is not installed, unless that is not allowed.
+// started reports the server, and skips the test where it is not installed, unless that is not
+// allowed.
 func started(t *testing.T, start func() (*servers.Server, error)) *servers.Server {
 	t.Helper()
 	s, err := start()

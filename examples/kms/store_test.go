@@ -14,7 +14,8 @@ import (
 	"github.com/kmsocsp/ocsp/ocsptest"
 )
 
-// TestStore requires that the KMS fulfills the contract of ocsp.CertStore, with records that other programs write.
+// TestStore requires that the KMS fulfills the contract of ocsp.CertStore, with records that other
+// programs write.
 func TestStore(t *testing.T) { eachStore(t, testStore) }
 
 func testStore(t *testing.T, adjust func(*config.Config)) {
@@ -28,7 +29,8 @@ func testStore(t *testing.T, adjust func(*config.Config)) {
 	}
 }
 
-// putter returns a function that writes a record to the database of a KMS, whatever the record was before.
+// putter returns a function that writes a record to the database of a KMS, whatever the record was
+// before.
 func putter(t *testing.T, k *kms, kind string) func(context.Context, string, *big.Int, ocsp.Record) error {
 	t.Helper()
 	var update func(ctx context.Context, uid string, r ocsp.Record) error

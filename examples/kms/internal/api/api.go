@@ -84,15 +84,18 @@ func (h *Handler) Routes(r chi.Router) {
 	r.Post("/certificates", h.answer(h.postCertificate))
 	r.Get("/certificates", h.answer(h.listCertificates))
 	r.Get("/certificates/{uid}", h.answer(h.getCertificate))
-	r.Post("/certificates/{uid}/activate", h.answer(func(r *http.Request) (any, error) { return h.applyTo(r, inventory.Change{Action: inventory.Activate}) }))
-	r.Post("/certificates/{uid}/destroy", h.answer(func(r *http.Request) (any, error) { return h.applyTo(r, inventory.Change{Action: inventory.Destroy}) }))
+	for path, action := range map[string]inventory.Action{"activate": inventory.Activate, "destroy": inventory.Destroy} {
+		r.Post("/certificates/{uid}/"+path, h.answer(func(r *http.Request) (any, error) {
+			return h.applyTo(r, inventory.Change{Action: action})
+		}))
+	}
 	r.Post("/certificates/{uid}/revoke", h.answer(h.revokeCertificate))
 	r.Get("/ca", h.getCA)
 	r.Get("/counters", h.answer(func(*http.Request) (any, error) { return h.Counters.Snapshot(), nil }))
 }
 
-// Refusal returns the status code for an error and the error to send. An error that is not the client's is logged and
-// not sent.
+// Refusal returns the status code for an error and the error to send. An error that is not the
+// client's is logged and not sent.
 func Refusal(logger *slog.Logger, r *http.Request, err error) (int, error) {
 	switch {
 	case errors.Is(err, inventory.ErrInvalid):
@@ -188,7 +191,8 @@ func (h *Handler) applyTo(r *http.Request, c inventory.Change) (any, error) {
 
 func (h *Handler) getCA(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "application/x-pem-file")
-	_, _ = w.Write(keyfile.EncodeCertificate(h.CA.Raw)) // an error means that the client has gone away
+	// An error means that the client has gone away.
+	_, _ = w.Write(keyfile.EncodeCertificate(h.CA.Raw))
 }
 
 // decode reads a JSON body. An empty body is an empty object.

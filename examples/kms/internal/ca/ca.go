@@ -47,8 +47,9 @@ type CA struct {
 	ocspURL string
 }
 
-// Open opens the CA of a data directory, and its delegated responder if the configuration asks for one. It makes what
-// is missing. It makes a CA only if the store has none, so that a mistyped ca_uid is an error.
+// Open opens the CA of a data directory, and its delegated responder if the configuration asks for
+// one. It makes what is missing. It makes a CA only if the store has none, so that a mistyped
+// ca_uid is an error.
 func Open(ctx context.Context, dir string, cfg config.Config, store inventory.Store) (*CA, error) {
 	ca := &CA{UID: cfg.OCSP.CAUID, store: store, ocspURL: cfg.OCSPURL()}
 	cas, err := store.List(ctx, inventory.KindCA)
@@ -92,12 +93,12 @@ func (ca *CA) makeRoot(ctx context.Context, dir string, cfg config.CA) error {
 	return err
 }
 
-// oidNoCheck is id-pkix-ocsp-nocheck (RFC 6960 section 4.2.2.2.1): clients do not check the status of this
-// certificate.
+// oidNoCheck is id-pkix-ocsp-nocheck (RFC 6960 section 4.2.2.2.1): clients do not check the status
+// of this certificate.
 var oidNoCheck = asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 48, 1, 5}
 
-// makeDelegate certifies a key of the delegated responder for as long as the CA lives, unless the store has its
-// certificate.
+// makeDelegate certifies a key of the delegated responder for as long as the CA lives, unless the
+// store has its certificate.
 func (ca *CA) makeDelegate(ctx context.Context, dir string, cfg config.Config) error {
 	uid := cfg.OCSP.ResponderUID
 	if _, err := ca.store.Get(ctx, uid); !errors.Is(err, inventory.ErrNotFound) {
@@ -128,14 +129,14 @@ var names = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.-]{0,62}[A-Za-z0-9]$|^[A-
 // CheckName reports what is wrong with a certificate's name.
 func CheckName(name string) error {
 	if !names.MatchString(name) {
-		return fmt.Errorf("%w name %q: use up to 64 letters, digits, dots and hyphens, the first and last no dot or hyphen",
-			inventory.ErrInvalid, name)
+		const hint = "use up to 64 letters, digits, dots and hyphens, the first and last no dot or hyphen"
+		return fmt.Errorf("%w name %q: %s", inventory.ErrInvalid, name, hint)
 	}
 	return nil
 }
 
-// Issue issues a certificate and returns it with its new key, which is not stored. It returns no certificate that is
-// not in the store: OCSP would not know it.
+// Issue issues a certificate and returns it with its new key, which is not stored. It returns no
+// certificate that is not in the store: OCSP would not know it.
 func (ca *CA) Issue(ctx context.Context, name string, state ocsp.State) (inventory.Object, crypto.Signer, error) {
 	if err := CheckName(name); err != nil {
 		return inventory.Object{}, nil, err
@@ -154,8 +155,8 @@ func (ca *CA) Issue(ctx context.Context, name string, state ocsp.State) (invento
 	return o, key, err
 }
 
-// IssueFirst returns the UID of the first certificate. If the store has none, it issues one, to have one to ask about, and
-// writes it to the data directory.
+// IssueFirst returns the UID of the first certificate. If the store has none, it issues one, to
+// have one to ask about, and writes it to the data directory.
 func (ca *CA) IssueFirst(ctx context.Context, dir string) (uid string, err error) {
 	certs, err := ca.store.List(ctx, inventory.KindCertificate)
 	if err != nil {
@@ -166,8 +167,8 @@ func (ca *CA) IssueFirst(ctx context.Context, dir string) (uid string, err error
 	}
 	files, err := keyfile.NewPair(dir, First)
 	if errors.Is(err, fs.ErrExist) {
-		return "", fmt.Errorf("%s or %s exists, but its database does not: restore the database, or move the files away",
-			files.Certificate, files.Key)
+		return "", fmt.Errorf("%s or %s exists, but its database does not: "+
+			"restore the database, or move the files away", files.Certificate, files.Key)
 	}
 	if err != nil {
 		return "", err
@@ -184,7 +185,9 @@ func (ca *CA) IssueFirst(ctx context.Context, dir string) (uid string, err error
 }
 
 // insert stores a certificate that the CA has signed.
-func (ca *CA) insert(ctx context.Context, kind, uid string, cert *x509.Certificate, state ocsp.State) (inventory.Object, error) {
+func (ca *CA) insert(
+	ctx context.Context, kind, uid string, cert *x509.Certificate, state ocsp.State,
+) (inventory.Object, error) {
 	o := inventory.Object{
 		UID: uid, Kind: kind, Name: cert.Subject.CommonName, IssuerUID: ca.UID, Serial: cert.SerialNumber,
 		Record: ocsp.Record{State: state, NotAfter: cert.NotAfter}, DER: cert.Raw,
@@ -192,8 +195,8 @@ func (ca *CA) insert(ctx context.Context, kind, uid string, cert *x509.Certifica
 	return o, ca.store.Insert(ctx, o)
 }
 
-// Leaf signs a certificate for the key of a TLS server or client and does not store it. The certificate has the URL of
-// the responder.
+// Leaf signs a certificate for the key of a TLS server or client and does not store it. The
+// certificate has the URL of the responder.
 func (ca *CA) Leaf(name string, key crypto.PublicKey) (*x509.Certificate, error) {
 	notAfter := time.Now().Add(leafLife)
 	if notAfter.After(ca.Certificate.NotAfter) {
@@ -210,7 +213,8 @@ func (ca *CA) Leaf(name string, key crypto.PublicKey) (*x509.Certificate, error)
 	return ca.sign(template, key)
 }
 
-// newTemplate returns the template of a certificate with a random serial number of 127 bits or more.
+// newTemplate returns the template of a certificate with a random serial number of 127 bits or
+// more.
 func newTemplate(name string, notAfter time.Time) (*x509.Certificate, error) {
 	serial := make([]byte, 16)
 	if _, err := io.ReadFull(rand.Reader, serial); err != nil {

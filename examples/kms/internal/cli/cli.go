@@ -1,5 +1,5 @@
-// Package cli is the command line of the example KMS. All commands except serve, cluster and demo are clients of the
-// server that runs.
+// Package cli is the command line of the example KMS. All commands except serve, cluster and demo
+// are clients of the server that runs.
 package cli
 
 import (
@@ -29,21 +29,24 @@ type command struct {
 // commands returns all commands in the order of the help text.
 func commands(serve Serve) []command {
 	return []command{
-		{name: "serve", help: "serve the API and OCSP; the default", run: func(ctx context.Context, inv *invocation) error {
-			return serve(ctx, inv.data, inv.stdout, inv.stderr)
-		}},
-		{name: "certify", operand: "NAME", help: "issue a certificate, and write NAME.pem and NAME.key", run: certifyCommand, flags: certifyFlags},
+		{name: "serve", help: "serve the API and OCSP; the default", run: serveWith(serve)},
+		{name: "certify", operand: "NAME", help: "issue a certificate, and write NAME.pem and NAME.key",
+			run: certifyCommand, flags: certifyFlags},
 		{name: "list", help: "list the certificates", run: listCommand},
 		{name: "activate", operand: "UID", help: "make a PreActive certificate Active", run: activateCommand},
 		{name: "revoke", operand: "UID", help: "revoke a certificate", run: revokeCommand, flags: revokeFlags},
 		{name: "destroy", operand: "UID", help: "destroy a certificate that is not Active", run: destroyCommand},
 		{name: "counters", help: "show how many answers, signatures and database reads there were", run: countersCommand},
-		{name: "cluster", help: "start PostgreSQL, Redis and three replicas, break things, and show what clients see", run: func(ctx context.Context, inv *invocation) error {
-			return cluster.Show(ctx, inv.stdout)
-		}},
-		{name: "demo", help: "show it all with openssl, in a temporary directory", run: func(ctx context.Context, inv *invocation) error {
-			return demo.Run(ctx, inv.stdout)
-		}},
+		{name: "cluster", help: "start PostgreSQL, Redis and three replicas, break things, and show what clients see",
+			run: func(ctx context.Context, inv *invocation) error { return cluster.Show(ctx, inv.stdout) }},
+		{name: "demo", help: "show it all with openssl, in a temporary directory",
+			run: func(ctx context.Context, inv *invocation) error { return demo.Run(ctx, inv.stdout) }},
+	}
+}
+
+func serveWith(serve Serve) func(context.Context, *invocation) error {
+	return func(ctx context.Context, inv *invocation) error {
+		return serve(ctx, inv.data, inv.stdout, inv.stderr)
 	}
 }
 
@@ -63,7 +66,8 @@ type invocation struct {
 
 var errUsage = errors.New("usage")
 
-// Run executes a command line and returns the exit status: 1 for a failure, 2 for a wrong command line.
+// Run executes a command line and returns the exit status: 1 for a failure, 2 for a wrong command
+// line.
 func Run(ctx context.Context, serve Serve, args []string, stdout, stderr io.Writer) int {
 	inv := &invocation{commands: commands(serve), stdout: stdout, stderr: stderr}
 	err := inv.execute(ctx, args)
@@ -103,7 +107,8 @@ func (inv *invocation) execute(ctx context.Context, args []string) error {
 	return errUsage
 }
 
-// parse reads flags, before and after the operand. It reports errors to the user itself, and returns errUsage.
+// parse reads flags, before and after the operand. It reports errors to the user itself, and
+// returns errUsage.
 func (inv *invocation) parse(cmd command, args []string) error {
 	fs := flag.NewFlagSet("kms "+cmd.name, flag.ContinueOnError)
 	fs.SetOutput(inv.stderr)

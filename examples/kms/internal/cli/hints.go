@@ -11,8 +11,8 @@ import (
 	"github.com/kmsocsp/ocsp/examples/kms/internal/config"
 )
 
-// PrintHints prints a link to the page and command lines to paste. The login is the path of the link, the UID that of a
-// certificate.
+// PrintHints prints a link to the page and command lines to paste. The login is the path of the
+// link, the UID that of a certificate.
 func PrintHints(w io.Writer, dir string, cfg config.Config, login, uid string) {
 	url := cfg.URL()
 	fmt.Fprintf(w, "KMS at %s, data in %s\n", url, dir)

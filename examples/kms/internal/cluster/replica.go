@@ -1,6 +1,6 @@
-// Package cluster runs replicas of the example KMS as processes of their own, on one machine, and counts what clients
-// see while certificates are revoked and servers fail. The cluster command and the tests of consistency and faults use
-// it.
+// Package cluster runs replicas of the example KMS as processes of their own, on one machine, and
+// counts what clients see while certificates are revoked and servers fail. The cluster command and
+// the tests of consistency and faults use it.
 package cluster
 
 import (
@@ -70,7 +70,8 @@ func (b *lockedBuffer) String() string {
 	return b.b.String()
 }
 
-// StartOne starts a program as a replica with that configuration, on a free port, and returns when it answers.
+// StartOne starts a program as a replica with that configuration, on a free port, and returns when
+// it answers.
 func StartOne(ctx context.Context, program, dir string, cfg config.Config) (*Replica, error) {
 	var err error
 	if cfg.Server.Listen, err = freeAddress(); err != nil {
@@ -82,8 +83,12 @@ func StartOne(ctx context.Context, program, dir string, cfg config.Config) (*Rep
 	if err := cfg.Write(dir); err != nil {
 		return nil, err
 	}
-	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: maxConnections}, Timeout: clientTimeout}
-	r := &Replica{program: program, Dir: dir, Client: &api.Client{URL: cfg.URL(), Token: cfg.Server.Token, HTTP: client}}
+	transport := &http.Transport{MaxIdleConnsPerHost: maxConnections}
+	client := &api.Client{
+		URL: cfg.URL(), Token: cfg.Server.Token,
+		HTTP: &http.Client{Transport: transport, Timeout: clientTimeout},
+	}
+	r := &Replica{program: program, Dir: dir, Client: client}
 	if err := r.Start(ctx); err != nil {
 		return nil, errors.Join(err, r.Stop())
 	}
@@ -187,8 +192,9 @@ func (r *Replica) Counters(ctx context.Context) (counters.Snapshot, error) {
 	return s, err
 }
 
-// Query asks the replica about a certificate. It returns the status of a verified answer ("good", "revoked",
-// "unknown"), the OCSP error ("try later"), "no answer", or an error that begins with "wrong".
+// Query asks the replica about a certificate. It returns the status of a verified answer ("good",
+// "revoked", "unknown"), the OCSP error ("try later"), "no answer", or an error that begins with
+// "wrong".
 func (r *Replica) Query(ctx context.Context, cert *x509.Certificate) string {
 	result, err := ocsptest.Client{URL: r.Client.URL + "/ocsp", HTTP: r.Client.HTTP}.Query(ctx, r.CA, cert)
 	var refused xocsp.ResponseError
@@ -200,7 +206,8 @@ func (r *Replica) Query(ctx context.Context, cert *x509.Certificate) string {
 	case err != nil:
 		return "wrong: " + err.Error()
 	}
-	return [...]string{xocsp.Good: "good", xocsp.Revoked: "revoked", xocsp.Unknown: "unknown"}[result.Responses[0].Status]
+	statuses := [...]string{xocsp.Good: "good", xocsp.Revoked: "revoked", xocsp.Unknown: "unknown"}
+	return statuses[result.Responses[0].Status]
 }
 
 // Certify issues a certificate through the replica.

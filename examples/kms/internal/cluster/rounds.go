@@ -40,8 +40,8 @@ func (t *Tally) String() string {
 	return fmt.Sprintf("%v; good after a revocation had returned: %d, for %v at the most", t.Seen, t.Late, t.Worst.Round(time.Millisecond))
 }
 
-// Round issues a certificate through one replica, requires that all answer good, revokes it through the first, and asks
-// all until they answer revoked.
+// Round issues a certificate through one replica, requires that all answer good, revokes it through
+// the first, and asks all until they answer revoked.
 func (c *Cluster) Round(ctx context.Context, n int, t *Tally) error {
 	writer := c.Replicas[n%len(c.Replicas)]
 	uid, cert, err := writer.Certify(ctx)

@@ -29,8 +29,8 @@ func wait(ctx context.Context) error {
 	}
 }
 
-// Show starts PostgreSQL, Redis and replicas of this program, and reports what clients see while certificates are
-// revoked, a replica is killed, and the servers are stopped.
+// Show starts PostgreSQL, Redis and replicas of this program, and reports what clients see while
+// certificates are revoked, a replica is killed, and the servers are stopped.
 func Show(ctx context.Context, out io.Writer) (err error) {
 	say := func(format string, args ...any) { fmt.Fprintf(out, format+"\n", args...) }
 	dir, err := os.MkdirTemp("", "kms-cluster")

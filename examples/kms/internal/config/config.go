@@ -53,7 +53,8 @@ type Store struct {
 	URL string `toml:"url"`
 }
 
-// Replicas is what several replicas share. A store in Redis needs the secret too. The URLs may hold passwords.
+// Replicas is what several replicas share. A store in Redis needs the secret too. The URLs may hold
+// passwords.
 type Replicas struct {
 	SharedCache string `toml:"shared_cache"`
 	Changes     string `toml:"changes"`
@@ -110,7 +111,8 @@ func (c Config) Write(dir string) error {
 	return os.WriteFile(filepath.Join(dir, File), text.Bytes(), 0o600)
 }
 
-// LoadOrCreate reads the configuration. It creates the directory and the default configuration if they are missing.
+// LoadOrCreate reads the configuration. It creates the directory and the default configuration if
+// they are missing.
 func LoadOrCreate(dir string) (Config, error) {
 	cfg, err := Load(dir)
 	if !errors.Is(err, fs.ErrNotExist) {

@@ -78,7 +78,7 @@ func TestConfigErrors(t *testing.T) {
 				t.Errorf("error %v, want the path and %q", err, test.want)
 			}
 			if err != nil && (strings.Contains(err.Error(), `"secret"`) || strings.Contains(err.Error(), "s3cret")) {
-				t.Errorf("the error tells the token: %v", err)
+				t.Errorf("the error reveals the token: %v", err)
 			}
 		})
 	}
@@ -103,7 +103,7 @@ func TestConfigNamesEveryBadValue(t *testing.T) {
 	}
 }
 
-// Files that hold secrets are not read while others may read them too.
+// TestLooseModes requires that a file with a secret is not read if others may read it.
 func TestLooseModes(t *testing.T) {
 	dir := t.TempDir()
 	if err := Default().Write(dir); err != nil {

@@ -1,4 +1,5 @@
-// Package demo shows what the example KMS promises, with the machine's openssl as the client, and checks it.
+// Package demo shows what the example KMS promises, with the machine's openssl as the client, and
+// checks it.
 package demo
 
 import (

@@ -1,5 +1,5 @@
-// Package inventory stores the certificates of the example KMS with their KMIP states, in SQLite, PostgreSQL or
-// Redis.
+// Package inventory stores the certificates of the example KMS with their KMIP states, in SQLite,
+// PostgreSQL or Redis.
 package inventory
 
 import (
@@ -39,13 +39,14 @@ type Store interface {
 	Insert(ctx context.Context, o Object) error
 	// Get returns the object with that UID, or ErrNotFound.
 	Get(ctx context.Context, uid string) (Object, error)
-	// BySerial returns the record of the certificate that the issuer issued under that serial number, or
-	// ErrNotFound.
+	// BySerial returns the record of the certificate that the issuer issued under that serial
+	// number, or ErrNotFound.
 	BySerial(ctx context.Context, issuerUID string, serial *big.Int) (ocsp.Record, error)
 	// List returns the objects of a kind, oldest first.
 	List(ctx context.Context, kind string) ([]Object, error)
-	// Apply makes a change to a certificate and returns the result. It is atomic: concurrent changes, of this
-	// process or another, are applied one after the other. A revocation time never changes once it is set.
+	// Apply makes a change to a certificate and returns the result. It is atomic: concurrent
+	// changes, of this process or another, are applied one after the other. A revocation time never
+	// changes once it is set.
 	Apply(ctx context.Context, uid string, c Change) (Object, error)
 	Close() error
 }
@@ -57,8 +58,8 @@ const (
 	Redis      = "redis"
 )
 
-// Open opens the store that the URL names and creates what is missing. A path in a URL of SQLite is relative to dir.
-// The secret, of SecretSize octets, encrypts what is in Redis.
+// Open opens the store that the URL names and creates what is missing. A path in a URL of SQLite is
+// relative to dir. The secret, of SecretSize octets, encrypts what is in Redis.
 func Open(ctx context.Context, url, dir string, secret []byte) (Store, error) {
 	switch scheme, rest, _ := strings.Cut(url, ":"); scheme {
 	case SQLite:

@@ -21,8 +21,8 @@ const (
 	Destroy    Action = "destroyed"
 )
 
-// transitions is the KMIP life cycle (KMIP 2.1 section 4.57): for each action, the states that it applies to and
-// the states that it leads to. No action leads from a revoked state to a good one.
+// transitions is the KMIP life cycle (KMIP 2.1 section 4.57): for each action, the states that it
+// applies to and the states that it leads to. No action leads from a revoked state to a good one.
 var transitions = map[Action]map[ocsp.State]ocsp.State{
 	Activate: {ocsp.PreActive: ocsp.Active},
 	Revoke:   {ocsp.Active: ocsp.Deactivated},
@@ -46,8 +46,8 @@ type Change struct {
 	CompromisedAt time.Time   // zero leaves the stored one
 }
 
-// Revocation returns the change for a reason in RFC 5280's spelling. An empty reason is the one that the state
-// implies, cessationOfOperation.
+// Revocation returns the change for a reason in RFC 5280's spelling. An empty reason is the one
+// that the state implies, cessationOfOperation.
 func Revocation(reason string, compromisedAt, now time.Time) (Change, error) {
 	parsed, err := ocsp.ParseReason(reason)
 	if err != nil {

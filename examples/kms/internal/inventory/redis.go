@@ -21,8 +21,8 @@ import (
 	"github.com/kmsocsp/ocsp/ocspredis"
 )
 
-// redisStore holds the states in an ocspredis.Store. The part of an object that never changes is encrypted, in a
-// hash of its own.
+// redisStore holds the states in an ocspredis.Store. The part of an object that never changes is
+// encrypted, in a hash of its own.
 type redisStore struct {
 	client *redis.Client
 	states *ocspredis.Store

@@ -19,8 +19,9 @@ import (
 	"github.com/kmsocsp/ocsp"
 )
 
-// schema returns the statements that create the table, with the types of SQLite or PostgreSQL. The checks refuse what is
-// invalid in an ocsp.Record: a revoked state without a time, or a good state with a revocation time or reason.
+// schema returns the statements that create the table, with the types of SQLite or PostgreSQL. The
+// checks refuse what is invalid in an ocsp.Record: a revoked state without a time, or a good state
+// with a revocation time or reason.
 func schema(sequence, integer, bytes, end string) string {
 	return `
 CREATE TABLE IF NOT EXISTS objects (
@@ -56,7 +57,8 @@ type sqlStore struct {
 	numbered bool // placeholders are $1, $2, … instead of ?
 }
 
-// openSQLite opens the file, in the directory unless its path is absolute, and creates it if it is missing.
+// openSQLite opens the file, in the directory unless its path is absolute, and creates it if it is
+// missing.
 func openSQLite(ctx context.Context, dir, path string) (*sqlStore, error) {
 	if path == "" {
 		path = DatabaseFile
@@ -84,7 +86,7 @@ func openSQLite(ctx context.Context, dir, path string) (*sqlStore, error) {
 	return s, nil
 }
 
-// changeTrigger notifies package pgfeed of every change, including those made by hand in psql.
+// changeTrigger notifies package pgfeed of every change, including those made in psql.
 const changeTrigger = `
 CREATE OR REPLACE FUNCTION objects_changed() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -96,7 +98,8 @@ CREATE TRIGGER objects_changed AFTER UPDATE OR DELETE ON objects FOR EACH ROW EX
 ALTER TABLE objects ENABLE ALWAYS TRIGGER objects_changed;
 `
 
-// schemaLock serializes replicas that start at once: PostgreSQL fails if two sessions create the same table.
+// schemaLock serializes replicas that start at once: PostgreSQL fails if two sessions create the
+// same table.
 const schemaLock = "BEGIN; SELECT pg_advisory_xact_lock(7091203);"
 
 func openPostgreSQL(ctx context.Context, address string) (*sqlStore, error) {
@@ -114,7 +117,8 @@ func openSQL(ctx context.Context, driver, address, schema string) (*sqlStore, er
 	if err != nil {
 		return nil, err
 	}
-	// Reads wait for one of these connections, so that many clients do not open as many connections.
+	// Reads wait for one of these connections, so that many clients do not open as many
+	// connections.
 	db.SetMaxOpenConns(maxConnections)
 	db.SetMaxIdleConns(maxConnections)
 	if _, err := db.ExecContext(ctx, schema); err != nil {

@@ -39,8 +39,8 @@ func New(keyType string) (crypto.Signer, error) {
 	}
 }
 
-// Path returns the file of the key of the CA or of the delegated responder. The keys have a directory of their own,
-// apart from the files of issued certificates.
+// Path returns the file of the key of the CA or of the delegated responder. The keys have a
+// directory of their own, apart from the files of issued certificates.
 func Path(dir, kind string) string { return filepath.Join(dir, "private", kind+".key") }
 
 // Read reads a file that only its owner may read.

@@ -8,8 +8,8 @@ import (
 	"path/filepath"
 )
 
-// Pair is the two files of a certificate and its key. They are created before the certificate is issued, so that an
-// issued certificate can be written and no file is overwritten.
+// Pair is the two files of a certificate and its key. They are created before the certificate is
+// issued, so that an issued certificate can be written and no file is overwritten.
 type Pair struct {
 	Certificate, Key string
 }

@@ -33,8 +33,8 @@ type ocspAnswer struct {
 	Bar           timeBar
 }
 
-// ask sends a request to the OCSP handler, as any client would. The client parses and verifies the answer with
-// golang.org/x/crypto/ocsp, which shares no code with the responder.
+// ask sends a request to the OCSP handler, as any client would. The client parses and verifies the
+// answer with golang.org/x/crypto/ocsp, which shares no code with the responder.
 func (p *Page) ask(ctx context.Context, cert *x509.Certificate) (ocspAnswer, error) {
 	var event ocsp.Event
 	ctx, now, ca := counters.WithEvent(ctx, &event), p.Now(), p.API.CA
@@ -117,14 +117,15 @@ func maxAge(cacheControl string) time.Duration {
 	return 0
 }
 
-// timeBar is the life of an answer on a line from thisUpdate to nextUpdate, in percent of its length.
+// timeBar is the life of an answer on a line from thisUpdate to nextUpdate, in percent of its
+// length.
 type timeBar struct {
 	Begin, RefreshAt, End time.Time // RefreshAt is zero if HTTP caches may not store the answer
 	Now, Refresh          float64
 }
 
-// newTimeBar returns the bar of an answer that caches may store until its refresh point, when the responder signs
-// again.
+// newTimeBar returns the bar of an answer that caches may store until its refresh point, when the
+// responder signs again.
 func newTimeBar(begin, end, now time.Time, keep time.Duration) timeBar {
 	percent := func(t time.Time) float64 {
 		return min(max(100*t.Sub(begin).Seconds()/end.Sub(begin).Seconds(), 0), 100)

@@ -71,13 +71,13 @@ var pageTemplates = func() map[string]*template.Template {
 // reasonWords explains the reasons.
 var reasonWords = map[ocsp.Reason]string{
 	ocsp.Unspecified:          "no reason given",
-	ocsp.KeyCompromise:        "the key may be in other hands",
-	ocsp.CACompromise:         "the CA's key may be in other hands",
+	ocsp.KeyCompromise:        "the key may be compromised",
+	ocsp.CACompromise:         "the CA's key may be compromised",
 	ocsp.AffiliationChanged:   "its name or affiliation changed",
 	ocsp.Superseded:           "another certificate replaces it",
 	ocsp.CessationOfOperation: "it is no longer needed",
 	ocsp.PrivilegeWithdrawn:   "a privilege in it was withdrawn",
-	ocsp.AACompromise:         "the attribute authority's key may be in other hands",
+	ocsp.AACompromise:         "the attribute authority's key may be compromised",
 }
 
 // Routes adds the paths of the page to a router.
@@ -104,8 +104,8 @@ func (p *Page) Routes(router chi.Router) {
 	})
 }
 
-// pageHeaders sets headers that restrict what browsers load and run to this origin. With a stricter referrer policy
-// forms would have the origin "null", which the cross-origin protection refuses.
+// pageHeaders sets headers that restrict what browsers load and run to this origin. With a stricter
+// referrer policy forms would have the origin "null", which the cross-origin protection refuses.
 func pageHeaders(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		for name, value := range map[string]string{
@@ -271,7 +271,8 @@ func (p *Page) list(w http.ResponseWriter, r *http.Request) {
 	p.showList(w, r, http.StatusOK, listView{})
 }
 
-// showList shows a page of the certificates, the newest first. A page number out of range shows the nearest page.
+// showList shows a page of the certificates, the newest first. A page number out of range shows the
+// nearest page.
 func (p *Page) showList(w http.ResponseWriter, r *http.Request, code int, v listView) {
 	objects, err := p.API.Store.List(r.Context(), inventory.KindCertificate)
 	if err != nil {

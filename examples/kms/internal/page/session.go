@@ -30,7 +30,8 @@ type session struct {
 	news news
 }
 
-// sessions are the browsers that have logged in, by the hashes of the IDs in their cookies. They end with the process.
+// sessions are the browsers that have logged in, by the hashes of the IDs in their cookies. They
+// end with the process.
 type sessions struct {
 	now func() time.Time
 
@@ -101,8 +102,8 @@ func (s *sessions) takeNews(id, uid string) news {
 	return n
 }
 
-// invitation is a code that logs in once, so that the server can print a link without the token. The zero value
-// accepts no code.
+// invitation is a code that logs in once, so that the server can print a link without the token.
+// The zero value accepts no code.
 type invitation struct {
 	mu   sync.Mutex
 	code string
