@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/kmsocsp/ocsp/internal/codec"
+	"github.com/kmsocsp/ocsp/internal/signed"
 )
 
 // Outcome says how an answer came about.
@@ -97,43 +98,44 @@ type Event struct {
 // lives no longer.
 type reply struct {
 	der     []byte
-	lent    bool    // der is the exchange's
+	pooled  bool    // der is the exchange's
 	outcome Outcome // of an error; zero for a signed reply
-	window
+	signed.Life
 
 	authority *authority        // that signed it
-	parts     []part            // what it is about
+	singles   []single          // what it is about
 	reusable  bool              // HTTP caches may keep it
 	digest    [sha256.Size]byte // if so: of der
-	ready     *ready            // whose der it is, nil for none
+	header    *headerValues     // if they are there already
 }
 
 // entry returns what the reply says about one certificate.
 func (p *reply) entry(i int) Entry {
-	said := p.parts[i].status.compromised(p.authority.compromised)
-	e := Entry{IssuerID: p.parts[i].issuerID, Serial: codec.SerialInt(p.parts[i].serial), Status: said.status}
-	if said.status == Revoked {
-		e.Reason, e.RevokedAt = said.reason, time.Unix(p.parts[i].revokedAt(said), 0).UTC()
+	single := &p.singles[i]
+	status := single.status.compromised(p.authority.compromised)
+	e := Entry{IssuerID: single.issuerID, Serial: codec.SerialInt(single.serial), Status: status.status}
+	if status.status == Revoked {
+		e.Reason, e.RevokedAt = status.reason, time.Unix(single.revokedAt(status), 0).UTC()
 	}
 	return e
 }
 
 // good reports whether the reply says good of everything it is about.
 func (p *reply) good() bool {
-	return !slices.ContainsFunc(p.parts, func(q part) bool { return q.status.compromised(p.authority.compromised).status != Good })
+	return !slices.ContainsFunc(p.singles, func(q single) bool { return q.status.compromised(p.authority.compromised).status != Good })
 }
 
 // answer is the reply as a caller of Respond sees it.
 func (p *reply) answer(outcome Outcome, err error) Answer {
 	a := Answer{DER: p.der, Outcome: outcome, Cacheable: p.reusable, Err: err}
-	if p.lent {
+	if p.pooled {
 		a.DER = slices.Clone(p.der)
 	}
 	if p.outcome == 0 {
-		a.ThisUpdate = time.Unix(p.thisUpdate, 0).UTC()
-		a.NextUpdate = time.Unix(p.nextUpdate, 0).UTC()
-		a.RefreshAt = time.Unix(p.refreshAt, 0).UTC()
-		for i := range p.parts {
+		a.ThisUpdate = time.Unix(p.ThisUpdate, 0).UTC()
+		a.NextUpdate = time.Unix(p.NextUpdate, 0).UTC()
+		a.RefreshAt = time.Unix(p.RefreshAt, 0).UTC()
+		for i := range p.singles {
 			a.Entries = append(a.Entries, p.entry(i))
 		}
 	}
@@ -153,10 +155,3 @@ var errorReplies = func() (list [len(outcomes)]*reply) {
 	}
 	return list
 }()
-
-func ceilSecond(t time.Time) int64 {
-	if t.Nanosecond() > 0 {
-		return t.Unix() + 1
-	}
-	return t.Unix()
-}

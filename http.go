@@ -14,6 +14,7 @@ import (
 
 	"github.com/kmsocsp/ocsp/internal/codec"
 	"github.com/kmsocsp/ocsp/internal/getpath"
+	"github.com/kmsocsp/ocsp/internal/signed"
 )
 
 const requestType = "application/ocsp-request"
@@ -132,8 +133,8 @@ func (r *Responder) respondHTTP(ctx context.Context, req *HTTPRequest, x *exchan
 	default:
 		return httpError(http.StatusMethodNotAllowed, req.Method)
 	}
-	p := r.respond(ctx, der, x)
-	return r.http.response(req, p, x.now, x.renewing)
+	p, now := r.respond(ctx, der, x)
+	return r.http.response(req, p, now, x.renewing)
 }
 
 // acceptRepair reports whether a repaired request can be answered: all its issuers are configured.
@@ -143,7 +144,7 @@ func (r *Responder) acceptRepair(der []byte) bool {
 	if codec.ParseRequest(der, &req, r.limits) != nil {
 		return false
 	}
-	reg := r.registry.Load()
+	reg := r.issuers.load()
 	for i := range req.Entries {
 		if _, ok := reg.byCertID[string(req.Entries[i].CertID.Issuer)]; !ok {
 			return false
@@ -200,10 +201,10 @@ func (h *httpPolicy) checkPost(req *HTTPRequest, size int64) int {
 func (h *httpPolicy) response(
 	req *HTTPRequest, p *reply, now time.Time, renewing bool,
 ) HTTPResponse {
-	res := HTTPResponse{StatusCode: http.StatusOK, Body: p.der, ocsp: true, pooled: p.lent}
+	res := HTTPResponse{StatusCode: http.StatusOK, Body: p.der, ocsp: true, pooled: p.pooled}
 	switch {
 	case p.reusable:
-		values := p.headers()
+		values := p.headerValues()
 		res.caching, res.length = &values.caching, values.length[:]
 		res.control = h.controls.value(h.maxAgeOf(p, now, renewing))
 		if h.notModified(req, p, values.caching[0][:]) {
@@ -235,7 +236,7 @@ func (h *httpPolicy) notModified(req *HTTPRequest, p *reply, etag []string) bool
 	switch {
 	case req.IfNoneMatch != "":
 		conditions["If-None-Match"] = []string{req.IfNoneMatch}
-	case len(p.parts) == 1 && p.good() && p.thisUpdate == p.producedAt-h.backdated:
+	case len(p.singles) == 1 && p.good() && p.ThisUpdate == p.ProducedAt-h.backdated:
 		conditions["If-Modified-Since"] = []string{req.IfModifiedSince}
 	default:
 		return false
@@ -243,7 +244,7 @@ func (h *httpPolicy) notModified(req *HTTPRequest, p *reply, etag []string) bool
 	// net/http implements lists, weak tags and the formats of dates.
 	recorder := &statusRecorder{header: http.Header{"Etag": etag, "Content-Type": responseType}}
 	conditional := &http.Request{Method: http.MethodHead, Header: conditions}
-	modified := time.Unix(p.thisUpdate, 0)
+	modified := time.Unix(p.ThisUpdate, 0)
 	http.ServeContent(recorder, conditional, "", modified, bytes.NewReader(nil))
 	return recorder.code == http.StatusNotModified
 }
@@ -265,9 +266,9 @@ const renewingMaxAge = 1
 // refresh point. If signing the next reply failed, it ends one second before the reply expires.
 func (h *httpPolicy) maxAgeOf(p *reply, at time.Time, renewing bool) int64 {
 	now := ceilSecond(at)
-	age := p.nextUpdate - now - 1
-	if now < p.refreshAt {
-		age = min(age, p.refreshAt-now)
+	age := p.NextUpdate - now - 1
+	if now < p.RefreshAt {
+		age = min(age, p.RefreshAt-now)
 	}
 	if renewing {
 		age = min(age, renewingMaxAge)
@@ -285,28 +286,27 @@ type headerValues struct {
 	length  [1]string
 }
 
-// headers returns the header values of a reply that HTTP caches may store.
-func (p *reply) headers() *headerValues {
-	if p.ready != nil {
-		return &p.ready.headers
+// headerValues returns the header values of a reply that HTTP caches may store.
+func (p *reply) headerValues() *headerValues {
+	if p.header != nil {
+		return p.header
 	}
-	h := newHeaderValues(p.digest, p.window, len(p.der))
-	return &h
+	return newHeaderValues(p.digest, &p.Life, len(p.der))
 }
 
 // newHeaderValues makes them of one string, which is one allocation.
-func newHeaderValues(digest [sha256.Size]byte, w window, size int) headerValues {
+func newHeaderValues(digest [sha256.Size]byte, l *signed.Life, size int) *headerValues {
 	var room [160]byte
 	var ends [3]int
 	b := append(hex.AppendEncode(append(room[:0], '"'), digest[:]), '"')
 	ends[0] = len(b)
-	b = appendHTTPTime(b, w.nextUpdate)
+	b = appendHTTPTime(b, l.NextUpdate)
 	ends[1] = len(b)
-	b = appendHTTPTime(b, w.thisUpdate)
+	b = appendHTTPTime(b, l.ThisUpdate)
 	ends[2] = len(b)
 	b = strconv.AppendInt(b, int64(size), 10)
 	text := string(b)
-	return headerValues{
+	return &headerValues{
 		caching: [3][1]string{{text[:ends[0]]}, {text[ends[0]:ends[1]]}, {text[ends[1]:ends[2]]}},
 		length:  [1]string{text[ends[2]:]},
 	}

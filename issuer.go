@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -147,8 +148,8 @@ func notParsed(field string) error {
 	}
 }
 
-// newIssuer checks an Issuer and prepares its signer. The error names the field and the cure.
-func (r *Responder) newIssuer(cfg Issuer) (*issuer, error) {
+// check checks an Issuer and prepares its signer. The error names the field and the cure.
+func (s *issuers) check(cfg Issuer) (*issuer, error) {
 	if cfg.Certificate == nil {
 		return nil, &issuerError{fields: []string{fieldCertificate}, fault: errors.New("is nil"), cure: "give the CA's certificate"}
 	}
@@ -168,15 +169,15 @@ func (r *Responder) newIssuer(cfg Issuer) (*issuer, error) {
 	if slices.ContainsFunc(cfg.NameAliases, func(n []byte) bool { return !isSequence(n) }) {
 		return nil, errors.New("the field NameAliases has a name that is not the DER of a SEQUENCE: use the RawSubject of a certificate")
 	}
-	s, findings, err := r.newSigner(&cfg)
+	signer, findings, err := newSigner(&cfg, s.cfg, s.number)
 	if err != nil {
 		return nil, err
 	}
-	if cfg.Store == nil && r.cfg.Store == nil {
+	if cfg.Store == nil && s.cfg.Store == nil {
 		return nil, errors.New("the field Store is nil, and so is Config.Store: give a CertStore")
 	}
 	name := string(cfg.Certificate.RawSubject) + string(cfg.Certificate.RawSubjectPublicKeyInfo)
-	return &issuer{Issuer: cfg, name: name, signer: s, findings: findings}, nil
+	return &issuer{Issuer: cfg, name: name, signer: signer, findings: findings}, nil
 }
 
 func isSequence(der cryptobyte.String) bool {
@@ -185,91 +186,136 @@ func isSequence(der cryptobyte.String) bool {
 
 // authority is what a client takes for one CA: one name and one key.
 type authority struct {
-	number      uint64       // in its certificates' keys in the cache; never used for another authority
-	retired     *atomic.Bool // the number is not in use any more: Invalidate does not reach what is cached under it
-	ids         []string     // of its issuers, in the order of configuration
-	sources     []source     // where they are asked for
-	signers     []candidate  // at least one; see lineUp
-	compromised int64        // codec.NoTime: it is not
+	number      uint64    // in its certificates' keys in the cache; never used for another authority
+	ids         []string  // of its issuers, in the order of configuration
+	sources     []source  // where they are asked for
+	signers     []*signer // at least one; see lineUp
+	compromised int64     // codec.NoTime: it is not
 	encodings   []string
 	warned      atomic.Int64 // when warnOfRemoveFromCRL last did, in seconds since 1970
 }
 
 // source is a store and the IDs under which it is asked about an authority's certificates.
 type source struct {
-	lane  *storeLane
-	calls *hostcall.Lane // of the lane, for this authority
-	ids   []string
-}
-
-// stages returns those of a read about one of the authority's certificates.
-func (a *authority) stages() []stage {
-	list := make([]stage, len(a.sources))
-	for i := range list {
-		if list[i].source = &a.sources[i]; i < len(list)-1 {
-			list[i].over = make(chan struct{})
-		}
-	}
-	return list
-}
-
-// candidate is a signer that an authority chooses by time.
-type candidate struct {
-	*signer
-	id uint64 // in the identity of its replies; higher than that of any signer that was chosen before
+	lane   *storeLane
+	places *hostcall.Lane // of the lane, for this authority
+	first  int            // the index of the first ID in authority.ids
+	ids    []string
 }
 
 // signerAt returns the signer that is valid at that time and ends last. If none is valid, it returns one that is not.
-func (a *authority) signerAt(now time.Time) *candidate {
+func (a *authority) signerAt(now time.Time) *signer {
 	last := len(a.signers) - 1
 	if last > 0 {
 		for at := now.Unix(); last > 0 && at < a.signers[last].notBefore; {
 			last--
 		}
 	}
-	return &a.signers[last]
+	return a.signers[last]
 }
 
 // lineUp sets the signers to those that are chosen at some time, in that order: each begins and ends later than the one
 // before. A signer is never chosen if another one begins no later and ends no earlier.
-//
-// A cache drops a reply whose signer has a lower id than one it has seen. So a signer gets a new id if one with a
-// higher id is chosen before it, or was chosen and is gone.
-func (a *authority) lineUp(signers []*signer, before *authority, nextNumber func() uint64) {
+func (a *authority) lineUp(signers []*signer) {
 	slices.SortStableFunc(signers, func(s, t *signer) int {
 		return cmp.Or(cmp.Compare(s.notBefore, t.notBefore), cmp.Compare(t.notAfter, s.notAfter))
 	})
-	var known []candidate
-	if before != nil {
-		known = before.signers
-	}
 	for _, s := range signers {
-		if n := len(a.signers); n > 0 && s.notAfter <= a.signers[n-1].notAfter {
-			continue
+		if n := len(a.signers); n == 0 || s.notAfter > a.signers[n-1].notAfter {
+			a.signers = append(a.signers, s)
 		}
-		c := candidate{s, s.seq}
-		if i := slices.IndexFunc(known, func(k candidate) bool { return k.signer == s }); i >= 0 {
-			c.id = known[i].id
-		}
-		a.signers = append(a.signers, c)
-	}
-	var last uint64
-	for _, k := range known {
-		if !slices.ContainsFunc(a.signers, func(c candidate) bool { return c.signer == k.signer }) {
-			last = max(last, k.id)
-		}
-	}
-	for i := range a.signers {
-		c := &a.signers[i]
-		if c.id <= last {
-			c.id = nextNumber()
-		}
-		last = c.id
 	}
 }
 
-// replyID is the identity of the replies that one of its signers makes.
-func (m certIDMatch) replyID(s *candidate) replyID { return replyID{s.id, m.encoding} }
+// issuers are the issuers of a Responder.
+type issuers struct {
+	cfg     *Config
+	present atomic.Pointer[registry]
+	numbers atomic.Uint64 // of signers and authorities
+
+	mu      sync.Mutex // held while present is replaced
+	budgets budgets    // for signatures
+	stores  storeLanes
+}
+
+func (s *issuers) start(cfg *Config) {
+	s.cfg = cfg
+	s.present.Store(&registry{})
+}
+
+// open prepares for issuers. The Config has its defaults.
+func (s *issuers) open() {
+	s.budgets, s.stores = newBudgets(s.cfg.Signing), newStoreLanes(s.cfg)
+}
+
+func (s *issuers) load() *registry { return s.present.Load() }
+
+// number returns a number for a new signer or authority.
+func (s *issuers) number() uint64 { return s.numbers.Add(1) }
+
+// add adds a checked issuer, or replaces the one with its ID.
+func (s *issuers) add(iss *issuer) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.put(iss)
+}
+
+// set is add, but one that is not valid now replaces none that is.
+func (s *issuers) set(iss *issuer, now time.Time) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, old := range s.load().issuers {
+		if old.ID == iss.ID && old.checkTime(now) == nil {
+			if err := iss.checkTime(now); err != nil {
+				return err
+			}
+		}
+	}
+	return s.put(iss)
+}
+
+// put is add. s.mu is locked.
+func (s *issuers) put(iss *issuer) error {
+	list := slices.Clone(s.load().issuers)
+	iss.lane = s.stores.of(iss.Store)
+	if i := slices.IndexFunc(list, func(o *issuer) bool { return o.ID == iss.ID }); i >= 0 {
+		list[i] = iss
+	} else {
+		list = append(list, iss)
+	}
+	next, err := newRegistry(list, s.load(), s.number)
+	if err != nil {
+		s.stores.prune(s.load().issuers)
+		return err
+	}
+	iss.signer.budget = s.budgets.of(iss.signer)
+	s.replace(next)
+	return nil
+}
+
+// remove removes the issuer with that ID, if there is one.
+func (s *issuers) remove(id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	list := slices.DeleteFunc(slices.Clone(s.load().issuers), func(o *issuer) bool { return o.ID == id })
+	if next, err := newRegistry(list, s.load(), s.number); err == nil { // fewer issuers have no new conflicts
+		s.replace(next)
+	}
+}
+
+// replace makes the next registry the present one. s.mu is locked.
+func (s *issuers) replace(next *registry) {
+	s.present.Store(next)
+	s.stores.prune(next.issuers)
+	s.budgets.prune(next.issuers)
+}
+
+// close ends the watch of all stores.
+func (s *issuers) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stores.close()
+}
 
 // registry finds the authority for a CertID. It is replaced, never changed.
 type registry struct {
@@ -306,7 +352,7 @@ func newRegistry(issuers []*issuer, old *registry, nextNumber func() uint64) (*r
 		if n := len(a.sources); n > 0 && a.sources[n-1].lane == iss.lane {
 			a.sources[n-1].ids = append(a.sources[n-1].ids, iss.ID)
 		} else {
-			a.sources = append(a.sources, source{lane: iss.lane, ids: []string{iss.ID}})
+			a.sources = append(a.sources, source{lane: iss.lane, first: len(a.ids) - 1, ids: []string{iss.ID}})
 		}
 		reg.byID[iss.ID] = a
 		if at := iss.CompromisedAt.Unix(); at != codec.NoTime && (a.compromised == codec.NoTime || at < a.compromised) {
@@ -338,54 +384,40 @@ func newRegistry(issuers []*issuer, old *registry, nextNumber func() uint64) (*r
 	for name, a := range reg.byName {
 		for i := range a.sources {
 			src := &a.sources[i]
-			if src.calls = src.lane.calls; len(users[src.lane]) > 1 {
-				src.calls = src.lane.share(name)
+			if src.places = src.lane.calls; len(users[src.lane]) > 1 {
+				src.places = src.lane.share(name)
 			}
 		}
 		lost := func(id string) bool { return reg.byID[id] != a }
 		before := old.byName[name]
-		a.lineUp(signers[name], before, nextNumber)
+		a.lineUp(signers[name])
 		if before != nil && before.compromised == a.compromised && slices.Equal(before.encodings, a.encodings) && !slices.ContainsFunc(before.ids, lost) {
-			a.number, a.retired = before.number, before.retired
+			a.number = before.number
 		} else {
-			a.number, a.retired = nextNumber(), new(atomic.Bool)
+			a.number = nextNumber()
 		}
 	}
 	return reg, nil
 }
 
-// with returns the registry with one issuer added, or replaced if its ID is there.
-func (reg *registry) with(iss *issuer, nextNumber func() uint64) (*registry, error) {
-	list := slices.Clone(reg.issuers)
-	if i := slices.IndexFunc(list, func(o *issuer) bool { return o.ID == iss.ID }); i >= 0 {
-		list[i] = iss
-	} else {
-		list = append(list, iss)
-	}
-	return newRegistry(list, reg, nextNumber)
-}
-
-// retire ends the numbers that the next registry does not have, before it takes this one's place.
-func (reg *registry) retire(next *registry) {
-	for name, a := range reg.byName {
-		if b := next.byName[name]; b == nil || b.number != a.number {
-			a.retired.Store(true)
+// matchAll finds the issuers of a request with several CertIDs, and the one authority that signs the answer.
+func (reg *registry) matchAll(entries []codec.RequestEntry, strict bool) (matches []certIDMatch, signing *authority, err error) {
+	matches = make([]certIDMatch, len(entries))
+	for i := range entries {
+		match, ok := reg.byCertID[string(entries[i].CertID.Issuer)]
+		switch {
+		case !ok && strict:
+			return nil, nil, errNoIssuer
+		case ok && signing != nil && match.authority != signing:
+			return nil, nil, errForeign
+		case ok:
+			matches[i], signing = match, match.authority
 		}
 	}
-}
-
-// without returns the registry without the issuer of that ID.
-func (reg *registry) without(id string, nextNumber func() uint64) (*registry, error) {
-	list := slices.DeleteFunc(slices.Clone(reg.issuers), func(o *issuer) bool { return o.ID == id })
-	return newRegistry(list, reg, nextNumber)
-}
-
-// number returns that of an issuer's authority, and one that no authority has if there is no such issuer.
-func (reg *registry) number(id string) uint64 {
-	if a := reg.byID[id]; a != nil {
-		return a.number
+	if signing == nil {
+		return nil, nil, errNoIssuer
 	}
-	return 0
+	return matches, signing, nil
 }
 
 // issuerOf returns how a certificate's CertID names, with SHA-1, the issuer that signed the certificate.

@@ -48,12 +48,14 @@ type failure struct {
 	err       error
 }
 
-// logs keeps what outsiders can provoke from flooding the log: it lets one line a second through for each kind,
+// failureLog keeps what outsiders can provoke from flooding the log: it lets one line a second through for each kind,
 // component and issuer. It also knows which failures are not over. It has room for configured issuers only.
-type logs struct {
-	failing atomic.Int64 // kinds at all places that are not over: while it is zero, a success costs one load
-	mu      sync.RWMutex
-	places  map[logPlace]*placeLog
+type failureLog struct {
+	logger     *slog.Logger
+	configured func(issuer string) bool // an issuer with that ID is
+	failing    atomic.Int64             // kinds at all places that are not over: while it is zero, a success costs one load
+	mu         sync.RWMutex
+	places     map[logPlace]*placeLog
 }
 
 // logPlace is where something fails.
@@ -80,12 +82,12 @@ func (p *placeLog) endsWith(kind logKind, serial *big.Int) bool {
 }
 
 // due notes a failure. It reports whether to log it, and how many of its kind were not logged since the last line.
-func (r *Responder) due(f *failure) (suppressed int64, due bool) {
-	l, now := &r.logs, time.Now().Unix()
+func (l *failureLog) due(f *failure) (suppressed int64, due bool) {
+	now := time.Now().Unix()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	place := logPlace{f.component, f.issuer}
-	if r.registry.Load().byID[f.issuer] == nil { // it was just removed
+	if !l.configured(f.issuer) { // it was just removed
 		place.issuer = ""
 	}
 	p := l.places[place]
@@ -114,18 +116,18 @@ func (r *Responder) due(f *failure) (suppressed int64, due bool) {
 
 // succeeded notes that a component has worked, for the certificate with that serial number or, if it is nil, for
 // none in particular. The first success after failures of these kinds is logged, within the same limits.
-func (r *Responder) succeeded(component, issuer string, serial *big.Int, kinds ...logKind) {
-	if r.logs.failing.Load() == 0 {
+func (l *failureLog) succeeded(component, issuer string, serial *big.Int, kinds ...logKind) {
+	if l.failing.Load() == 0 {
 		return
 	}
 	f := failure{component: component, issuer: issuer}
-	if suppressed, over := r.logs.end(&f, serial, kinds); over {
-		r.line(context.Background(), slog.LevelWarn, "ocsp: a failure is over", &f, suppressed)
+	if suppressed, over := l.end(&f, serial, kinds); over {
+		l.line(context.Background(), slog.LevelWarn, "ocsp: a failure is over", &f, suppressed)
 	}
 }
 
 // end ends the failures that are over with a success. It sets f.serial if they are those of one certificate.
-func (l *logs) end(f *failure, serial *big.Int, kinds []logKind) (suppressed int64, over bool) {
+func (l *failureLog) end(f *failure, serial *big.Int, kinds []logKind) (suppressed int64, over bool) {
 	place, now := logPlace{f.component, f.issuer}, time.Now().Unix()
 	ends := func(kind logKind) bool { return l.places[place].endsWith(kind, serial) }
 	l.mu.RLock()
@@ -156,7 +158,7 @@ func (l *logs) end(f *failure, serial *big.Int, kinds []logKind) (suppressed int
 }
 
 // keepOnly forgets the issuers that are not configured any more.
-func (l *logs) keepOnly(reg *registry) {
+func (l *failureLog) keepOnly(reg *registry) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for place, p := range l.places {
@@ -173,14 +175,14 @@ func (l *logs) keepOnly(reg *registry) {
 }
 
 // warn logs a failure, if it is due.
-func (r *Responder) warn(ctx context.Context, message string, f *failure) {
-	if suppressed, due := r.due(f); due {
-		r.line(ctx, slog.LevelWarn, message, f, suppressed)
+func (l *failureLog) warn(ctx context.Context, message string, f *failure) {
+	if suppressed, due := l.due(f); due {
+		l.line(ctx, slog.LevelWarn, message, f, suppressed)
 	}
 }
 
 // line writes a line about a failure.
-func (r *Responder) line(ctx context.Context, level slog.Level, message string, f *failure, suppressed int64, attrs ...slog.Attr) {
+func (l *failureLog) line(ctx context.Context, level slog.Level, message string, f *failure, suppressed int64, attrs ...slog.Attr) {
 	if f.component != "" {
 		attrs = append(attrs, slog.String("component", f.component))
 	}
@@ -196,11 +198,11 @@ func (r *Responder) line(ctx context.Context, level slog.Level, message string, 
 	if suppressed > 0 {
 		attrs = append(attrs, slog.Int64("suppressed", suppressed))
 	}
-	r.cfg.Logger.LogAttrs(ctx, level, message, attrs...)
+	l.logger.LogAttrs(ctx, level, message, attrs...)
 }
 
 // logFailure logs an answer that the store, the signer or the host spoiled; what clients do wrong is for Observe.
-func (r *Responder) logFailure(ctx context.Context, x *exchange) {
+func (r *Responder) logFailure(ctx context.Context, now time.Time, x *exchange) {
 	if x.outcome != OutcomeTryLater && x.outcome != OutcomeInternalError && x.outcome != OutcomeStale {
 		return
 	}
@@ -212,7 +214,7 @@ func (r *Responder) logFailure(ctx context.Context, x *exchange) {
 		if x.err == error(host) {
 			f.err = host.err // the rest of its text are attributes
 		}
-	} else if a := x.asked.match.authority; a != nil {
+	} else if a := x.match.authority; a != nil {
 		f.issuer, f.serial = a.ids[0], codec.SerialInt(x.req.Entries[0].CertID.Serial)
 	}
 	level, message := slog.LevelError, "ocsp: no answer could be given"
@@ -222,7 +224,7 @@ func (r *Responder) logFailure(ctx context.Context, x *exchange) {
 	case errors.As(x.err, &p):
 		f.kind, message = logPanic, "ocsp: a panic was contained"
 		attrs = append(attrs, slog.String("stack", string(p.Stack)))
-	case ctx.Err() != nil || errors.Is(x.err, hostcall.ErrClosed): // the client has left, or the host stops; that is no failure
+	case ctx.Err() != nil || errors.Is(x.err, errClosed): // the client has left, or the host stops; that is no failure
 		return
 	case errors.Is(x.err, errNotValidNow): // warnOfEnd logs it, once an hour
 		return
@@ -232,13 +234,13 @@ func (r *Responder) logFailure(ctx context.Context, x *exchange) {
 		f.kind = logTryLater
 	case f.component == "store":
 		level, f.kind, message = slog.LevelWarn, logUnchecked, "ocsp: a cached answer was served unchecked"
-	case !x.reply.fresh(x.now):
+	case !isFresh(&x.reply.Life, now):
 		level, f.kind, message = slog.LevelWarn, logPastRefresh, "ocsp: a cached answer was served past its refresh point"
 	default:
 		level, f.kind = slog.LevelWarn, logSubstitute
 		message = "ocsp: a cached answer was served without the nonce or the algorithm that the client asked for"
 	}
-	if suppressed, due := r.due(&f); due {
-		r.line(ctx, level, message, &f, suppressed, attrs...)
+	if suppressed, due := r.log.due(&f); due {
+		r.log.line(ctx, level, message, &f, suppressed, attrs...)
 	}
 }

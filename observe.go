@@ -3,22 +3,21 @@ package ocsp
 import (
 	"context"
 	"log/slog"
-	"math/big"
 	"time"
 
 	"github.com/kmsocsp/ocsp/internal/hostcall"
 )
 
 // observe reports an answer to the host. A panic there is the host's, but must not cost the client's answer.
-func (r *Responder) observe(ctx context.Context, p *reply, x *exchange) {
+func (r *Responder) observe(ctx context.Context, p *reply, now time.Time, x *exchange) {
 	var e Event
 	defer func() {
 		if v := recover(); v != nil {
-			r.warn(ctx, "ocsp: Observe panicked", &failure{logPanic, "observer", e.IssuerID, nil, &hostcall.PanicError{Value: v}})
+			r.log.warn(ctx, "ocsp: Observe panicked", &failure{logPanic, "observer", e.IssuerID, nil, &hostcall.PanicError{Value: v}})
 		}
 	}()
 	e = Event{
-		Method: x.method, CertIDs: len(x.req.Entries), Nonce: x.req.NonceForm != 0, Entry: x.entry, Outcome: x.outcome,
+		Method: x.method, CertIDs: len(x.req.Entries), Nonce: x.req.NonceForm != 0, Entry: x.first, Outcome: x.outcome,
 		StoreTime: x.storeTime, SignTime: x.signTime, Total: time.Since(x.start), Err: x.err,
 	}
 	if len(x.req.Entries) > 0 {
@@ -26,10 +25,10 @@ func (r *Responder) observe(ctx context.Context, p *reply, x *exchange) {
 	}
 	if p.outcome == 0 {
 		e.Entry = p.entry(0)
-		e.Age = x.now.Sub(time.Unix(p.thisUpdate, 0))
+		e.Age = now.Sub(time.Unix(p.ThisUpdate, 0))
 	}
 	r.cfg.Observe(ctx, e)
-	r.succeeded("observer", e.IssuerID, nil, logPanic)
+	r.log.succeeded("observer", e.IssuerID, nil, logPanic)
 }
 
 // safeHandler lets a panic in the host's log handler cost the line and nothing else.
@@ -62,14 +61,4 @@ func (defaultHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
 
 func (defaultHandler) WithGroup(name string) slog.Handler {
 	return slog.Default().Handler().WithGroup(name)
-}
-
-// warnOfRemoveFromCRL says, once an hour for each issuer, that a revoked certificate's record has RemoveFromCRL.
-func (r *Responder) warnOfRemoveFromCRL(a *authority, issuerID string, serial *big.Int) {
-	const hour = 3600
-	now, last := r.now().Unix(), a.warned.Load()
-	if now-last >= hour && a.warned.CompareAndSwap(last, now) {
-		r.cfg.Logger.Warn("ocsp: a revoked certificate's record has the reason removeFromCRL, which releases nothing; it is answered as revoked without a reason; to release it set State Active",
-			slog.String("issuer", issuerID), slog.String("serial", serial.Text(16)))
-	}
 }

@@ -7,64 +7,53 @@ import (
 	"math/big"
 	"slices"
 	"sync"
-	"sync/atomic"
-	"time"
 
 	"github.com/kmsocsp/ocsp/internal/codec"
 	"github.com/kmsocsp/ocsp/internal/hostcall"
+	"github.com/kmsocsp/ocsp/internal/signed"
+	"github.com/kmsocsp/ocsp/internal/statuses"
 )
 
-// How many calls into the host's components may be under way, and how many may wait for their turn.
 const (
 	defaultStoreCalls = 1024
-	storeWaiting      = 4096
-	sharedConcurrent  = 64
+	// storeWaiting bounds the calls of a store that wait for their turn.
+	storeWaiting = 4096
+	// publishCalls bounds the calls by which Invalidate tells others, which clients must not crowd out.
+	publishCalls = 64
 )
 
 // Responder answers OCSP requests. Make one with New. It is safe for concurrent use.
 type Responder struct {
-	cfg      Config // with defaults filled in
-	now      func() time.Time
-	ownClock bool // now is the host's, not time.Now
-	limits   codec.ReadLimits
-	logs     logs
+	cfg    Config // with defaults filled in
+	clock  *clock
+	limits codec.ReadLimits
+	log    failureLog
+	group  hostcall.Group
 
-	seq      atomic.Uint64 // numbers signers and authorities
-	issuerMu sync.Mutex    // held while registry is replaced
-	registry atomic.Pointer[registry]
+	issuers    issuers
+	memory     *memory
+	reads      reads
+	signatures signatures
+	unfollow   context.CancelFunc // ends following CacheOptions.Changes
 
-	cache       *replyCache
-	sharedUntil atomic.Int64 // until when the shared cache is left alone, by replyCache.steady
+	publishing *hostcall.Lane // calls for Invalidate
+	verifying  *hostcall.Lane // of requests, for Config.RequestSigners
 
-	host     hostcall.Group               // calls that Close waits for
-	unfollow context.CancelFunc           // ends following CacheOptions.Changes
-	reads    flights[certKey, statusRead] // when StatusTTL lets answers share them
-	signs    flights[flightKey, landed]
-	renewing renewals
-
-	lanes     lanes              // budgets for signatures; issuerMu is held while one is found or dropped
-	stores    storeLanes         // ways to the stores; guarded by issuerMu
-	deadlines hostcall.Deadlines // of calls of the stores
-	sharing   *hostcall.Lane     // reads and writes of the shared cache
-	deleting  *hostcall.Lane     // deletes, which the host waits for and clients must not crowd out
-	verifying *hostcall.Lane     // of requests, for Config.RequestSigners
-
-	exchanges, storeCalls sync.Pool
-	http                  httpPolicy
+	exchanges sync.Pool
+	http      httpPolicy
 }
 
-// New checks the configuration and makes a Responder. An error names each field at fault and the cure; the insides
-// of issuers are looked at, up to the first fault, when all else is good. Close the Responder when it is no longer
-// needed.
+// New checks the configuration and makes a Responder. The error names each field at fault, what is wrong with it and a
+// hint; issuers are checked last, up to the first fault. Close the Responder when it is no longer needed.
 func New(cfg Config) (_ *Responder, err error) {
 	defer contain("config", &err)
-	r := &Responder{cfg: cfg, now: cfg.Now, ownClock: cfg.Now != nil}
+	r := &Responder{cfg: cfg}
 	r.exchanges.New = func() any {
-		return &exchange{signature: make([]byte, 0, 512), tbs: make([]byte, 0, 512)}
+		return &exchange{scratch: scratch{signature: make([]byte, 0, 512), tbs: make([]byte, 0, 512)}}
 	}
-	r.storeCalls.New = func() any { return newStoreCall(r) }
-	r.registry.Store(&registry{})
 	r.cfg.Logger = cfg.logger()
+	r.log.logger, r.log.configured = r.cfg.Logger, func(id string) bool { return r.issuers.load().byID[id] != nil }
+	r.issuers.start(&r.cfg)
 	if cfg.Disabled {
 		return r, nil
 	}
@@ -72,42 +61,56 @@ func New(cfg Config) (_ *Responder, err error) {
 		return nil, err
 	}
 	r.cfg.setDefaults()
-	r.now = cfg.clock()
 	r.limits = codec.ReadLimits{CertIDs: r.cfg.Limits.MaxCertIDs, Extensions: r.cfg.Limits.MaxExtensions, Strict: cfg.Strict}
-	r.cache = newReplyCache(r.cfg.Cache, r.now)
-	r.lanes = newLanes(r.cfg.Signing)
-	r.stores = newStoreLanes(&r.cfg)
-	r.sharing = hostcall.NewLane(sharedConcurrent, 0)
-	r.deleting = hostcall.NewLane(sharedConcurrent, storeWaiting)
+	r.clock = newClock(&r.cfg)
+	r.memory = statuses.New[certStatus, wireAnswer](r.cfg.statuses())
+	r.reads = reads{
+		cfg: &r.cfg, clock: r.clock, log: &r.log, group: &r.group, memory: r.memory,
+		deadlines: hostcall.Deadlines{Limit: r.cfg.Timeout}, standsIn: r.standsIn,
+	}
+	r.signatures = signatures{
+		cfg: &r.cfg, clock: r.clock, log: &r.log, group: &r.group, memory: r.memory,
+		remote: newRemote(&r.cfg, &r.log, &r.group), flights: map[flightKey]*flight{},
+	}
+	if !cfg.Cache.Disabled {
+		r.signatures.answers = signed.New[certStatus](signed.Options{Max: r.cfg.Cache.MaxEntries, Compact: r.cfg.Cache.Storage == StorageCompact})
+	}
+	r.publishing = hostcall.NewLane(publishCalls, storeWaiting)
 	r.verifying = newVerifying()
-	r.deadlines.Limit = r.cfg.Timeout
 	r.http.set(&r.cfg)
+	r.issuers.open()
 	for i, issuer := range cfg.Issuers {
-		iss, err := r.newIssuer(issuer)
+		iss, err := r.issuers.check(issuer)
+		if err == nil && r.issuers.load().byID[iss.ID] != nil {
+			err = fmt.Errorf("the field ID is %q, like that of an earlier issuer: give each its own", iss.ID)
+		}
+		if err == nil {
+			err = r.issuers.add(iss)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("ocsp: config: Issuers[%d]: %w", i, err)
 		}
-		iss.lane = r.stores.of(issuer.Store)
-		reg := r.registry.Load()
-		if reg.byID[iss.ID] != nil {
-			return nil, fmt.Errorf("ocsp: config: Issuers[%d]: the field ID is %q, like that of an earlier issuer: give each its own", i, iss.ID)
-		}
-		if reg, err = reg.with(iss, r.nextNumber); err != nil {
-			return nil, fmt.Errorf("ocsp: config: Issuers[%d]: %w", i, err)
-		}
-		iss.signer.lane = r.lanes.of(iss.signer)
-		r.registry.Store(reg)
 	}
-	now := r.now()
-	for _, iss := range r.registry.Load().issuers {
-		r.announce(iss, now)
+	now := r.clock.now()
+	for _, iss := range r.issuers.load().issuers {
+		iss.announce(r.cfg.Logger, now)
 	}
 	if r.cfg.Cache.Changes != nil {
 		var ctx context.Context
 		ctx, r.unfollow = context.WithCancel(context.Background())
-		r.host.Go(func() { r.follow(ctx) })
+		feed := &feed{r.cfg.Cache.Changes, r.clock, &r.log, r.memory}
+		r.group.Go(func() { feed.follow(ctx) })
 	}
 	return r, nil
+}
+
+// statuses returns the options of the memory of what the stores said.
+func (c *Config) statuses() statuses.Options {
+	o := statuses.Options{Patience: c.patience()}
+	if !c.Cache.Disabled {
+		o.Max, o.Hot, o.TTL, o.Lease = c.Cache.MaxEntries, hotAnswers, c.Cache.StatusTTL, c.Cache.Changes != nil
+	}
+	return o
 }
 
 // SetIssuer adds an issuer, or replaces the one with its ID, such as for a renewed certificate or delegate. No
@@ -127,62 +130,27 @@ func (r *Responder) SetIssuer(cfg Issuer) (err error) {
 	if r.cfg.Disabled {
 		return nil
 	}
-	iss, err := r.newIssuer(cfg)
+	iss, err := r.issuers.check(cfg)
+	now := r.clock.now()
+	if err == nil {
+		err = r.issuers.set(iss, now)
+	}
 	if err != nil {
 		return fmt.Errorf("ocsp: issuer %q: %w", cfg.ID, err)
 	}
-	now := r.now()
-	if err := r.setIssuer(iss, now); err != nil {
-		return fmt.Errorf("ocsp: issuer %q: %w", cfg.ID, err)
-	}
-	r.announce(iss, now)
+	r.log.keepOnly(r.issuers.load())
+	iss.announce(r.cfg.Logger, now)
 	return nil
-}
-
-// setIssuer puts a checked issuer into the registry.
-func (r *Responder) setIssuer(iss *issuer, now time.Time) (err error) {
-	r.issuerMu.Lock()
-	defer r.issuerMu.Unlock()
-	present := r.registry.Load()
-	iss.lane = r.stores.of(iss.Store)
-	defer func() {
-		if err != nil {
-			r.stores.prune(present.issuers)
-		}
-	}()
-	for _, old := range present.issuers {
-		if old.ID == iss.ID && old.checkTime(now) == nil {
-			if err := iss.checkTime(now); err != nil {
-				return err
-			}
-		}
-	}
-	reg, err := present.with(iss, r.nextNumber)
-	if err != nil {
-		return err
-	}
-	iss.signer.lane = r.lanes.of(iss.signer)
-	r.replaceRegistry(reg)
-	return nil
-}
-
-// replaceRegistry replaces the registry. issuerMu is locked.
-func (r *Responder) replaceRegistry(next *registry) {
-	r.registry.Load().retire(next)
-	r.registry.Store(next)
-	r.stores.prune(next.issuers)
-	r.lanes.prune(next.issuers)
-	r.logs.keepOnly(next)
 }
 
 // RemoveIssuer removes an issuer. Requests begun after it returned that name it are unauthorized. Removing an
 // issuer that is not there does nothing.
 func (r *Responder) RemoveIssuer(id string) {
-	r.issuerMu.Lock()
-	defer r.issuerMu.Unlock()
-	if reg, err := r.registry.Load().without(id, r.nextNumber); err == nil { // fewer issuers have no new conflicts
-		r.replaceRegistry(reg)
+	if r.cfg.Disabled {
+		return
 	}
+	r.issuers.remove(id)
+	r.log.keepOnly(r.issuers.load())
 }
 
 // contain returns a panic of the host's code as the error of a method that has no other way to report it.
@@ -192,14 +160,11 @@ func contain(where string, err *error) {
 	}
 }
 
-// nextNumber returns a number for a new authority.
-func (r *Responder) nextNumber() uint64 { return r.seq.Add(1) }
-
-// Invalidate drops every answer about the issuer's certificates with those serials and makes sure that none
-// from before is served once it has returned. Call it when a revocation, a release or a new certificate has
-// been stored: it makes a long StatusTTL safe within this process. It also cleans the shared cache and tells
-// other replicas through CacheOptions.Changes; their errors are returned after the local part is done, and the
-// call may be repeated.
+// Invalidate makes sure that every answer about the issuer's certificates with those serials that is sent after it has
+// returned says what the store said in a read that began after Invalidate was called. Call it when a revocation, a release
+// or a new certificate has been stored: it makes a long StatusTTL safe within this process. It also cleans the shared
+// cache and informs other replicas through CacheOptions.Changes; their errors are returned after the local part is done,
+// and the call may be repeated.
 func (r *Responder) Invalidate(ctx context.Context, issuerID string, serials ...*big.Int) (err error) {
 	defer contain("invalidate", &err) // the context may be one of the host's own
 	if r.cfg.Disabled || len(serials) == 0 {
@@ -208,36 +173,31 @@ func (r *Responder) Invalidate(ctx context.Context, issuerID string, serials ...
 	if slices.Contains(serials, nil) {
 		return errors.New("ocsp: invalidate: a serial is nil")
 	}
-	reg := r.registry.Load()
-	a, number := reg.byID[issuerID], reg.number(issuerID)
-	var shared []string
+	a := r.issuers.load().byID[issuerID]
+	var keys []string
 	for _, serial := range serials {
 		content := codec.SerialBytes(serial)
-		key := newCertKey(number, content)
-		r.cache.invalidate(key) // for an issuer that has just gone, its fence is what counts
-		r.reads.forget(key)
+		key := statuses.NewKey(0, content) // of every issuer, also one that has just been removed
+		r.memory.Invalidate(&key)
 		if a != nil && r.cfg.Cache.Shared != nil {
-			shared = append(shared, a.sharedKeys(content)...)
+			keys = append(keys, a.remoteKeys(content)...)
 		}
 	}
 	var errs []error
 	if a == nil {
 		errs = append(errs, fmt.Errorf("ocsp: invalidate: no issuer has the ID %q", issuerID))
 	}
-	tell := func(whom string, f func(ctx context.Context) error) {
-		_, err := hostcall.Do(ctx, &r.host, r.deleting, r.cfg.Timeout, func(ctx context.Context) (struct{}, error) { return struct{}{}, f(ctx) })
-		if errors.Is(err, hostcall.ErrClosed) {
-			err = errClosed
-		}
+	call := func(what string, f func(ctx context.Context) error) {
+		_, err := hostcall.Do(ctx, &r.group, r.publishing, r.cfg.Timeout, func(ctx context.Context) (struct{}, error) { return struct{}{}, f(ctx) })
 		if err != nil {
-			errs = append(errs, fmt.Errorf("ocsp: invalidate: %s: %w", whom, err))
+			errs = append(errs, fmt.Errorf("ocsp: invalidate: %s: %w", what, err))
 		}
 	}
 	if r.cfg.Cache.Changes != nil {
-		tell("changes", func(ctx context.Context) error { return r.cfg.Cache.Changes.Publish(ctx, issuerID, serials...) })
+		call("changes", func(ctx context.Context) error { return r.cfg.Cache.Changes.Publish(ctx, issuerID, serials...) })
 	}
-	if len(shared) > 0 {
-		tell("shared cache", func(ctx context.Context) error { return r.cfg.Cache.Shared.Delete(ctx, shared...) })
+	if len(keys) > 0 {
+		call("shared cache", func(ctx context.Context) error { return r.cfg.Cache.Shared.Delete(ctx, keys...) })
 	}
 	return errors.Join(errs...)
 }
@@ -251,11 +211,9 @@ func (r *Responder) Close() error {
 	if r.unfollow != nil {
 		r.unfollow()
 	}
-	ended := r.host.Close(r.cfg.Timeout)
-	r.deadlines.Stop()
-	r.issuerMu.Lock()
-	defer r.issuerMu.Unlock()
-	r.stores.close()
+	ended := r.group.Close(r.cfg.Timeout)
+	r.reads.deadlines.Stop()
+	r.issuers.close()
 	if !ended {
 		return errors.New("ocsp: close: the store, the signer, the shared cache or Changes still has not returned from a call")
 	}

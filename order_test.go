@@ -20,6 +20,7 @@ type slow struct {
 	rig    *rig
 	mu     sync.Mutex // held by calls while they look at the rest
 	serial *big.Int
+	flood  bool // the serials of rig.flood are slow, too
 	first  bool // only the first time
 	wait   func()
 }
@@ -27,7 +28,7 @@ type slow struct {
 func (s *slow) FindBySerial(ctx context.Context, id string, serial *big.Int) (ocsp.Record, error) {
 	record, err := s.rig.store.FindBySerial(context.WithoutCancel(ctx), id, serial)
 	s.mu.Lock()
-	slow, wait := s.serial != nil && s.serial.Cmp(serial) == 0, s.wait
+	slow, wait := s.flood && serial.BitLen() <= 32 || s.serial != nil && s.serial.Cmp(serial) == 0, s.wait
 	if slow && s.first {
 		s.serial = nil
 	}
@@ -57,8 +58,8 @@ func (r *rig) says(want int) {
 	require.Equal(r, want, r.status(r.leaf).Status)
 }
 
-// A certificate is held, released while a slow read looks, and held again, which the others see: the slow read is not what
-// stands in when the store fails.
+// A certificate is held, released while a slow read is in flight, and held again, which the others see: what the slow read
+// returned does not stand in when the store fails.
 func TestSlowReadDoesNotUndoALaterOne(t *testing.T) {
 	orderTest(t, func(*ocsp.Config) {}, func(r *rig, s *slow) {
 		held, release := r.clock.Now(), make(chan struct{})
@@ -72,24 +73,23 @@ func TestSlowReadDoesNotUndoALaterOne(t *testing.T) {
 		hold()
 		r.says(xocsp.Revoked)
 		close(release)
-		r.requireAnswer(<-late, xocsp.Revoked)
+		<-late // good, which it was after the request had come, or what stands in for a silent store
+		synctest.Wait()
 		r.breakStore()
 		answer := r.responder.Respond(r.Context(), r.request(r.leaf))
-		require.Equal(r, ocsp.OutcomeStale, answer.Outcome)
-		require.Equal(r, ocsp.Revoked, answer.Entries[0].Status)
+		require.Equal(r, ocsp.OutcomeTryLater, answer.Outcome, "which of the two reads was later is unknown")
 	})
 }
 
-// What a change was seen to be, and could not be read again, is in doubt: what was known before it does not stand in.
-func TestSeenChangeEndsWhatIsKnown(t *testing.T) {
+// The first read that returns another status replaces what was recorded, also if the store fails right after it.
+func TestFirstReadOfAChangeCounts(t *testing.T) {
 	orderTest(t, func(*ocsp.Config) {}, func(r *rig, s *slow) {
 		r.says(xocsp.Good)
 		r.revoke(r.leaf, ocsp.KeyCompromise)
 		s.serial, s.wait = r.leaf.SerialNumber, func() { r.store.SetFault(ocsptest.Fail) }
-		for range 2 {
-			answer := r.responder.Respond(r.Context(), r.request(r.leaf))
-			require.Equal(r, ocsp.OutcomeTryLater, answer.Outcome)
-		}
+		r.says(xocsp.Revoked)
+		r.breakStore()
+		r.says(xocsp.Revoked)
 	})
 }
 

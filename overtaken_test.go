@@ -165,24 +165,6 @@ func TestContradictionEndsWhatIsKnown(t *testing.T) {
 	}
 }
 
-// Who asks after Invalidate gets no signature that was begun before it.
-func TestNoSignatureFromBeforeInvalidate(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, nil)
-		r.signer.SetFault(ocsptest.Hang)
-		early := r.ask(r.request(r.leaf))
-		synctest.Wait()
-		r.clock.Advance(time.Second)
-		require.NoError(t, r.responder.Invalidate(t.Context(), r.ca.ID, r.leaf.SerialNumber))
-		now := r.clock.Now()
-		late := r.ask(r.request(r.leaf))
-		synctest.Wait()
-		r.signer.SetFault(ocsptest.Healthy)
-		<-early
-		require.Equal(t, now.UTC(), r.requireAnswer(<-late, xocsp.Good)[0].ThisUpdate)
-	})
-}
-
 // What was read again is trusted again, also if nothing else has happened.
 func TestReadAgainIsTrustedAgain(t *testing.T) {
 	r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Cache.StatusTTL = 5 * time.Second })
@@ -208,52 +190,6 @@ func TestReadAgainStandsInAgain(t *testing.T) {
 		r.breakStore()
 		r.requireAnswer(r.post(r.request(r.leaf)), xocsp.Good)
 	})
-}
-
-// A change is told while an answer that is to stand in is being looked for.
-func TestStandInIsOvertaken(t *testing.T) {
-	for change, tell := range map[string]func(r *rig, f ocsp.Follower){
-		"Invalidate": func(r *rig, _ ocsp.Follower) {
-			require.NoError(r, r.responder.Invalidate(r.Context(), r.ca.ID, r.leaf.SerialNumber))
-		},
-		"Changed": func(r *rig, f ocsp.Follower) { f.Changed(r.ca.ID, r.leaf.SerialNumber) },
-	} {
-		for when, hook := range map[string]func(h *ocsp.Hooks, f func()){
-			"after the status": func(h *ocsp.Hooks, f func()) { h.Head = f },
-			"after the reply":  func(h *ocsp.Hooks, f func()) { h.Reply = f },
-		} {
-			t.Run(change+" "+when, func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) {
-					c := newChanges()
-					var failing bool
-					var tellNow func()
-					r := newRig(t, func(r *rig, cfg *ocsp.Config) {
-						cfg.Cache.Changes = c
-						cfg.Store = ocsp.StoreFunc(func(ctx context.Context, id string, serial *big.Int) (ocsp.Record, error) {
-							if failing {
-								ocsp.HookStorage(r.responder, &ocsp.Hooks{})
-								h := &ocsp.Hooks{}
-								hook(h, func() { *h = ocsp.Hooks{}; tellNow() })
-								ocsp.HookStorage(r.responder, h)
-								return ocsp.Record{}, errors.New("down")
-							}
-							return r.store.FindBySerial(ctx, id, serial)
-						})
-					})
-					f := <-c.calls
-					f.Begin()
-					r.status(r.leaf)
-					ocsp.ClearReady(r.responder)
-					told := false
-					tellNow = func() { told = true; tell(r, f) }
-					failing = true
-					ocsp.QuietStores(r.responder)
-					r.requireError(xocsp.TryLater, r.post(r.request(r.leaf)))
-					require.True(t, told)
-				})
-			})
-		}
-	}
 }
 
 // After Changed and Invalidate nobody waits for a read that began before.

@@ -28,7 +28,7 @@ func newVerifying() *hostcall.Lane {
 }
 
 // checkRequestSigner applies Config.RequestSigners (RFC 6960 section 4.1.2): the first certificate beside the
-// signature must verify it and chain to one of the roots, and the request must name its requestor. It sets x.now.
+// signature must verify it and chain to one of the roots, and the request must name its requestor.
 func (r *Responder) checkRequestSigner(ctx context.Context, x *exchange) (Outcome, error) {
 	sig := &x.req.Signature
 	switch {
@@ -39,11 +39,11 @@ func (r *Responder) checkRequestSigner(ctx context.Context, x *exchange) (Outcom
 	case x.req.RequestorName == nil || len(sig.Certificates) == 0:
 		return OutcomeUnauthorized, errSigner
 	}
-	if err := r.verifying.Acquire(ctx, r.remaining(x)); err != nil {
+	if err := r.verifying.Acquire(ctx, r.cfg.remaining(x)); err != nil {
 		return OutcomeTryLater, fmt.Errorf("ocsp: the request's signature was not verified: %w", err)
 	}
 	defer r.verifying.Release()
-	x.now = r.now()
+	now := r.clock.now()
 	certs := make([]*x509.Certificate, len(sig.Certificates))
 	for i, der := range sig.Certificates {
 		var err error
@@ -52,18 +52,18 @@ func (r *Responder) checkRequestSigner(ctx context.Context, x *exchange) (Outcom
 		}
 	}
 	signer := certs[0]
-	if !r.isRequestSigner(certs, x.now) || signer.CheckSignature(sig.Algorithm, x.req.TBS, sig.Value) != nil {
+	if !isRequestSigner(certs, r.cfg.RequestSigners, now) || signer.CheckSignature(sig.Algorithm, x.req.TBS, sig.Value) != nil {
 		return OutcomeUnauthorized, errSigner
 	}
 	return 0, nil
 }
 
-// isRequestSigner reports whether the first of the certificates chains to one of Config.RequestSigners. It goes from the
+// isRequestSigner reports whether the first of the certificates chains to one of the roots. It goes from the
 // roots down, and changes certs: no key verifies a signature before a root has vouched for it. From the first certificate
 // up, x509.Certificate.Verify would try the keys that a client chose, each with each.
-func (r *Responder) isRequestSigner(certs []*x509.Certificate, now time.Time) bool {
+func isRequestSigner(certs []*x509.Certificate, roots *x509.CertPool, now time.Time) bool {
 	vouched := x509.VerifyOptions{
-		Roots: r.cfg.RequestSigners, Intermediates: x509.NewCertPool(), CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
+		Roots: roots, Intermediates: x509.NewCertPool(), CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
 	}
 	for more := true; more; {
 		more = false

@@ -6,21 +6,18 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"time"
 
 	"github.com/kmsocsp/ocsp/internal/codec"
 	"github.com/kmsocsp/ocsp/internal/hostcall"
+	"github.com/kmsocsp/ocsp/internal/statuses"
 )
 
-const (
-	// maxAttempts bounds how often an answer is begun again because the certificate's status changed, or
-	// Invalidate was called, while it was being made.
-	maxAttempts = 8
-	// refreshPatience is how long the one request that renews an answer waits for the signer before it is
-	// served the answer that is still valid.
-	refreshPatience = 250 * time.Millisecond
-)
+// maxAttempts bounds how often an answer is begun again because the certificate was invalidated, or because the
+// answer ended, while it was being made.
+const maxAttempts = 8
 
 var (
 	errDisabled  = errors.New("ocsp: the responder is disabled")
@@ -35,47 +32,43 @@ var (
 	errForeign   = errors.New("ocsp: the request names issuers that no one key can answer for")
 )
 
-// exchange is what one request needs while it is being answered. It is pooled, so nothing that outlives the
-// request may point into it.
+// exchange is one request on its way to a response. It is pooled, so nothing that outlives the request may point
+// into it.
 type exchange struct {
-	exchangeState
-
-	req codec.Request
-	buf []byte // the request's DER
-
-	// Room for what a reply is made of.
-	der, tbs  []byte
-	signature []byte
+	request
+	scratch
 }
 
-// exchangeState is what nothing is left of for the next request.
-type exchangeState struct {
+// request is the part of an exchange that is zeroed between requests.
+type request struct {
 	method   string
-	asked    asked
-	repaired bool      // slashes were put back into the request, or it was percent-decoded twice
-	arrived  uint64    // how many shared reads had begun when the request came
-	own      bool      // the request is the host's own: policies for clients do not apply
-	renewing bool      // the reply that follows the one to be served is being made
-	renews   *renewal  // the renewal that this exchange has begun and not handed on
-	newer    int64     // the second in which a read must have begun to be trusted
-	observed bool      // timings are wanted
-	now      time.Time // by the responder's clock: the present of this answer, read anew after each wait
+	repaired bool // the path of a GET lost slashes, or was percent-encoded twice
+	own      bool // the host asks for itself: policies for clients do not apply
+	observed bool // timings are wanted
+	start    time.Time
+
+	// About the one certificate of most requests; what could stand in is found by it.
+	match certIDMatch
+	key   statuses.Key
+
 	outcome  Outcome
 	err      error
-	entry    Entry // about the first CertID
+	first    Entry // about the first CertID, if observed
+	renewing bool  // the reply's successor is being made
+	reply    reply
+	wire     wireAnswer // not one that hangs on a status
+	draftOne draft
+	singles  [1]single
 
-	// The reply, if it is signed.
-	reply reply
-	part  [1]part
-
-	start               time.Time     // by the wall clock
-	storeTime, signTime time.Duration // when observed
+	storeTime, signTime time.Duration // if observed
 }
 
-// asked is what a request for one certificate asks for: what could stand in is found by it. It is zero for others.
-type asked struct {
-	match certIDMatch
-	key   certKey
+// scratch is memory that exchanges use again.
+type scratch struct {
+	req       codec.Request
+	buf       []byte // the request's DER
+	der, tbs  []byte
+	signature []byte
 }
 
 // Respond answers one DER OCSPRequest. It never fails: errors are answers too. ctx bounds the caller's wait;
@@ -83,7 +76,7 @@ type asked struct {
 func (r *Responder) Respond(ctx context.Context, requestDER []byte) Answer {
 	x := r.acquire("")
 	defer r.release(x)
-	p := r.respond(ctx, requestDER, x)
+	p, _ := r.respond(ctx, requestDER, x)
 	return p.answer(x.outcome, x.err)
 }
 
@@ -94,8 +87,8 @@ func (r *Responder) Respond(ctx context.Context, requestDER []byte) Answer {
 // only hash that every client matches. Staple returns an error rather than an answer that says unknown or
 // nothing. NonceRequire and RequestSigners are for clients and do not apply.
 //
-// Staple may wait for the store and the signer, up to Config.Timeout. So handshakes should not call it: keep what it
-// returned until that answer's nextUpdate, and refresh it beside the handshakes, as the example does.
+// Staple may wait for the store and the signer, up to Config.Timeout. So handshakes should not call it: keep the
+// answer until its nextUpdate, and refresh it beside the handshakes, as the example does.
 func (r *Responder) Staple(ctx context.Context, leaf *x509.Certificate) ([]byte, error) {
 	if leaf == nil {
 		return nil, errors.New("ocsp: staple: the certificate is nil")
@@ -103,7 +96,7 @@ func (r *Responder) Staple(ctx context.Context, leaf *x509.Certificate) ([]byte,
 	if r.cfg.Disabled {
 		return nil, fmt.Errorf("ocsp: staple: %w", errDisabled)
 	}
-	issuer, err := r.registry.Load().issuerOf(leaf)
+	issuer, err := r.issuers.load().issuerOf(leaf)
 	if err != nil {
 		return nil, fmt.Errorf("ocsp: staple: %w", err)
 	}
@@ -111,7 +104,7 @@ func (r *Responder) Staple(ctx context.Context, leaf *x509.Certificate) ([]byte,
 	x := r.acquire("")
 	defer r.release(x)
 	x.own = true
-	p := r.respond(ctx, codec.AppendRequest(nil, &codec.Request{Entries: []codec.RequestEntry{{CertID: certID}}}), x)
+	p, _ := r.respond(ctx, codec.AppendRequest(nil, &codec.Request{Entries: []codec.RequestEntry{{CertID: certID}}}), x)
 	if p.outcome != 0 || p.entry(0).Status == Unknown {
 		return nil, fmt.Errorf("ocsp: staple: the answer is %v: %w", x.outcome, cmp.Or(x.err, errUnissued))
 	}
@@ -127,65 +120,80 @@ func (r *Responder) acquire(method string) *exchange {
 // release puts an exchange back without what it refers to.
 func (r *Responder) release(x *exchange) {
 	x.req.Reset()
-	x.buf, x.exchangeState = x.buf[:0], exchangeState{}
+	x.buf, x.request = x.buf[:0], request{}
 	r.exchanges.Put(x)
 }
 
-// respond is the one way from a request's DER to an answer.
-func (r *Responder) respond(ctx context.Context, der []byte, x *exchange) (p *reply) {
+// respond is the one way from a request's DER to a reply. It returns the time at which the reply is sent, by the
+// responder's clock.
+func (r *Responder) respond(ctx context.Context, der []byte, x *exchange) (*reply, time.Time) {
 	x.start = time.Now()
-	x.now = x.start
-	x.arrived = r.reads.seq.Load()
-	p = r.contained(ctx, der, x)
+	p, now := r.recoverPanic(ctx, der, x)
 	if x.err != nil {
-		r.logFailure(ctx, x)
+		r.logFailure(ctx, now, x)
 	}
 	if x.observed {
-		r.observe(ctx, p, x)
+		r.observe(ctx, p, now, x)
 	}
-	return p
+	return p, now
 }
 
-// contained keeps a panic anywhere in the pipeline from reaching the host.
-func (r *Responder) contained(ctx context.Context, der []byte, x *exchange) (p *reply) {
+// recoverPanic keeps a panic anywhere in the pipeline from reaching the host's server.
+func (r *Responder) recoverPanic(ctx context.Context, der []byte, x *exchange) (p *reply, now time.Time) {
+	now = x.start
 	defer func() {
 		if v := recover(); v != nil {
-			p = x.fail(fmt.Errorf("ocsp: %w", hostcall.NewPanicError(v)))
+			p = x.fail(fmt.Errorf("ocsp: %w", &hostcall.PanicError{Value: v, Stack: debug.Stack()}))
 		}
 	}()
 	if r.cfg.Disabled {
-		return x.refuse(OutcomeUnauthorized, errDisabled)
+		return x.refuse(OutcomeUnauthorized, errDisabled), now
 	}
-	if r.ownClock {
-		x.now = r.now()
+	if r.cfg.Now != nil {
+		now = r.clock.now()
 	}
-	if r.host.Closed() {
-		return x.fail(errClosed)
-	}
-	if len(der) > r.cfg.Limits.MaxRequestBytes {
-		return x.refuse(OutcomeMalformed, codec.ErrMalformed)
-	}
-	if err := codec.ParseRequest(der, &x.req, r.limits); err != nil {
-		return x.refuse(OutcomeMalformed, err)
-	}
-	if r.cfg.Nonce == NonceRequire && r.nonce(&x.req) == nil && !x.own {
-		return x.refuse(OutcomeMalformed, errNoNonce)
+	return r.answer(ctx, der, now, x)
+}
+
+// answer is the pipeline: parse, find the issuer, and then for each certificate look, read the store, find or sign,
+// and check that the answer stands. Like all of the functions that take now, it returns the time at which it ended.
+func (r *Responder) answer(ctx context.Context, der []byte, now time.Time, x *exchange) (*reply, time.Time) {
+	if outcome, err := r.parse(der, x); err != nil {
+		return x.refuse(outcome, err), now
 	}
 	if r.cfg.RequestSigners != nil && !x.own {
-		if outcome, err := r.checkRequestSigner(ctx, x); err != nil {
-			return x.refuse(outcome, err)
+		outcome, err := r.checkRequestSigner(ctx, x)
+		if now = r.clock.now(); err != nil {
+			return x.refuse(outcome, err), now
 		}
 	}
-	reg := r.registry.Load()
+	issuers := r.issuers.load()
 	if len(x.req.Entries) > 1 {
-		return r.respondMany(ctx, reg, x)
+		return r.answerMany(ctx, issuers, now, x)
 	}
 	id := &x.req.Entries[0].CertID
-	match, ok := reg.byCertID[string(id.Issuer)]
+	match, ok := issuers.byCertID[string(id.Issuer)]
 	if !ok {
-		return x.refuse(OutcomeUnauthorized, errNoIssuer)
+		return x.refuse(OutcomeUnauthorized, errNoIssuer), now
 	}
-	return r.respondOne(ctx, match, id, x)
+	return r.answerOne(ctx, match, id, now, x)
+}
+
+// parse reads the request and applies the policies that need no issuer.
+func (r *Responder) parse(der []byte, x *exchange) (Outcome, error) {
+	if r.group.Closed() {
+		return OutcomeTryLater, errClosed
+	}
+	if len(der) > r.cfg.Limits.MaxRequestBytes {
+		return OutcomeMalformed, codec.ErrMalformed
+	}
+	if err := codec.ParseRequest(der, &x.req, r.limits); err != nil {
+		return OutcomeMalformed, err
+	}
+	if r.cfg.Nonce == NonceRequire && r.cfg.nonce(&x.req) == nil && !x.own {
+		return OutcomeMalformed, errNoNonce
+	}
+	return 0, nil
 }
 
 // refuse ends an exchange with an error that is the request's own doing.
@@ -216,129 +224,177 @@ func (x *exchange) serve(outcome Outcome, p *reply, err error) *reply {
 }
 
 // nonce returns the nonce to put into the answer, nil for none.
-func (r *Responder) nonce(req *codec.Request) []byte {
+func (c *Config) nonce(req *codec.Request) []byte {
 	switch {
-	case req.NonceForm == codec.NonceAbsent, r.cfg.Nonce == NonceIgnore,
-		req.NonceForm == codec.NonceBare && r.cfg.Nonce != NonceEchoBare:
+	case req.NonceForm == codec.NonceAbsent, c.Nonce == NonceIgnore,
+		req.NonceForm == codec.NonceBare && c.Nonce != NonceEchoBare:
 		return nil
 	}
 	return req.Nonce
 }
 
-// respondOne answers for a single certificate.
-func (r *Responder) respondOne(ctx context.Context, match certIDMatch, id *codec.CertID, x *exchange) *reply {
-	key := newCertKey(match.number, id.Serial)
-	x.asked = asked{match, key}
+// refuses returns the error with which a certificate of that status is answered in place of the status, nil for none.
+func (c *Config) refuses(s *certStatus, now time.Time, x *exchange) (Outcome, error) {
+	switch {
+	case !s.issued && x.repaired:
+		return OutcomeMalformed, errRepaired
+	case !s.issued && c.Unissued == UnissuedUnauthorized:
+		return OutcomeUnauthorized, errUnissued
+	case c.isRetired(s, now):
+		return OutcomeUnauthorized, errRetired
+	}
+	return 0, nil
+}
+
+// answerOne answers for a single certificate.
+func (r *Responder) answerOne(ctx context.Context, match certIDMatch, id *codec.CertID, now time.Time, x *exchange) (*reply, time.Time) {
+	x.match, x.key = match, statuses.NewKey(match.number, id.Serial)
 	if x.observed {
-		x.entry = Entry{IssuerID: match.ids[0], Serial: codec.SerialInt(id.Serial)}
+		x.first = Entry{IssuerID: match.ids[0], Serial: codec.SerialInt(id.Serial)}
 	}
+	var again attempt
 	if r.cfg.RequestSigners == nil { // else part of Timeout may have passed
-		if p := r.tryOne(ctx, ctx, match, id, &key, x); p != nil {
-			return p
+		if p, now := r.try(ctx, ctx, id, now, &again, x); p != nil {
+			return p, now
 		}
+		now = r.clock.now()
 	}
-	within, cancel := context.WithTimeout(ctx, r.remaining(x))
+	within, cancel := context.WithTimeout(ctx, r.cfg.remaining(x))
 	defer cancel()
-	defer func() {
-		if x.renews != nil {
-			r.renewing.end(*x.renews)
-		}
-	}()
+	defer r.signatures.abandon(&again.claim)
 	for range maxAttempts - 1 {
-		if p := r.tryOne(within, ctx, match, id, &key, x); p != nil {
-			return p
+		p, at := r.try(within, ctx, id, now, &again, x)
+		if now = at; p != nil {
+			return p, now
 		}
 	}
-	return x.fail(errOvertaken)
+	return x.fail(errOvertaken), now
 }
 
-// tryOne makes one attempt at a reply for a single certificate; nil asks for another. caller is whose leaving says nothing
-// about the store.
-func (r *Responder) tryOne(ctx, caller context.Context, match certIDMatch, id *codec.CertID, key *certKey, x *exchange) *reply {
+// attempt is what one attempt at an answer leaves to the next.
+type attempt struct {
+	newer int64 // the second in which a read must have begun to be trusted, since 1970; 0 for any
+	claim claim // the renewal that this request is to make
+}
+
+// try makes one attempt at a reply for a single certificate; nil asks for another. caller is the request's own
+// context: its end does not speak against the store.
+func (r *Responder) try(ctx, caller context.Context, id *codec.CertID, now time.Time, again *attempt, x *exchange) (*reply, time.Time) {
 	x.renewing = false
-	var read statusRead
-	r.status(ctx, match.authority, key, id.Serial, x, &read)
-	if read.err != nil {
-		if errors.Is(read.err, errOvertaken) {
-			return nil
-		}
-		// A caller that leaves, or whose own time is up, says nothing about the store.
-		if caller.Err() == nil && !r.cfg.Cache.FailClosed && (letsStandIn(read.err) || r.spared(match.authority, key, read.err, x)) {
-			if p := r.stale(match, id, *key, x); p != nil {
-				return x.serve(OutcomeStale, p, read.err)
-			}
-		}
-		return x.fail(read.err)
+	look, now, err := r.reads.status(ctx, x.match.authority, &x.key, id.Serial, now, again.newer, x)
+	if err != nil {
+		return r.unread(caller, id, err, now, again, x)
 	}
-	if !read.status.issued && x.repaired {
-		return x.refuse(OutcomeMalformed, errRepaired)
+	if outcome, err := r.cfg.refuses(&look.Status, now, x); err != nil {
+		return x.refuse(outcome, err), now
 	}
-	if !read.status.issued && r.cfg.Unissued == UnissuedUnauthorized {
-		return x.refuse(OutcomeUnauthorized, errUnissued)
+	p, now := r.findOrSign(ctx, id, &look, now, again, x)
+	if p == nil || p.outcome != 0 || p.Alive(now.Unix()) && look.Stands() {
+		return p, now
 	}
-	if r.retired(&read.status, x.now) {
-		return x.refuse(OutcomeUnauthorized, errRetired)
-	}
-	p := r.replyFor(ctx, match, id, key, &read, x)
-	if p == nil || p.outcome != 0 || p.alive(x.now) && r.cache.valid(key, read.begun, &read.status) {
-		return p
-	}
-	return nil
+	return nil, now
 }
 
-// spared reports whether the store was read only because a reply must be newer than a status that is trusted, and is
-// still so. Then the reply that was to be renewed says nothing unchecked, whatever has become of the read.
-func (r *Responder) spared(a *authority, key *certKey, err error, x *exchange) bool {
-	if x.newer == 0 || isBroken(err) || errors.Is(err, hostcall.ErrClosed) {
+// unread ends an attempt for which the store brought no status: with a cached answer if the store is silent.
+func (r *Responder) unread(caller context.Context, id *codec.CertID, err error, now time.Time, again *attempt, x *exchange) (*reply, time.Time) {
+	if caller.Err() == nil && !r.cfg.Cache.FailClosed && (letsStandIn(err) || r.spares(err, again, now, x)) {
+		p, now := r.standIn(id, now, x)
+		if p != nil {
+			return x.serve(OutcomeStale, p, err), now
+		}
+	}
+	return x.fail(err), now
+}
+
+// letsStandIn reports whether an error of a read says that the store fails, and not that it has much to do, or that
+// the responder is closed.
+func letsStandIn(err error) bool {
+	return !errors.Is(err, ErrStoreBusy) && !errors.Is(err, errClosed) && !isBroken(err)
+}
+
+// spares reports whether the store was read only to renew an answer about a status that is still trusted. Then the
+// answer may be sent whatever became of the read.
+func (r *Responder) spares(err error, again *attempt, now time.Time, x *exchange) bool {
+	if again.newer == 0 || isBroken(err) || errors.Is(err, errClosed) {
 		return false
 	}
-	known, ok := r.known(a, key)
-	return ok && r.cache.trusts(&known, r.cache.moment(r.now()))
+	look := r.memory.Look(&x.key, r.clock.moment(now))
+	return look.Trusted
 }
 
-// replyFor finds or makes the reply that says what was read; nil asks for another attempt.
-func (r *Responder) replyFor(ctx context.Context, match certIDMatch, id *codec.CertID, key *certKey, read *statusRead, x *exchange) *reply {
-	s := match.signerAt(x.now)
-	want := match.replyID(s)
-	x.part[0].set(id, &read.found)
-	x.part[0].read, x.part[0].trusted = r.cache.second(read.at), read.trusted
-	job := signJob{authority: match.authority, signer: s, algorithm: s.choose(x.req.Preferred)}
-	job.now, job.parts, job.nonce = x.now, x.part[:], r.nonce(&x.req)
+// standIn returns a cached answer in place of one that the store or the signer fails to bring, nil if there is none.
+// A client that was promised its nonce gets none.
+func (r *Responder) standIn(id *codec.CertID, now time.Time, x *exchange) (*reply, time.Time) {
+	now = r.clock.now()
+	look, d, found := r.findStandIn(id, now, x)
+	if found == nil || !look.Stands() {
+		return nil, now
+	}
+	return r.signatures.write(d, &look, found, x), now
+}
+
+// findStandIn finds the answer that standIn sends, nil if there is none.
+func (r *Responder) findStandIn(id *codec.CertID, now time.Time, x *exchange) (look, *draft, *wireAnswer) {
+	look := r.memory.Look(&x.key, r.clock.moment(now))
+	if !look.Known || x.req.NonceForm != codec.NonceAbsent && r.cfg.Nonce == NonceRequire {
+		return look, nil, nil
+	}
+	d := x.draft(&look, x.match.signerAt(now), id, r.clock)
+	found, ok := r.signatures.find(d, &look, x)
+	if !ok || !found.Alive(now.Unix()) {
+		return look, nil, nil
+	}
+	return look, d, found
+}
+
+// standsIn reports whether a cached answer can stand in for the one to this request while the store is silent.
+func (r *Responder) standsIn(x *exchange) bool {
+	if r.cfg.Cache.FailClosed || x.match.authority == nil {
+		return false
+	}
+	_, _, found := r.findStandIn(&x.req.Entries[0].CertID, r.clock.now(), x)
+	return found != nil
+}
+
+// findOrSign finds or makes the reply that says what the store said; nil asks for another attempt.
+func (r *Responder) findOrSign(ctx context.Context, id *codec.CertID, look *look, now time.Time, again *attempt, x *exchange) (*reply, time.Time) {
+	s := x.match.signerAt(now)
+	d := x.draft(look, s, id, r.clock)
+	d.now, d.nonce, d.algorithm = now, r.cfg.nonce(&x.req), s.choose(x.req.Preferred)
+	if d.cacheable() {
+		old, ok := r.signatures.find(d, look, x)
+		if ok && isFresh(&old.Life, now) {
+			return x.serve(OutcomeCached, r.signatures.write(d, look, old, x), nil), now
+		}
+		if ok && old.Alive(now.Unix()) {
+			return r.refresh(ctx, d, look, old, again, x)
+		}
+	}
+	if again.newer = r.cfg.tooOld(d); again.newer != 0 {
+		return nil, now
+	}
+	outcome := OutcomeSigned
 	var p *reply
 	var err error
-	outcome := OutcomeSigned
-	if job.cacheable() {
-		old, ok := r.cache.reply(key, read.status, want, x.signature)
-		if ok && old.fresh(x.now) {
-			return x.serve(OutcomeCached, r.write(*key, &job, &old, x), nil)
-		}
-		f := flight{job: job, key: *key, want: want, begun: read.begun, fence: r.cache.lastFence(key)}
-		if ok && old.alive(x.now) {
-			return r.refresh(ctx, f, &old, x)
-		}
-		if x.newer = r.tooOld(&job); x.newer != 0 {
-			return nil
-		}
-		var k kept
-		if k, outcome, err = r.shareSign(ctx, f, x); err == nil {
-			p = r.write(*key, &job, &k, x)
-		}
+	if d.cacheable() {
+		p, outcome, err = r.signatures.share(ctx, d, look, nil, x)
 	} else {
-		if x.newer = r.tooOld(&job); x.newer != 0 {
-			return nil
+		p, err = r.signatures.makeOnce(ctx, d, x)
+	}
+	now = r.clock.now()
+	switch {
+	case err == nil:
+		return x.serve(outcome, p, nil), now
+	case errors.Is(err, errOvertaken):
+		if look.Trusted {
+			again.newer = d.singles[0].read + 1
 		}
-		p, err = r.timedSign(ctx, &job, x)
+		return nil, now
 	}
-	if err == nil {
-		return x.serve(outcome, p, nil)
+	if p, now := r.standIn(id, now, x); p != nil && p.singles[0].status == look.Status {
+		return x.serve(OutcomeStale, p, err), now // without the nonce, with the default algorithm
 	}
-	if errors.Is(err, errOvertaken) {
-		return nil
-	}
-	if p := r.stale(match, id, *key, x); p != nil && p.parts[0].status == read.status {
-		return x.serve(OutcomeStale, p, err) // without the nonce, with the default algorithm
-	}
-	return x.unsigned(err, read.status.issued)
+	return x.unsigned(err, look.Status.issued), now
 }
 
 // unsigned ends an exchange for which no signature could be made. Over budget, a serial that was never issued is
@@ -350,187 +406,112 @@ func (x *exchange) unsigned(err error, issued bool) *reply {
 	return x.fail(err)
 }
 
-// stale returns a reply that may stand in while the store or the signer fails, nil if there is none. A client
-// that was promised its nonce gets none.
-func (r *Responder) stale(match certIDMatch, id *codec.CertID, key certKey, x *exchange) *reply {
-	begun := r.cache.begin()
-	x.now = r.now()
-	s := match.signerAt(x.now)
-	known, k, ok := r.standIn(match, s, &key, x.now, x)
-	if !ok || !r.cache.valid(&key, begun, &known.status) {
-		return nil
-	}
-	x.part[0].set(id, &known.found)
-	return r.write(key, &signJob{authority: match.authority, signer: s, parts: x.part[:]}, &k, x)
-}
+// refreshPatience is how long the one request that renews an answer waits for the signer before it is
+// served the answer that is still valid.
+const refreshPatience = 250 * time.Millisecond
 
-// standIn finds what stale returns.
-func (r *Responder) standIn(match certIDMatch, s *candidate, key *certKey, now time.Time, x *exchange) (known head, k kept, ok bool) {
-	if x.req.NonceForm != codec.NonceAbsent && r.cfg.Nonce == NonceRequire {
-		return head{}, kept{}, false
-	}
-	if known, ok = r.known(match.authority, key); !ok {
-		return head{}, kept{}, false
-	}
-	k, ok = r.cache.reply(key, known.status, match.replyID(s), x.signature)
-	return known, k, ok && k.alive(now)
-}
-
-// standsIn reports whether a cached answer can stand in for that to this request while the store is silent.
-func (r *Responder) standsIn(x *exchange) bool {
-	if r.cfg.Cache.FailClosed || x.asked.match.authority == nil {
-		return false
-	}
-	now := r.now()
-	_, _, ok := r.standIn(x.asked.match, x.asked.match.signerAt(now), &x.asked.key, now, x)
-	return ok
-}
-
-// letsStandIn reports whether an error of a read says that the store fails, and not that it has much to do, or that the
-// responder is closed.
-func letsStandIn(err error) bool {
-	return !errors.Is(err, ErrStoreBusy) && !errors.Is(err, hostcall.ErrClosed) && !isBroken(err)
-}
-
-// retired reports whether a certificate expired longer ago than it is answered for.
-func (r *Responder) retired(s *certStatus, now time.Time) bool {
-	if r.cfg.Retention == 0 || r.cfg.Retention == RetainForever || s.notAfter == codec.NoTime {
-		return false
-	}
-	return now.Unix() > s.notAfter+int64(r.cfg.Retention/time.Second)
-}
-
-// refresh lets one request renew a reply past its refresh point while others, and this one too if the signer
+// refresh lets one request renew an answer past its refresh point, while others, and this one too if the signer
 // takes its time, are served the old one. The store is read for it: nil asks for another attempt, which does that.
-func (r *Responder) refresh(ctx context.Context, f flight, old *kept, x *exchange) *reply {
-	if x.renews != nil && *x.renews != (renewal{f.key, f.want}) { // another signer's
-		r.renewing.end(*x.renews)
-		x.renews = nil
-	}
-	if x.renews != nil || r.renewing.begin(renewal{f.key, f.want}) {
-		x.newer = r.tooOld(&f.job)
-		if p := &f.job.parts[0]; p.trusted && p.read < old.refreshAt {
-			x.newer = old.refreshAt
+func (r *Responder) refresh(ctx context.Context, d *draft, look *look, old *wireAnswer, again *attempt, x *exchange) (*reply, time.Time) {
+	now := d.now
+	if r.signatures.claim(&again.claim, renewalOf(old)) {
+		again.newer = r.cfg.tooOld(d)
+		if p := &d.singles[0]; p.trusted && p.read < old.RefreshAt {
+			again.newer = old.RefreshAt
 		}
-		if x.newer != 0 {
-			x.renews = &renewal{f.key, f.want}
-			return nil
+		if again.newer != 0 {
+			return nil, now
 		}
-		x.renews = nil // land ends it
-		f.renews, f.replaces = true, old.thisUpdate
 		ctx, cancel := context.WithTimeout(ctx, refreshPatience)
 		defer cancel()
-		k, outcome, err := r.shareSign(ctx, f, x)
+		p, outcome, err := r.signatures.share(ctx, d, look, &again.claim, x)
+		now = r.clock.now()
 		switch {
 		case err == nil:
-			return x.serve(outcome, r.write(f.key, &f.job, &k, x), nil)
-		case !old.alive(x.now):
-			return x.fail(err)
+			return x.serve(outcome, p, nil), now
+		case !old.Alive(now.Unix()):
+			return x.fail(err), now
 		}
 	}
-	if failure := f.job.signer.failure.Load(); failure != nil {
-		return x.serve(OutcomeStale, r.write(f.key, &f.job, old, x), *failure)
+	d.now = now
+	if failure := d.signer.failure.Load(); failure != nil {
+		return x.serve(OutcomeStale, r.signatures.write(d, look, old, x), *failure), now
 	}
 	x.renewing = true
-	return x.serve(OutcomeCached, r.write(f.key, &f.job, old, x), nil)
+	return x.serve(OutcomeCached, r.signatures.write(d, look, old, x), nil), now
 }
 
-// respondMany answers for several certificates with one signature. Such answers are not cached.
-func (r *Responder) respondMany(ctx context.Context, reg *registry, x *exchange) *reply {
-	entries := x.req.Entries
-	matches := make([]certIDMatch, len(entries))
-	var signing *authority
-	for i := range entries {
-		match, ok := reg.byCertID[string(entries[i].CertID.Issuer)]
-		switch {
-		case !ok && r.cfg.Strict:
-			return x.refuse(OutcomeUnauthorized, errNoIssuer)
-		case ok && signing != nil && match.authority != signing:
-			return x.refuse(OutcomeUnauthorized, errForeign)
-		case ok:
-			matches[i], signing = match, match.authority
-		}
-	}
-	if signing == nil {
-		return x.refuse(OutcomeUnauthorized, errNoIssuer)
+// answerMany answers for several certificates with one signature. Such answers are not cached.
+func (r *Responder) answerMany(ctx context.Context, issuers *registry, now time.Time, x *exchange) (*reply, time.Time) {
+	matches, signing, err := issuers.matchAll(x.req.Entries, r.cfg.Strict)
+	if err != nil {
+		return x.refuse(OutcomeUnauthorized, err), now
 	}
 	if first := matches[0]; x.observed && first.authority != nil {
-		x.entry = Entry{IssuerID: first.ids[0], Serial: codec.SerialInt(entries[0].CertID.Serial)}
+		x.first = Entry{IssuerID: first.ids[0], Serial: codec.SerialInt(x.req.Entries[0].CertID.Serial)}
 	}
-	ctx, cancel := context.WithTimeout(ctx, r.remaining(x))
+	ctx, cancel := context.WithTimeout(ctx, r.cfg.remaining(x))
 	defer cancel()
+	var newer int64
 	for range maxAttempts {
-		p, err := r.tryMany(ctx, signing, matches, x)
-		if !errors.Is(err, errOvertaken) {
-			return p
+		var p *reply
+		if p, now, newer = r.tryMany(ctx, signing, matches, now, newer, x); p != nil {
+			return p, now
 		}
 	}
-	return x.fail(errOvertaken)
+	return x.fail(errOvertaken), now
 }
 
-// tryMany makes one attempt at a reply for several certificates; errOvertaken asks for another.
-func (r *Responder) tryMany(ctx context.Context, signing *authority, matches []certIDMatch, x *exchange) (*reply, error) {
-	type seen struct {
-		key  certKey
-		read statusRead
-	}
-	job := signJob{authority: signing, nonce: r.nonce(&x.req)}
-	all := make([]seen, 0, len(matches))
+// tryMany makes one attempt at a reply for several certificates; nil asks for another, with reads in that second or
+// later.
+func (r *Responder) tryMany(ctx context.Context, signing *authority, matches []certIDMatch, now time.Time, newer int64, x *exchange) (*reply, time.Time, int64) {
+	d := &draft{authority: signing, nonce: r.cfg.nonce(&x.req)}
+	looks := make(map[statuses.Key]*look, len(matches))
 	issued := false
 	for i := range matches {
 		id := &x.req.Entries[i].CertID
-		p := part{certID: id.Raw, serial: id.Serial, status: unissued(UnissuedUnknown), foreign: matches[i].authority == nil}
-		if !p.foreign {
-			key := newCertKey(signing.number, id.Serial)
-			n := slices.IndexFunc(all, func(s seen) bool { return s.key == key })
-			if n < 0 {
-				n, all = len(all), append(all, seen{key: key})
-				r.status(ctx, signing, &key, id.Serial, x, &all[n].read)
+		if matches[i].authority == nil {
+			d.singles = append(d.singles, foreignSingle(id))
+			continue
+		}
+		key := statuses.NewKey(signing.number, id.Serial)
+		if looks[key] == nil {
+			look, at, err := r.reads.status(ctx, signing, &key, id.Serial, now, newer, x)
+			if now = at; err != nil {
+				return x.fail(err), now, 0
 			}
-			read := all[n].read
-			switch {
-			case errors.Is(read.err, errOvertaken):
-				return nil, errOvertaken
-			case read.err != nil:
-				return x.fail(read.err), nil
-			case !read.status.issued && x.repaired:
-				return x.refuse(OutcomeMalformed, errRepaired), nil
-			case !read.status.issued && r.cfg.Unissued == UnissuedUnauthorized:
-				return x.refuse(OutcomeUnauthorized, errUnissued), nil
-			case r.retired(&read.status, x.now):
-				return x.refuse(OutcomeUnauthorized, errRetired), nil
+			if outcome, err := r.cfg.refuses(&look.Status, now, x); err != nil {
+				return x.refuse(outcome, err), now, 0
 			}
-			p.status, p.issuerID = read.status, read.issuerID
-			p.read, p.trusted = r.cache.second(read.at), read.trusted
-			issued = issued || read.status.issued
+			looks[key] = &look
 		}
-		job.parts = append(job.parts, p)
+		d.singles = append(d.singles, newSingle(id, looks[key], signing, r.clock))
+		issued = issued || looks[key].Status.issued
 	}
-	job.signer = signing.signerAt(x.now)
-	job.algorithm = job.signer.choose(x.req.Preferred)
-	job.now = x.now
-	for i := range job.parts {
-		if p := &job.parts[i]; p.foreign { // which needs no read
-			p.read = job.now.Unix()
+	d.now, d.signer = now, signing.signerAt(now)
+	d.algorithm = d.signer.choose(x.req.Preferred)
+	for i := range d.singles {
+		if p := &d.singles[i]; p.foreign { // which needs no read
+			p.read = now.Unix()
 		}
 	}
-	if x.newer = r.tooOld(&job); x.newer != 0 {
-		return nil, errOvertaken
+	if newer = r.cfg.tooOld(d); newer != 0 {
+		return nil, now, newer
 	}
-	p, err := r.timedSign(ctx, &job, x)
-	if errors.Is(err, errOvertaken) {
-		return nil, errOvertaken
+	p, err := r.signatures.makeOnce(ctx, d, x)
+	now = r.clock.now()
+	switch {
+	case errors.Is(err, errOvertaken):
+		return nil, now, 0
+	case err != nil:
+		return x.unsigned(err, issued), now, 0
+	case !p.Alive(now.Unix()):
+		return nil, now, 0
 	}
-	if err != nil {
-		return x.unsigned(err, issued), nil
-	}
-	if !p.alive(x.now) {
-		return nil, errOvertaken
-	}
-	for _, s := range all {
-		if !r.cache.valid(&s.key, s.read.begun, &s.read.status) {
-			return nil, errOvertaken
+	for _, look := range looks {
+		if !look.Stands() {
+			return nil, now, 0
 		}
 	}
-	return x.serve(OutcomeSigned, p, nil), nil
+	return x.serve(OutcomeSigned, p, nil), now, 0
 }

@@ -18,7 +18,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"math"
 	"math/big"
 	"reflect"
 	"slices"
@@ -57,10 +56,10 @@ type algorithm struct {
 
 // signer is a key ready to sign answers, with everything that goes into each of them.
 type signer struct {
-	seq         uint64 // tells signers apart; never used twice
+	number      uint64 // never used twice
 	key         crypto.Signer
-	opaque      bool              // not one of Go's own keys: each signature is verified
-	lane        *lane             // the budget for its signatures
+	external    bool              // not one of Go's own keys: each signature is verified
+	budget      *budget           // for its signatures
 	certificate *x509.Certificate // of the key
 	ca          *x509.Certificate // that answers are about
 	algorithms  []algorithm       // the first is the default
@@ -138,7 +137,7 @@ func signerOpts(alg x509.SignatureAlgorithm) crypto.SignerOpts {
 
 // newSigner checks the signing side of an issuer, except for the time. It also returns the warnings about the
 // certificate that signs.
-func (r *Responder) newSigner(cfg *Issuer) (*signer, []DelegateFinding, error) {
+func newSigner(cfg *Issuer, c *Config, number func() uint64) (*signer, []DelegateFinding, error) {
 	if isNil(cfg.Signer) {
 		return nil, nil, unfit("give the private key as a crypto.Signer", "is nil")
 	}
@@ -161,18 +160,18 @@ func (r *Responder) newSigner(cfg *Issuer) (*signer, []DelegateFinding, error) {
 	if err := checkFIPS(field, cert); err != nil {
 		return nil, nil, err
 	}
-	algorithms, err := algorithmsFor(cert.PublicKey, r.cfg.Profile)
+	algorithms, err := algorithmsFor(cert.PublicKey, c.Profile)
 	if err != nil {
 		return nil, nil, err
 	}
-	findings, err := checkFindings(cfg, r.cfg.Profile)
+	findings, err := checkFindings(cfg, c.Profile)
 	if err != nil {
 		return nil, nil, err
 	}
 	if err := checkMatch(cfg.Signer, field, cert); err != nil {
 		return nil, nil, err
 	}
-	opaque := !isGoKey(cfg.Signer)
+	external := !isGoKey(cfg.Signer)
 	if cfg.SignatureAlgorithm != 0 {
 		i := slices.IndexFunc(algorithms, func(a algorithm) bool { return a.alg == cfg.SignatureAlgorithm })
 		if i < 0 {
@@ -184,16 +183,16 @@ func (r *Responder) newSigner(cfg *Issuer) (*signer, []DelegateFinding, error) {
 			}
 		}
 		algorithms = algorithms[i : i+1]
-	} else if opaque {
+	} else if external {
 		algorithms = algorithms[:1] // such keys are often tied to one algorithm
 	}
 	s := &signer{
-		seq: r.seq.Add(1), key: cfg.Signer, opaque: opaque, certificate: cert, ca: ca, algorithms: algorithms,
+		number: number(), key: cfg.Signer, external: external, certificate: cert, ca: ca, algorithms: algorithms,
 		responderID: codec.ByKey(publicKeyBits(cert)),
 		notBefore:   max(cert.NotBefore.Unix(), ca.NotBefore.Unix()),
 		notAfter:    min(cert.NotAfter.Unix(), ca.NotAfter.Unix()),
 	}
-	s.endIsNear = s.notAfter - min(2*int64(r.cfg.Validity/time.Second), (s.notAfter-s.notBefore)/4)
+	s.endIsNear = s.notAfter - min(2*int64(c.Validity/time.Second), (s.notAfter-s.notBefore)/4)
 	if cfg.ResponderID == ResponderIDByName {
 		s.responderID = codec.ByName(cert.RawSubject)
 	}
@@ -201,7 +200,7 @@ func (r *Responder) newSigner(cfg *Issuer) (*signer, []DelegateFinding, error) {
 		s.certs = codec.CertsField(cert.Raw)
 	}
 	s.fingerprint = sha256.Sum256(bytes.Join([][]byte{cert.Raw, s.responderID, s.certs}, []byte{0}))
-	if !opaque {
+	if !external {
 		if _, err := hostcall.Protect(context.Background(), s.selfTest); err != nil {
 			cure := "give the whole private key"
 			if fips140.Enforced() {
@@ -389,7 +388,7 @@ func (s *signer) sign(ctx context.Context, algorithm int, message []byte) ([]byt
 	if err != nil {
 		return nil, err
 	}
-	if s.opaque {
+	if s.external {
 		sig = bytes.Clone(sig) // the host may sign into the same memory again
 		if err := s.verify(algorithm, message, sig); err != nil {
 			return nil, fmt.Errorf("a wrong signature: %w%s", err, s.hint(algorithm, message, sig))
@@ -416,27 +415,9 @@ func (s *signer) verify(algorithm int, message, sig []byte) error {
 	return s.certificate.CheckSignature(s.algorithms[algorithm].alg, message, sig)
 }
 
-// warnOfEnd logs, once an hour, that no answer can be signed because of the time, or that soon none can.
-func (r *Responder) warnOfEnd(ctx context.Context, a *authority, s *signer, now int64) {
-	const hour = 3600
-	message := "ocsp: the certificate that answers are signed with, or its CA's, ends soon, and all answers end with it; renew it and call SetIssuer"
-	switch err := s.validAt(now); {
-	case err != nil:
-		message = "ocsp: no certificate of the issuer can sign now, so answers are tryLater; renew it and call SetIssuer, or wait for its time"
-	case now < s.endIsNear || a.succeeds(s):
-		return
-	}
-	last := s.warned.Load()
-	ended := last < s.notAfter && now >= s.notAfter // the last line was about the end to come
-	if (now-last >= hour || ended) && s.warned.CompareAndSwap(last, now) {
-		r.cfg.Logger.WarnContext(ctx, message, slog.String("issuer", a.ids[0]), slog.String("subject", s.certificate.Subject.String()),
-			slog.Time("begins", time.Unix(s.notBefore, 0).UTC()), slog.Time("ends", time.Unix(s.notAfter, 0).UTC()))
-	}
-}
-
 // succeeds reports whether another signer can take over from one before that ends.
 func (a *authority) succeeds(s *signer) bool {
-	return slices.ContainsFunc(a.signers, func(c candidate) bool { return c.notAfter > s.notAfter && c.notBefore < s.notAfter })
+	return slices.ContainsFunc(a.signers, func(c *signer) bool { return c.notAfter > s.notAfter && c.notBefore < s.notAfter })
 }
 
 // errNotValidNow is the error of a signer whose certificate, or its CA's, has expired or is not valid yet.
@@ -452,15 +433,15 @@ func (s *signer) validAt(now int64) error {
 }
 
 // announce logs the warnings about a new issuer, and whether it cannot sign now.
-func (r *Responder) announce(iss *issuer, now time.Time) {
+func (iss *issuer) announce(logger *slog.Logger, now time.Time) {
 	attrs := []any{slog.String("issuer", iss.ID), slog.String("subject", iss.signer.certificate.Subject.String())}
 	for _, f := range iss.findings {
-		r.cfg.Logger.Warn("ocsp: clients may refuse answers because of the certificate that signs them", slices.Concat(attrs,
+		logger.Warn("ocsp: clients may refuse answers because of the certificate that signs them", slices.Concat(attrs,
 			[]any{slog.String("finding", f.Fault), slog.String("cure", f.Cure), slog.String("rule", f.Rule)})...)
 	}
 	var fault *issuerError
 	if errors.As(iss.checkTime(now), &fault) {
-		r.cfg.Logger.Warn("ocsp: an issuer is not valid now and signs nothing until it is", slices.Concat(attrs,
+		logger.Warn("ocsp: an issuer is not valid now and signs nothing until it is", slices.Concat(attrs,
 			[]any{slog.String("certificate", fault.fields[0]), slog.String("finding", fault.fault.Error()), slog.String("cure", fault.cure)})...)
 	}
 }
@@ -473,96 +454,4 @@ func (s *signer) selfTest(ctx context.Context) (struct{}, error) {
 		return struct{}{}, err
 	}
 	return struct{}{}, s.verify(0, message, sig)
-}
-
-// window is the life of an answer, in seconds since 1970.
-type window struct {
-	thisUpdate, producedAt, refreshAt, nextUpdate int64
-}
-
-// window returns the life of a reply that is made now, and sets the times of its parts. The reply as a whole has their
-// earliest thisUpdate, refresh point and nextUpdate. It fails with errOvertaken if a newer read has a life.
-func (r *Responder) window(job *signJob) (window, error) {
-	s, now := job.signer.signer, job.now.Unix()
-	if err := s.validAt(now); err != nil {
-		return window{}, err
-	}
-	notAfter := notAfterAt(job.parts, now)
-	all := window{thisUpdate: math.MaxInt64, producedAt: now, refreshAt: math.MaxInt64, nextUpdate: math.MaxInt64}
-	for i := range job.parts {
-		p := &job.parts[i]
-		w := r.partWindow(s, p.read, now, notAfter)
-		if p.read > now || w.thisUpdate > p.read || w.nextUpdate <= now {
-			return all, errOvertaken
-		}
-		p.thisUpdate, p.nextUpdate = w.thisUpdate, w.nextUpdate
-		all.thisUpdate, all.nextUpdate = min(all.thisUpdate, w.thisUpdate), min(all.nextUpdate, w.nextUpdate)
-		all.refreshAt = min(all.refreshAt, w.keptUntil(p.read))
-	}
-	return all, nil
-}
-
-// partWindow returns the life of what a reply that is made now says about one certificate. It begins when the read of
-// the status did: that is the last time at which the status is known to have been so (RFC 6960 section 2.4).
-func (r *Responder) partWindow(s *signer, read, now, notAfter int64) window {
-	w := window{thisUpdate: max(read-int64(r.cfg.Backdate/time.Second), s.notBefore), producedAt: now}
-	w.nextUpdate = r.lastUpdate(s, w.thisUpdate, notAfter)
-	w.refreshAt = refreshPoint(w.thisUpdate, w.nextUpdate)
-	return w
-}
-
-// lastUpdate returns the last nextUpdate for that thisUpdate. It is within the life of the signing certificate, of the
-// CA and, unless notAfter is codec.NoTime, of the certificates that the reply is about.
-func (r *Responder) lastUpdate(s *signer, thisUpdate, notAfter int64) int64 {
-	last := min(thisUpdate+int64(r.cfg.Validity/time.Second)-1, s.notAfter)
-	if notAfter != codec.NoTime {
-		last = min(last, notAfter)
-	}
-	return last
-}
-
-// tooOld returns the second in which the trusted reads of a job must have begun at the earliest, because a reply about
-// earlier ones would be past its refresh point at once. 0 is for a job that needs no newer ones.
-func (r *Responder) tooOld(job *signJob) (newer int64) {
-	s, now := job.signer.signer, job.now.Unix()
-	for i := range job.parts {
-		if p := &job.parts[i]; p.trusted && s.validAt(now) == nil {
-			w := r.partWindow(s, p.read, now, notAfterAt(job.parts, now))
-			if w.refreshAt <= ceilSecond(job.now) || w.thisUpdate > p.read {
-				newer = max(newer, p.read+1)
-			}
-		}
-	}
-	return newer
-}
-
-// refreshPoint applies the CA/B Forum's rule for when a newer answer must be there (TLS BR 4.9.9).
-func refreshPoint(thisUpdate, nextUpdate int64) int64 {
-	const hour = 3600
-	if validity := nextUpdate - thisUpdate + 1; validity < 16*hour {
-		return thisUpdate + validity/2
-	}
-	return min(nextUpdate-8*hour, thisUpdate+4*24*hour)
-}
-
-// keptUntil returns the refresh point of an answer about what was read then. If it had passed when the answer was made, or
-// within the second of the read, since its window was cut short or begins long before the read, that is after half of
-// what was left. Else each answer would be renewed by the next request.
-func (w *window) keptUntil(read int64) int64 {
-	if w.refreshAt <= max(w.producedAt, read+1) {
-		return w.producedAt + (w.nextUpdate-w.producedAt+1)/2
-	}
-	return w.refreshAt
-}
-
-// fresh reports whether the refresh point of an answer is at least a second away, so that it can be sent with a
-// max-age of one or more. One that was made two seconds before its end is fresh until then: those that renewed it would
-// have no such point, so that each request would sign.
-func (w *window) fresh(now time.Time) bool {
-	return w.alive(now) && (ceilSecond(now) < w.refreshAt || w.nextUpdate-w.producedAt <= 2)
-}
-
-// alive reports whether an answer is valid: not past its end, nor, after the clock was set back, made in the future.
-func (w *window) alive(now time.Time) bool {
-	return w.producedAt <= now.Unix() && now.Unix() < w.nextUpdate
 }

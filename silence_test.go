@@ -188,7 +188,7 @@ func TestLookupsThatAreCutShortAreNoSilence(t *testing.T) {
 		time.Sleep(9600 * time.Millisecond)
 		answer, took := r.timed()
 		requireRevoked(r, answer)
-		require.Equal(r, 400*time.Millisecond+2*p.delay, took, "a change is read twice")
+		require.Equal(r, 400*time.Millisecond+p.delay, took)
 	})
 }
 
@@ -344,7 +344,7 @@ func TestEachLookupOfACallIsAnAnswer(t *testing.T) {
 		r.revoke(r.leaf, ocsp.KeyCompromise)
 		answer, took := r.timed()
 		requireRevoked(r, answer)
-		require.Equal(r, 3600*time.Millisecond, took, "three lookups, twice")
+		require.Equal(r, 1800*time.Millisecond, took, "three lookups")
 	})
 }
 
@@ -398,7 +398,7 @@ func TestLostCallIsNoLastingSilence(t *testing.T) {
 				r.flood(r.ca, 1) // which takes the other place
 				answer, took := r.timed()
 				requireRevoked(r, answer)
-				require.Equal(r, 600*time.Millisecond, took)
+				require.Equal(r, 400*time.Millisecond, took)
 			}
 		})
 	}
@@ -437,7 +437,7 @@ func TestSilenceIsForgotten(t *testing.T) {
 		r.revoke(r.leaf, ocsp.KeyCompromise)
 		answer, took := r.timed()
 		requireRevoked(r, answer)
-		require.Equal(r, 2*p.delay, took, "a change is read twice")
+		require.Equal(r, p.delay, took)
 	})
 }
 
@@ -560,7 +560,7 @@ func TestStoreOfAnIssuer(t *testing.T) {
 		r.revoke(r.leaf, ocsp.KeyCompromise)
 		answer, took := r.timed()
 		requireRevoked(r, answer)
-		require.Equal(r, 2*p.delay, took)
+		require.Equal(r, p.delay, took)
 
 		issuer := r.ca.Issuer()
 		issuer.Store = ocsp.StoreFunc(func(context.Context, string, *big.Int) (ocsp.Record, error) {
@@ -593,10 +593,8 @@ func TestPlacesOfIssuersThatComeAndGo(t *testing.T) {
 		issuer.Store = own
 		for range 3 {
 			require.NoError(r, r.responder.SetIssuer(issuer))
-			own.serial = big.NewInt(1_000_000)
-			for range 3 {
-				r.flood(tenant, 1)
-			}
+			own.flood = true
+			r.flood(tenant, 3)
 			r.responder.RemoveIssuer(issuer.ID)
 		}
 		require.EqualValues(r, 4, calls.Load())
@@ -707,11 +705,8 @@ func TestStuckStore(t *testing.T) {
 		r.says(0)
 		release := make(chan struct{})
 		defer close(release)
-		junk := r.ca.Issue(ocsptest.Options{})
-		s.serial, s.first, s.wait = junk.SerialNumber, false, func() { <-release }
-		for range 2 {
-			go r.responder.Respond(context.Background(), r.request(junk))
-		}
+		s.flood, s.first, s.wait = true, false, func() { <-release }
+		r.flood(r.ca, 2)
 		time.Sleep(4 * time.Second)
 		var wg sync.WaitGroup
 		for range 3 {

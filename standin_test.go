@@ -10,7 +10,6 @@ import (
 	xocsp "golang.org/x/crypto/ocsp"
 
 	"github.com/kmsocsp/ocsp"
-	"github.com/kmsocsp/ocsp/ocsptest"
 )
 
 // A store that is busy is no store that fails: nobody can have answers from the cache go unchecked by asking a lot.
@@ -18,14 +17,10 @@ func TestBusyStoreLetsNothingStandIn(t *testing.T) {
 	orderTest(t, func(cfg *ocsp.Config) { cfg.Unissued = ocsp.UnissuedUnauthorized }, func(r *rig, s *slow) {
 		r.says(xocsp.Good)
 		r.revoke(r.leaf, ocsp.KeyCompromise)
-		junk := r.ca.Issue(ocsptest.Options{})
-		s.serial, s.first, s.wait = junk.SerialNumber, false, func() { time.Sleep(3 * time.Second) }
+		s.flood, s.first, s.wait = true, false, func() { time.Sleep(3 * time.Second) }
 		for _, later := range []time.Duration{0, time.Second, 3 * time.Second, 7 * time.Second} {
 			time.Sleep(later)
-			for range 1024 + 4096 {
-				go r.responder.Respond(context.Background(), r.request(junk))
-			}
-			synctest.Wait()
+			r.flood(r.ca, 1024+4096)
 			answer := r.responder.Respond(r.Context(), r.request(r.leaf))
 			require.NotEqual(r, ocsp.OutcomeStale, answer.Outcome, "after %v", later)
 			for _, entry := range answer.Entries {
@@ -42,18 +37,11 @@ func TestHangingStoreLetsCachedAnswersStandIn(t *testing.T) {
 		release := make(chan struct{})
 		defer close(release)
 		r.says(xocsp.Good)
-		junk := r.ca.Issue(ocsptest.Options{})
-		s.serial, s.first, s.wait = junk.SerialNumber, false, func() { <-release }
-		for range 1024 {
-			go r.responder.Respond(context.Background(), r.request(junk))
-		}
-		synctest.Wait()
+		s.flood, s.first, s.wait = true, false, func() { <-release }
+		r.flood(r.ca, 1024)
 		for range 6 {
 			time.Sleep(11 * time.Second)
-			for range 4096 {
-				go r.responder.Respond(context.Background(), r.request(junk))
-			}
-			synctest.Wait()
+			r.flood(r.ca, 4096)
 			require.Equal(r, ocsp.OutcomeStale, r.responder.Respond(r.Context(), r.request(r.leaf)).Outcome)
 		}
 	})
@@ -64,12 +52,8 @@ func TestClosingLetsNothingStandIn(t *testing.T) {
 	orderTest(t, func(*ocsp.Config) {}, func(r *rig, s *slow) {
 		release := make(chan struct{})
 		r.says(xocsp.Good)
-		junk := r.ca.Issue(ocsptest.Options{})
-		s.serial, s.first, s.wait = junk.SerialNumber, false, func() { <-release }
-		for range 1024 {
-			go r.responder.Respond(context.Background(), r.request(junk))
-		}
-		synctest.Wait()
+		s.flood, s.first, s.wait = true, false, func() { <-release }
+		r.flood(r.ca, 1024)
 		r.revoke(r.leaf, ocsp.KeyCompromise)
 		answers := make(chan ocsp.Answer)
 		go func() { answers <- r.responder.Respond(context.Background(), r.request(r.leaf)) }()

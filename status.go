@@ -183,7 +183,8 @@ func ReasonFromKMIP(code uint32) (Reason, error) {
 type certStatus struct {
 	status         Status
 	reason         Reason
-	issued         bool // false: the store does not know the serial
+	issued         bool   // false: the store does not know the serial
+	issuer         uint16 // the ID under which the store has it, of authority.ids
 	revokedAt      int64
 	invalidityDate int64
 	notAfter       int64

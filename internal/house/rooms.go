@@ -14,8 +14,8 @@ const Module = "github.com/kmsocsp/ocsp"
 // None of them imports net/http: that is the root's.
 var Rooms = map[string][]string{
 	Module + "/internal/codec":    {"golang.org/x/crypto/cryptobyte", "golang.org/x/crypto/cryptobyte/"},
-	Module + "/internal/getpath":  {Module + "/internal/codec"},
-	Module + "/internal/hostcall": {"golang.org/x/sync/"},
+	Module + "/internal/getpath":  {"golang.org/x/crypto/cryptobyte", "golang.org/x/crypto/cryptobyte/"},
+	Module + "/internal/hostcall": nil,
 	Module + "/internal/statuses": nil,
 	Module + "/internal/signed":   {"github.com/patrickmn/go-cache"},
 }

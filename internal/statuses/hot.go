@@ -108,23 +108,32 @@ func (s *hotSet[S, H]) unused() *hot[S, H] {
 	return nil
 }
 
+// HasRoom reports whether something should be attached to the certificate of a look: nothing is, and
+// fewer than Options.Hot are attached to all. Otherwise it is true for one call of 64, and makes
+// room by detaching something that was not used lately. Certificates that are seldom asked for
+// therefore do not displace each other.
+func (m *Memory[S, H]) HasRoom(l *Look[S, H]) bool {
+	attached, full := l.stripe.attached(&l.key) != nil, m.hot.full()
+	if !attached && !full {
+		return true
+	}
+	if m.hot.max <= 0 || rand.Uint32N(64) != 0 {
+		return false
+	}
+	if old := m.hot.unused(); old != nil && !attached {
+		st := m.stripe(&old.key)
+		st.mu.Lock()
+		defer st.mu.Unlock()
+		m.detach(st, &old.key)
+	}
+	return true
+}
+
 // Attach attaches h to a certificate, and replaces what was attached before, if its status is still
-// that of the look. It stays until the status changes or the entry is removed. When Options.Hot
-// are attached, one of 64 new attachments replaces one that was not used lately, and the others
-// are refused, so that certificates that are seldom asked for do not displace each other.
+// that of the look and Options.Hot allows it. It stays until the status changes or the entry is
+// removed.
 func (m *Memory[S, H]) Attach(l *Look[S, H], h *H) {
 	st := l.stripe
-	if m.hot.full() && st.attached(&l.key) == nil {
-		if m.hot.max <= 0 || rand.Uint32N(64) != 0 {
-			return
-		}
-		if old := m.hot.unused(); old != nil {
-			from := m.stripe(&old.key)
-			from.mu.Lock()
-			m.detach(from, &old.key)
-			from.mu.Unlock()
-		}
-	}
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	e := m.entry(st, &l.key)
@@ -147,6 +156,9 @@ func (m *Memory[S, H]) detach(st *stripe[S, H], key *Key) {
 		if h.key == *key {
 			link.Store(h.next.Load())
 			m.hot.remove(h)
+			if e := m.entry(st, key); e != nil && h.used.Load()&entryUsed != 0 {
+				e.used = true
+			}
 			return
 		}
 		link = &h.next

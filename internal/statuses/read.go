@@ -25,8 +25,8 @@ const (
 	Renewed
 )
 
-// Read is one read of the store about one certificate. The zero Read may be passed to Begin, and so
-// may one whose last holder has released it. It has these holders: the one who runs it, the request
+// Read is one read of the store about one certificate. The zero Read is ready for Begin, and so is
+// one whose last holder has released it. It has these holders: the one who runs it, the request
 // that began it, and each request that Begin returned it to. A request that called Begin again
 // releases the read that it waited for after that call.
 type Read[S comparable, H any] struct {
@@ -50,6 +50,7 @@ type Read[S comparable, H any] struct {
 	ended   bool
 
 	status   S // these are set by the end, and not changed
+	hot      *H
 	recorded bool
 	err      error
 }
@@ -74,10 +75,9 @@ func (m *Memory[S, H]) Begin(
 		}
 	}
 	if other := st.current(&l.key); other != nil {
-		if time.Since(other.begun) < m.patience {
+		if other.generation == generation && time.Since(other.begun) < m.patience {
 			how := Behind
 			switch {
-			case other.generation != generation: // it would not stand
 			case l.behind != nil && l.behind != other:
 				// Later than the request: when the request was put behind a read, that was the only
 				// one not passed (One after the other). This one is not passed, so it is later.
@@ -126,7 +126,7 @@ func (r *Read[S, H]) begin(l *Look[S, H], now Moment, generation uint64) {
 	r.memory, r.stripe, r.generation, r.key = l.memory, l.stripe, generation, l.key
 	r.lease, r.at, r.begun = r.memory.lease.generation.Load(), now, time.Now()
 	r.shared, r.spoiled, r.passed, r.ended = false, false, false, false
-	r.status, r.recorded, r.err = zero, false, nil
+	r.status, r.hot, r.recorded, r.err = zero, nil, false, nil
 	r.next, r.stripe.reads = r.stripe.reads, r
 }
 
@@ -137,6 +137,14 @@ func (r *Read[S, H]) Done() <-chan struct{} { return r.done }
 // Outlasts returns the time until the read has outlasted the patience, and delays no other.
 func (r *Read[S, H]) Outlasts() time.Duration {
 	return max(0, r.memory.patience-time.Since(r.begun))
+}
+
+// Pass lets others begin beside the read, as if it had outlasted the patience. It is for a store
+// that is known to hang.
+func (r *Read[S, H]) Pass() {
+	r.stripe.mu.Lock()
+	defer r.stripe.mu.Unlock()
+	r.passed = true // One after the other
 }
 
 // End ends the read with what it returned: a status, or an error if nothing was learnt. If known
@@ -165,7 +173,12 @@ func (r *Read[S, H]) end(status S, known bool, err error, event bool) {
 	switch {
 	case !event:
 	case known && !r.spoiled:
-		r.recorded = m.record(st, r)
+		if r.recorded = m.record(st, r); r.recorded {
+			if h := st.attached(&r.key); h != nil {
+				h.use()
+				r.hot = h.value
+			}
+		}
 		st.spoil(&r.key)
 	default: // Spoiled means unknown
 		m.forget(st, func(k *Key) bool { return *k == r.key })
@@ -181,8 +194,8 @@ func (r *Read[S, H]) end(status S, known bool, err error, event bool) {
 	}
 }
 
-// spoil prevents the reads of a certificate in flight from being recorded. The stripe is locked. An
-// end is an event.
+// spoil keeps the reads of a certificate in flight from being recorded. The stripe is locked. An end
+// is an event.
 func (st *stripe[S, H]) spoil(key *Key) {
 	for r := st.reads; r != nil; r = r.next {
 		if r.key == *key {
@@ -204,7 +217,7 @@ func (st *stripe[S, H]) unlink(r *Read[S, H]) {
 // beginning, is not trusted, and is known if the status was recorded.
 func (r *Read[S, H]) Result() (Look[S, H], error) {
 	return Look[S, H]{
-		Status: r.status, At: r.at, Known: r.recorded,
+		Status: r.status, At: r.at, Known: r.recorded, Hot: r.hot,
 		memory: r.memory, stripe: r.stripe, generation: r.generation, key: r.key,
 	}, r.err
 }

@@ -305,7 +305,6 @@ func TestJoinedEarlier(t *testing.T) {
 			{name: "as late as asked for", after: 100, want: statuses.JoinedEarlier},
 			{name: "not as late", after: 101, want: statuses.Behind},
 			{name: "forgotten", meanwhile: func(m *memory) { m.Forget(key(1)) }, want: statuses.Behind},
-			{name: "fenced", meanwhile: func(m *memory) { m.Invalidate(key(1)) }, want: statuses.Behind},
 			{
 				name: "another is forgotten", want: statuses.JoinedEarlier,
 				meanwhile: func(m *memory) { m.Forget(key(2)) },
@@ -373,18 +372,16 @@ func TestJoinedNotIfFenced(t *testing.T) {
 	first.End(1, true, nil)
 	second := begin(t, m, key(1), now)
 	m.Invalidate(key(1))
-	other, how := m.Begin(&l, now, 0, new(read))
-	assert.Equal(t, statuses.Behind, how, "its result would not stand")
-	assert.Same(t, second, other)
-	second.End(2, true, nil)
 	own := new(read)
-	_, how = m.Begin(&l, now, 0, own)
-	require.Equal(t, statuses.Own, how)
+	other, how := m.Begin(&l, now, 0, own)
+	assert.Equal(t, statuses.Own, how, "the second's result would not stand")
+	assert.Nil(t, other)
+	second.End(2, true, nil)
 	own.End(3, true, nil)
 	<-own.Done()
 	res, _ := own.Result()
 	assert.True(t, res.Stands())
-	assert.Equal(t, 3, m.Look(key(1), now).Status)
+	assert.False(t, m.Look(key(1), now).Known, "the second's end was an event")
 }
 
 func TestLearn(t *testing.T) {
@@ -601,7 +598,7 @@ func TestHotIsBounded(t *testing.T) {
 		}
 		switch {
 		case l.Hot == nil:
-			if m.Attach(&l, new(string)); m.Look(key(n), now).Hot != nil {
+			if attach(m, &l); m.Look(key(n), now).Hot != nil {
 				taken++
 			} else {
 				refused++
@@ -618,8 +615,15 @@ func TestHotIsBounded(t *testing.T) {
 	m = newMemory(func(o *options) { o.Hot = 0 })
 	learn(t, m, key(1), now, 1)
 	l := m.Look(key(1), now)
-	m.Attach(&l, new(string))
+	attach(m, &l)
 	assert.Nil(t, m.Look(key(1), now).Hot)
+}
+
+// attach attaches something if it should be attached.
+func attach(m *memory, l *look) {
+	if m.HasRoom(l) {
+		m.Attach(l, new(string))
+	}
 }
 
 func TestHotIsReplaced(t *testing.T) {
@@ -630,7 +634,7 @@ func TestHotIsReplaced(t *testing.T) {
 	m.Attach(&l, new(string))
 	tries := 0
 	for l = m.Look(key(2), now); l.Hot == nil; l = m.Look(key(2), now) {
-		m.Attach(&l, new(string))
+		attach(m, &l)
 		require.Less(t, tries, 10_000)
 		tries++
 	}

@@ -11,25 +11,24 @@ import (
 	"github.com/kmsocsp/ocsp/internal/hostcall"
 )
 
-// silentPatience is how long a request waits for a store that is silent already, if a cached answer
-// can stand in.
-const silentPatience = 100 * time.Millisecond
-
 // storeLane bounds and observes the calls of one CertStore. Issuers with the same store share a lane.
 type storeLane struct {
 	store  CertStore
 	calls  *hostcall.Lane // of all issuers together
 	watch  *hostcall.Watch
-	shares map[string]*hostcall.Lane // parts of calls, by issuer.name; guarded by issuerMu
+	shares map[string]*hostcall.Lane // parts of calls, by issuer.name; guarded by issuers.mu
 }
 
 func newStoreLane(store CertStore, c *Config) *storeLane {
-	patience := min(c.Cache.StorePatience, c.Timeout/4*3) // a call may get an eighth less than Timeout
 	return &storeLane{
 		store: store, calls: hostcall.NewLane(c.MaxStoreCalls, storeWaiting),
-		watch: hostcall.NewWatch(patience, c.Timeout), shares: map[string]*hostcall.Lane{},
+		watch: hostcall.NewWatch(c.patience(), c.Timeout), shares: map[string]*hostcall.Lane{},
 	}
 }
+
+// patience returns how long a store may leave everybody without an answer before it is silent. A call may get an eighth
+// less than Timeout.
+func (c *Config) patience() time.Duration { return min(c.Cache.StorePatience, c.Timeout/4*3) }
 
 // storeLanes are the lanes to all stores of a Responder.
 type storeLanes struct {

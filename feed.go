@@ -6,11 +6,11 @@ import (
 	"math"
 	"math/big"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/kmsocsp/ocsp/internal/codec"
 	"github.com/kmsocsp/ocsp/internal/hostcall"
+	"github.com/kmsocsp/ocsp/internal/statuses"
 )
 
 // Changes connects a Responder with whatever else writes to its store: other replicas, other programs. It makes
@@ -55,13 +55,21 @@ const (
 	lastFollowPause  = 5 * time.Second
 )
 
-// follow keeps Changes followed until ctx ends.
-func (r *Responder) follow(ctx context.Context) {
+// feed follows Changes, and keeps the lease under which statuses are trusted.
+type feed struct {
+	changes Changes
+	clock   *clock
+	log     *failureLog
+	memory  *memory
+}
+
+// follow calls Follow again and again, until ctx ends.
+func (f *feed) follow(ctx context.Context) {
 	pause := firstFollowPause
 	for {
-		f := &following{r: r}
-		err := r.followOnce(ctx, f)
-		if f.end() {
+		s := &feedSink{feed: f}
+		err := f.followOnce(ctx, s)
+		if s.end() {
 			pause = firstFollowPause
 		}
 		if ctx.Err() != nil {
@@ -70,7 +78,7 @@ func (r *Responder) follow(ctx context.Context) {
 		if err == nil {
 			err = errors.New("ocsp: Follow returned without an error")
 		}
-		r.warn(ctx, "ocsp: changes cannot be followed; until they are, every answer reads the store",
+		f.log.warn(ctx, "ocsp: changes cannot be followed; until they are, every answer reads the store",
 			&failure{kind: logChanges, component: "changes", err: err})
 		select {
 		case <-ctx.Done():
@@ -81,22 +89,22 @@ func (r *Responder) follow(ctx context.Context) {
 	}
 }
 
-// followOnce calls Follow, in a goroutine that it may end as it may panic: the trust must end with it either way.
-func (r *Responder) followOnce(ctx context.Context, f *following) error {
+// followOnce calls Follow, in a goroutine that it may end as it may panic: the lease must end with it either way.
+func (f *feed) followOnce(ctx context.Context, s *feedSink) error {
 	ended := make(chan error, 1)
 	go func() {
 		err := hostcall.ErrNoReturn
 		defer func() { ended <- err }()
 		_, err = hostcall.Protect(ctx, func(ctx context.Context) (struct{}, error) {
-			return struct{}{}, r.cfg.Cache.Changes.Follow(ctx, f)
+			return struct{}{}, f.changes.Follow(ctx, s)
 		})
 	}()
 	return <-ended
 }
 
-// following is the Follower of one call of Follow.
-type following struct {
-	r *Responder
+// feedSink is the Follower of one call of Follow.
+type feedSink struct {
+	feed *feed
 
 	mu      sync.Mutex
 	begun   bool
@@ -104,91 +112,63 @@ type following struct {
 	ended   bool
 }
 
-func (f *following) Begin() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if !f.ended {
-		f.r.cache.lease.begin(f.r.cache.ticks.Add(1))
-		f.begun = true
+func (s *feedSink) Begin() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.ended {
+		s.feed.memory.BeginLease()
+		s.begun = true
 	}
 }
 
-func (f *following) TrustUntil(t time.Time) {
-	if f.trust(t) {
-		f.r.succeeded("changes", "", nil, logChanges) // without the lock, since the host's log may hang
+func (s *feedSink) TrustUntil(t time.Time) {
+	if s.extend(t) {
+		s.feed.log.succeeded("changes", "", nil, logChanges) // without the lock, since the host's log may hang
 	}
 }
 
-// trust reports whether the trust was given.
-func (f *following) trust(t time.Time) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.ended || !f.begun {
+// extend reports whether the lease was extended.
+func (s *feedSink) extend(t time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended || !s.begun {
 		return false
 	}
-	f.r.cache.vouch(t)
-	f.vouched = true
+	defer func() {
+		if recover() != nil { // of the host's clock, in a goroutine that may be anybody's
+			s.feed.memory.EndLease()
+		}
+	}()
+	// The time left is the shorter one of the two by time.Now's clocks: t may have been made before the machine was
+	// suspended. The present is read first, so that no suspension goes between it and that.
+	at := s.feed.clock.moment(s.feed.clock.now())
+	now := time.Now()
+	left := min(t.Sub(now), t.Round(0).Sub(now.Round(0)))
+	left = min(max(left, -1), math.MaxInt64/4) // no sum with it overflows
+	s.feed.memory.ExtendLease(statuses.Moment{Wall: at.Wall + left, Steady: at.Steady + left})
+	s.vouched = true
 	return true
 }
 
-func (f *following) Changed(issuerID string, serials ...*big.Int) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.ended {
+func (s *feedSink) Changed(issuerID string, serials ...*big.Int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended {
 		return
 	}
 	for _, serial := range serials {
 		if serial != nil {
-			key := newCertKey(f.r.registry.Load().number(issuerID), codec.SerialBytes(serial))
-			f.r.cache.doubt(key)
-			f.r.reads.forget(key)
+			key := statuses.NewKey(0, codec.SerialBytes(serial)) // of every issuer
+			s.feed.memory.Invalidate(&key)
 		}
 	}
 }
 
-// end takes the trust back and reports whether there ever was any.
-func (f *following) end() bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.ended = true
-	f.r.cache.lease.end()
-	return f.vouched
-}
-
-// lease is for how long, and since which tick, statuses read from the store may be trusted.
-type lease struct {
-	wall, steady atomic.Int64 // until when: a moment
-	since        atomic.Uint64
-}
-
-func (l *lease) begin(tick uint64) {
-	l.end()
-	l.since.Store(tick)
-}
-
-func (l *lease) end() {
-	l.steady.Store(math.MinInt64)
-	l.wall.Store(math.MinInt64)
-}
-
-// vouch moves the end of the lease. Its distance is the shorter one of the two by time.Now's clocks: t may have been
-// made before the machine was suspended. The present is read first, so that no suspension goes between it and that.
-func (c *replyCache) vouch(t time.Time) {
-	defer func() {
-		if recover() != nil { // of the host's clock, in a goroutine that may be anybody's
-			c.lease.end()
-		}
-	}()
-	at := c.moment(c.now())
-	now := time.Now()
-	left := min(t.Sub(now), t.Round(0).Sub(now.Round(0)))
-	left = min(max(left, -1), math.MaxInt64/4) // no sum with it overflows
-	c.lease.steady.Store(int64(at.steady + left))
-	c.lease.wall.Store(int64(at.wall + left))
-}
-
-// holds reports whether a read that began at the tick may be trusted now. A nil lease, of a Responder without
-// Changes, always holds. The order of the loads matters: one who sees the new end sees the new since.
-func (l *lease) holds(begun uint64, now moment) bool {
-	return l == nil || int64(now.steady) < l.steady.Load() && int64(now.wall) < l.wall.Load() && begun >= l.since.Load()
+// end takes the lease back and reports whether there ever was one.
+func (s *feedSink) end() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ended = true
+	s.feed.memory.EndLease()
+	return s.vouched
 }
