@@ -22,7 +22,7 @@ import (
 // TestAllocations holds what an answer may allocate. The race detector makes pools forget, so it is not for it.
 func TestAllocations(t *testing.T) {
 	ca := ocsptest.NewCA(ocsptest.Options{})
-	store := ocsp.StoreFunc(func(context.Context, string, *big.Int) (ocsp.Record, error) {
+	store := ocsp.CertStoreFunc(func(context.Context, string, *big.Int) (ocsp.Record, error) {
 		return ocsp.Record{State: ocsp.Active}, nil // a store that allocates nothing itself
 	})
 	responder := func(ttl time.Duration) *ocsp.Responder {

@@ -46,7 +46,7 @@ type Answer struct {
 
 	// Entries is what a signed answer says, one for each CertID of the request in its order. It is empty when
 	// the answer is an error.
-	Entries []Entry
+	Responses []SingleResponse
 
 	// ThisUpdate and NextUpdate are since when the status is known, less Config.Backdate, and until when the answer may be
 	// believed. From RefreshAt on the responder would sign anew. Of several entries, each is the earliest. All are zero
@@ -62,7 +62,7 @@ type Answer struct {
 }
 
 // Entry is what a signed answer says about one certificate.
-type Entry struct {
+type SingleResponse struct {
 	IssuerID  string // "" for a certificate of an issuer that is not configured
 	Serial    *big.Int
 	Status    Status
@@ -79,13 +79,13 @@ type Event struct {
 
 	// Entry is about the first CertID. For an error, its Status is Unknown, and IssuerID and Serial are set
 	// as far as the request could be read and its issuer is configured.
-	Entry
+	First SingleResponse
 
 	Outcome Outcome
 	Age     time.Duration // since the answer's thisUpdate; zero for an error
 
 	// StoreTime and SignTime are how long the answer waited for the store and for the signature or the
-	// shared cache; zero if it needed none. Total is how long the whole answer took.
+	// remote cache; zero if it needed none. Total is how long the whole answer took.
 	StoreTime, SignTime, Total time.Duration
 
 	// Err is the cause of an error or of a stale answer. It may name internals. By errors.Is it is ErrStoreSilent
@@ -110,10 +110,10 @@ type reply struct {
 }
 
 // entry returns what the reply says about one certificate.
-func (p *reply) entry(i int) Entry {
+func (p *reply) entry(i int) SingleResponse {
 	single := &p.singles[i]
 	status := single.status.compromised(p.authority.compromised)
-	e := Entry{IssuerID: single.issuerID, Serial: codec.SerialInt(single.serial), Status: status.status}
+	e := SingleResponse{IssuerID: single.issuerID, Serial: codec.SerialInt(single.serial), Status: status.status}
 	if status.status == Revoked {
 		e.Reason, e.RevokedAt = status.reason, time.Unix(single.revokedAt(status), 0).UTC()
 	}
@@ -136,7 +136,7 @@ func (p *reply) answer(outcome Outcome, err error) Answer {
 		a.NextUpdate = time.Unix(p.NextUpdate, 0).UTC()
 		a.RefreshAt = time.Unix(p.RefreshAt, 0).UTC()
 		for i := range p.singles {
-			a.Entries = append(a.Entries, p.entry(i))
+			a.Responses = append(a.Responses, p.entry(i))
 		}
 	}
 	return a

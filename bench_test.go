@@ -39,7 +39,7 @@ type body struct{ bytes.Reader }
 func (*body) Close() error { return nil }
 
 // active is a store in memory that allocates nothing: what is measured is the responder.
-func active(serials ...*big.Int) ocsp.StoreFunc {
+func active(serials ...*big.Int) ocsp.CertStoreFunc {
 	type key [20]byte
 	known := map[key]ocsp.Record{}
 	for _, serial := range serials {
@@ -206,7 +206,7 @@ func answerSigned(b *testing.B, responder *ocsp.Responder, request []byte) {
 // one, and the store answers at once.
 func BenchmarkMiss(b *testing.B) {
 	ca := ocsptest.NewCA(ocsptest.Options{})
-	store := ocsp.StoreFunc(func(context.Context, string, *big.Int) (ocsp.Record, error) {
+	store := ocsp.CertStoreFunc(func(context.Context, string, *big.Int) (ocsp.Record, error) {
 		return ocsp.Record{State: ocsp.Active}, nil
 	})
 	for name, ttl := range map[string]time.Duration{"StatusTTL": time.Hour, "no StatusTTL": 0} {

@@ -15,7 +15,7 @@ var ErrCacheMiss = errors.New("ocsp: cache miss")
 //
 // Keys consist of letters and digits and have at most 80 octets; values are opaque. Implementations must be
 // safe for concurrent use, should honour ctx, and must keep neither key nor value after they return.
-type Cache interface {
+type RemoteCache interface {
 	// Get returns the value under key, or ErrCacheMiss.
 	Get(ctx context.Context, key string) ([]byte, error)
 	// Put stores value under key for at most ttl, replacing what is there.
@@ -47,8 +47,10 @@ type CacheOptions struct {
 	// Issuer.NameAliases. docs/PERFORMANCE.md has the memory that they take.
 	MaxEntries int
 
-	// Storage is where they are kept. Zero is StorageGoCache.
-	Storage Storage
+	// Compact keeps them in a few large blocks of memory that the garbage collector does not look into. It is for
+	// hundreds of thousands of certificates and more. Its memory grows up to what MaxEntries need, and stays
+	// allocated for new entries when old ones go. Zero keeps each as a few objects on the heap.
+	Compact bool
 
 	// FailClosed answers tryLater while the store is silent or fails, after Config.Timeout at the latest. Zero
 	// serves cached answers until their nextUpdate.
@@ -74,11 +76,11 @@ type CacheOptions struct {
 	StorePatience time.Duration
 
 	// Shared is an optional second tier. Zero is none.
-	Shared Cache
+	Remote RemoteCache
 
 	// Changes tells of changes that others make to the store, and others of those that Invalidate is called
 	// for. With it, StatusTTL counts only while nothing can have changed unheard. Zero is none.
-	Changes Changes
+	Feed ChangeFeed
 }
 
 const (
@@ -86,20 +88,4 @@ const (
 	// hotAnswers bounds the signed answers that are cached as they are sent. Of some 900 octets each, they are 15 MB; with a
 	// delegate's certificate, and both keys of RSA-4096, 40 MB.
 	hotAnswers = 16_384
-)
-
-// Storage is where signed answers are kept in the process. Only what makes an answer unlike the next is kept, its
-// signature above all; the rest is written anew, but for answers that are asked for often.
-type Storage uint8
-
-const (
-	// StorageGoCache keeps each certificate in a github.com/patrickmn/go-cache, as a few objects on the heap.
-	StorageGoCache Storage = iota
-
-	// StorageCompact keeps all certificates in a few large blocks of memory that the garbage collector does not
-	// look into. It is for hundreds of thousands of certificates and more. Its memory grows up to what
-	// CacheOptions.MaxEntries need, and is kept for new entries when old ones go.
-	StorageCompact
-
-	storages
 )

@@ -18,9 +18,9 @@ import (
 	"github.com/kmsocsp/ocsp/ocsptest"
 )
 
-// changes is an ocsp.Changes that does what the test says.
+// changes is an ocsp.ChangeFeed that does what the test says.
 type changes struct {
-	calls  chan ocsp.Follower // each call of Follow
+	calls  chan ocsp.FeedSink // each call of Follow
 	ending chan error         // ends it
 	err    error              // of Publish
 
@@ -34,7 +34,7 @@ type changes struct {
 var errPanic, errGoexit = errors.New("panic"), errors.New("goexit")
 
 func newChanges() *changes {
-	return &changes{calls: make(chan ocsp.Follower, 16), ending: make(chan error), published: map[string]int{}}
+	return &changes{calls: make(chan ocsp.FeedSink, 16), ending: make(chan error), published: map[string]int{}}
 }
 
 func (c *changes) Publish(_ context.Context, issuerID string, serials ...*big.Int) error {
@@ -46,7 +46,7 @@ func (c *changes) Publish(_ context.Context, issuerID string, serials ...*big.In
 	return c.err
 }
 
-func (c *changes) Follow(ctx context.Context, f ocsp.Follower) error {
+func (c *changes) Follow(ctx context.Context, f ocsp.FeedSink) error {
 	c.following.Add(1)
 	defer c.following.Add(-1)
 	c.calls <- f
@@ -69,7 +69,7 @@ func changesTest(t *testing.T, run func(t *testing.T, r *rig, c *changes)) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newChanges()
 		run(t, newRig(t, func(_ *rig, cfg *ocsp.Config) {
-			cfg.Cache.StatusTTL, cfg.Cache.Changes, cfg.Now = 24*time.Hour, c, nil
+			cfg.Cache.StatusTTL, cfg.Cache.Feed, cfg.Now = 24*time.Hour, c, nil
 		}), c)
 	})
 }
@@ -82,27 +82,27 @@ func TestChangesOfManyLeaveOthersAlone(t *testing.T) {
 	for i := range serials {
 		serials[i] = big.NewInt(int64(1_000_000 + i))
 	}
-	for name, change := range map[string]func(r *rig, f ocsp.Follower){
-		"Invalidate": func(r *rig, _ ocsp.Follower) {
+	for name, change := range map[string]func(r *rig, f ocsp.FeedSink){
+		"Invalidate": func(r *rig, _ ocsp.FeedSink) {
 			require.NoError(r, r.responder.Invalidate(r.Context(), r.ca.ID, serials...))
 		},
-		"Invalidate, elsewhere": func(r *rig, _ ocsp.Follower) {
+		"Invalidate, elsewhere": func(r *rig, _ ocsp.FeedSink) {
 			require.Error(r, r.responder.Invalidate(r.Context(), "other", serials...))
 		},
-		"Changed": func(r *rig, f ocsp.Follower) { f.Changed(r.ca.ID, serials...) },
+		"Changed": func(r *rig, f ocsp.FeedSink) { f.Changed(r.ca.ID, serials...) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			changesTest(t, func(t *testing.T, r *rig, c *changes) {
 				f := <-c.calls
-				f.Begin()
-				f.TrustUntil(time.Now().Add(time.Hour))
+				f.Resync()
+				f.ValidUntil(time.Now().Add(time.Hour))
 				changed := r.issue()
 				r.reads(xocsp.Good)
 				require.Equal(t, xocsp.Good, r.status(changed).Status)
 				change(r, f)
 				require.Zero(t, r.reads(xocsp.Good))
 
-				f.TrustUntil(time.Now()) // now the store is needed
+				f.ValidUntil(time.Now()) // now the store is needed
 				r.breakStore()
 				require.Equal(t, 1, r.reads(xocsp.Good))
 				f.Changed(r.ca.ID, changed.SerialNumber)
@@ -128,25 +128,25 @@ func TestStatusesAreTrustedOnlyWhileChangesAreHeard(t *testing.T) {
 		for range 3 {
 			require.Equal(t, 1, r.reads(xocsp.Good), "nothing listens yet")
 		}
-		f.TrustUntil(time.Now().Add(time.Minute))
+		f.ValidUntil(time.Now().Add(time.Minute))
 		require.Equal(t, 1, r.reads(xocsp.Good), "there was no Begin")
-		f.Begin()
+		f.Resync()
 		require.Equal(t, 1, r.reads(xocsp.Good), "nobody vouches")
-		f.TrustUntil(time.Now().Add(2 * time.Second))
+		f.ValidUntil(time.Now().Add(2 * time.Second))
 		require.Zero(t, r.reads(xocsp.Good), "read since Begin, and vouched for")
 
 		time.Sleep(2*time.Second - 1)
 		require.Zero(t, r.reads(xocsp.Good))
 		time.Sleep(time.Nanosecond)
 		require.Equal(t, 1, r.reads(xocsp.Good), "the time is over")
-		f.TrustUntil(time.Now().Add(time.Hour))
+		f.ValidUntil(time.Now().Add(time.Hour))
 		require.Zero(t, r.reads(xocsp.Good), "what was heard since is still complete")
 
-		f.Begin()
+		f.Resync()
 		require.Equal(t, 1, r.reads(xocsp.Good), "something may have been missed")
-		f.TrustUntil(time.Now().Add(time.Hour))
+		f.ValidUntil(time.Now().Add(time.Hour))
 		require.Zero(t, r.reads(xocsp.Good))
-		f.TrustUntil(time.Now())
+		f.ValidUntil(time.Now())
 		require.Equal(t, 1, r.reads(xocsp.Good), "taken back")
 		require.Equal(t, 1, r.signer.Calls())
 	})
@@ -157,8 +157,8 @@ func TestWhatWasReadBeforeBeginIsNotTrusted(t *testing.T) {
 		f := <-c.calls
 		require.Equal(t, 1, r.reads(xocsp.Good))
 		r.revoke(r.leaf, ocsp.KeyCompromise) // unheard
-		f.Begin()
-		f.TrustUntil(time.Now().Add(time.Hour))
+		f.Resync()
+		f.ValidUntil(time.Now().Add(time.Hour))
 		require.Equal(t, 1, r.reads(xocsp.Revoked))
 		require.Zero(t, r.reads(xocsp.Revoked))
 	})
@@ -167,8 +167,8 @@ func TestWhatWasReadBeforeBeginIsNotTrusted(t *testing.T) {
 func TestChanged(t *testing.T) {
 	changesTest(t, func(t *testing.T, r *rig, c *changes) {
 		f := <-c.calls
-		f.Begin()
-		f.TrustUntil(time.Now().Add(time.Hour))
+		f.Resync()
+		f.ValidUntil(time.Now().Add(time.Hour))
 		other := r.issue()
 		r.status(other)
 		require.Equal(t, 1, r.reads(xocsp.Good))
@@ -197,12 +197,12 @@ func TestChanged(t *testing.T) {
 func TestChangedOvertakesAReadUnderWay(t *testing.T) {
 	changesTest(t, func(t *testing.T, r *rig, c *changes) {
 		f := <-c.calls
-		f.Begin()
-		f.TrustUntil(time.Now().Add(time.Hour))
+		f.Resync()
+		f.ValidUntil(time.Now().Add(time.Hour))
 		read, hold := make(chan struct{}), make(chan struct{})
 		first := true
 		store := r.store
-		slow := ocsp.StoreFunc(func(ctx context.Context, issuerID string, serial *big.Int) (ocsp.Record, error) {
+		slow := ocsp.CertStoreFunc(func(ctx context.Context, issuerID string, serial *big.Int) (ocsp.Record, error) {
 			record, err := store.FindBySerial(ctx, issuerID, serial)
 			if first {
 				first = false
@@ -214,18 +214,18 @@ func TestChangedOvertakesAReadUnderWay(t *testing.T) {
 		replica := newRig(t, func(n *rig, cfg *ocsp.Config) {
 			n.ca, n.store, n.leaf = r.ca, r.store, r.leaf
 			cfg.Issuers, cfg.Store, cfg.Now = []ocsp.Issuer{r.ca.Issuer()}, slow, nil
-			cfg.Cache.StatusTTL, cfg.Cache.Changes = time.Hour, c
+			cfg.Cache.StatusTTL, cfg.Cache.Feed = time.Hour, c
 		})
 		f = <-c.calls
-		f.Begin()
-		f.TrustUntil(time.Now().Add(time.Hour))
+		f.Resync()
+		f.ValidUntil(time.Now().Add(time.Hour))
 		answer := make(chan ocsp.Answer)
 		go func() { answer <- replica.responder.Respond(context.Background(), r.request(r.leaf)) }()
 		<-read // it found good
 		r.revoke(r.leaf, ocsp.KeyCompromise)
 		f.Changed(r.ca.ID, r.leaf.SerialNumber)
 		close(hold)
-		require.Equal(t, ocsp.Revoked, (<-answer).Entries[0].Status)
+		require.Equal(t, ocsp.Revoked, (<-answer).Responses[0].Status)
 	})
 }
 
@@ -259,8 +259,8 @@ func TestFollowIsCalledAgain(t *testing.T) {
 			f := <-c.calls
 			pauses = append(pauses, time.Since(begin))
 			if vouch {
-				f.Begin()
-				f.TrustUntil(time.Now().Add(time.Hour))
+				f.Resync()
+				f.ValidUntil(time.Now().Add(time.Hour))
 				r.reads(xocsp.Good)
 				require.Zero(t, r.reads(xocsp.Good))
 			}
@@ -268,8 +268,8 @@ func TestFollowIsCalledAgain(t *testing.T) {
 			synctest.Wait()
 			require.Equal(t, 1, r.reads(xocsp.Good), "nobody listens")
 			// One that is over has no say any more.
-			f.Begin()
-			f.TrustUntil(time.Now().Add(time.Hour))
+			f.Resync()
+			f.ValidUntil(time.Now().Add(time.Hour))
 			f.Changed(r.ca.ID, r.leaf.SerialNumber)
 			require.Equal(t, 1, r.reads(xocsp.Good))
 		}
@@ -299,8 +299,8 @@ func TestFollowThatEndsItsGoroutineIsCalledAgain(t *testing.T) {
 	changesTest(t, func(t *testing.T, r *rig, c *changes) {
 		for range 3 {
 			f := <-c.calls
-			f.Begin()
-			f.TrustUntil(time.Now().Add(time.Hour))
+			f.Resync()
+			f.ValidUntil(time.Now().Add(time.Hour))
 			r.reads(xocsp.Good)
 			require.Zero(t, r.reads(xocsp.Good))
 			c.ending <- errGoexit
@@ -334,7 +334,7 @@ func TestInvalidatePublishes(t *testing.T) {
 func TestCloseEndsFollow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // which fails if a goroutine stays behind
 		c := newChanges()
-		r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Cache.Changes = c })
+		r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Cache.Feed = c })
 		<-c.calls
 		require.NoError(t, r.responder.Close())
 		require.Zero(t, c.following.Load())

@@ -226,7 +226,7 @@ func TestSlowReadDoesNotUndoRevocation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
 		var reads atomic.Int32
-		var slow ocsp.StoreFunc
+		var slow ocsp.CertStoreFunc
 		r := newRig(t, func(r *rig, cfg *ocsp.Config) {
 			slow = func(ctx context.Context, id string, serial *big.Int) (ocsp.Record, error) {
 				record, err := r.store.FindBySerial(ctx, id, serial)
@@ -342,7 +342,7 @@ func TestTimeoutBoundsAnswerAboutSeveral(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, func(r *rig, cfg *ocsp.Config) {
 			cfg.Timeout = 5 * time.Second
-			cfg.Store = ocsp.StoreFunc(func(ctx context.Context, id string, serial *big.Int) (ocsp.Record, error) {
+			cfg.Store = ocsp.CertStoreFunc(func(ctx context.Context, id string, serial *big.Int) (ocsp.Record, error) {
 				time.Sleep(2 * time.Second) // on the bubble's clock
 				return r.store.FindBySerial(ctx, id, serial)
 			})
@@ -390,8 +390,8 @@ func TestCallerMayLeave(t *testing.T) {
 
 func TestClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // which fails if a goroutine is left behind
-		cache := ocsptest.NewCache()
-		r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Timeout, cfg.Cache.Shared = 3*time.Second, cache })
+		cache := ocsptest.NewRemoteCache()
+		r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Timeout, cfg.Cache.Remote = 3*time.Second, cache })
 		r.status(r.leaf)
 		r.signer.SetFault(ocsptest.Hang)
 		under := r.ask(r.request(r.issue()))
@@ -418,14 +418,14 @@ func TestClose(t *testing.T) {
 	})
 }
 
-// TestOpaqueSignerWithContext: a SignerFunc gets a context that ends, and the digest to sign.
+// TestOpaqueSignerWithContext: a NewSigner gets a context that ends, and the digest to sign.
 func TestSignerFunc(t *testing.T) {
 	for _, kind := range ocsptest.KeyTypes() {
 		synctest.Test(t, func(t *testing.T) {
 			ca := ocsptest.NewCA(ocsptest.Options{Key: kind})
 			hang := false
 			issuer := ca.Issuer()
-			issuer.Signer = ocsp.SignerFunc(ca.Key.Public(), func(ctx context.Context, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+			issuer.Signer = ocsp.NewSigner(ca.Key.Public(), func(ctx context.Context, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
 				if h := opts.HashFunc(); h != 0 && len(digest) != h.Size() {
 					t.Errorf("%d octets are no %v digest", len(digest), h)
 				}
@@ -534,7 +534,7 @@ func TestOpaqueSignerKeepsItsMessage(t *testing.T) {
 		r.ca = ocsptest.NewCA(ocsptest.Options{Key: ocsptest.Ed25519}) // whose signer gets the message itself
 		r.leaf = r.issue()
 		cfg.Issuers = []ocsp.Issuer{r.ca.Issuer()}
-		cfg.Issuers[0].Signer = ocsp.SignerFunc(r.ca.Key.Public(), func(_ context.Context, message []byte, opts crypto.SignerOpts) ([]byte, error) {
+		cfg.Issuers[0].Signer = ocsp.NewSigner(r.ca.Key.Public(), func(_ context.Context, message []byte, opts crypto.SignerOpts) ([]byte, error) {
 			given, copies = append(given, message), append(copies, bytes.Clone(message))
 			return r.ca.Key.Sign(nil, message, opts)
 		})

@@ -72,7 +72,7 @@ type Config struct {
 	// configured one, a GET with line breaks in its base64 or percent-encoded twice. Zero accepts them.
 	Strict bool
 
-	// Timeout bounds one answer: store, shared cache and signer together. It also bounds, each by itself, how long
+	// Timeout bounds one answer: store, remote cache and signer together. It also bounds, each by itself, how long
 	// a request's body may take, unless http.Server.ReadTimeout is shorter, and how long Close waits. Zero is 10 s.
 	Timeout time.Duration
 
@@ -283,7 +283,7 @@ func (c *Config) checkTogether(bad *faults) {
 			bad.add("Cache.StorePatience", "is %v: it must be at most Timeout, which is %v", patience, timeout)
 		}
 	}
-	if c.Cache.Disabled && (c.Cache.Shared != nil || c.Cache.StatusTTL != 0 && bad.none("Cache.StatusTTL") ||
+	if c.Cache.Disabled && (c.Cache.Remote != nil || c.Cache.StatusTTL != 0 && bad.none("Cache.StatusTTL") ||
 		c.Cache.MaxEntries != 0 && bad.none("Cache.MaxEntries") || c.Cache.Storage != 0 && bad.none("Cache.Storage")) {
 		bad.add("Cache.Disabled", "contradicts StatusTTL, MaxEntries, Storage and Shared: leave those zero")
 	}

@@ -129,7 +129,7 @@ func TestRenewedCACertificate(t *testing.T) {
 	require.Equal(t, xocsp.Good, r.status(r.leaf).Status)
 	require.Equal(t, xocsp.Good, r.status(later).Status)
 	answer := r.responder.Respond(context.Background(), r.request(later))
-	require.Equal(t, "renewed", answer.Entries[0].IssuerID)
+	require.Equal(t, "renewed", answer.Responses[0].IssuerID)
 	r.store.Revoke("renewed", later.SerialNumber, ocsp.Superseded, r.clock.Now())
 	require.NoError(t, r.responder.Invalidate(context.Background(), "renewed", later.SerialNumber))
 	require.Equal(t, xocsp.Revoked, r.status(later).Status)
@@ -170,8 +170,8 @@ func TestRekeyedCA(t *testing.T) {
 func TestDefaultIssuerID(t *testing.T) {
 	r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Issuers[0].ID = "" })
 	answer := r.responder.Respond(context.Background(), r.request(r.leaf))
-	require.Len(t, answer.Entries, 1)
-	require.Regexp(t, "^[0-9a-f]{64}$", answer.Entries[0].IssuerID)
-	require.Equal(t, ocsp.Unknown, answer.Entries[0].Status)
+	require.Len(t, answer.Responses, 1)
+	require.Regexp(t, "^[0-9a-f]{64}$", answer.Responses[0].IssuerID)
+	require.Equal(t, ocsp.Unknown, answer.Responses[0].Status)
 	require.False(t, answer.Cacheable)
 }

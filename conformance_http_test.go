@@ -676,7 +676,7 @@ func TestT24Range(t *testing.T) {
 func TestT26ClientLeavesDuringSigning(t *testing.T) {
 	started, release := make(chan struct{}), make(chan struct{})
 	r := newRig(t, func(r *rig, cfg *ocsp.Config) {
-		cfg.Issuers[0].Signer = ocsp.SignerFunc(r.signer.Public(), func(ctx context.Context, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+		cfg.Issuers[0].Signer = ocsp.NewSigner(r.signer.Public(), func(ctx context.Context, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
 			if r.signer.Calls() == 0 {
 				close(started)
 				<-release

@@ -161,7 +161,7 @@ func TestT137CertIDLimit(t *testing.T) {
 func TestT139StoreFailsForSecond(t *testing.T) {
 	var broken *big.Int
 	r := newRig(t, func(r *rig, cfg *ocsp.Config) {
-		cfg.Store = ocsp.StoreFunc(func(ctx context.Context, id string, serial *big.Int) (ocsp.Record, error) {
+		cfg.Store = ocsp.CertStoreFunc(func(ctx context.Context, id string, serial *big.Int) (ocsp.Record, error) {
 			if broken != nil && serial.Cmp(broken) == 0 {
 				return ocsp.Record{}, ocsptest.ErrInjected
 			}

@@ -29,7 +29,7 @@ func newPathRig(t *testing.T, adjust func(*ocsp.Config)) *rig {
 	t.Helper()
 	for {
 		r := newRig(t, func(_ *rig, cfg *ocsp.Config) {
-			cfg.Store = ocsp.StoreFunc(func(context.Context, string, *big.Int) (ocsp.Record, error) {
+			cfg.Store = ocsp.CertStoreFunc(func(context.Context, string, *big.Int) (ocsp.Record, error) {
 				return ocsp.Record{State: ocsp.Active}, nil
 			})
 			if adjust != nil {

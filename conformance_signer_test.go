@@ -314,7 +314,7 @@ func TestT182SignerFaults(t *testing.T) {
 	t.Run("short bytes", func(t *testing.T) {
 		var signature []byte
 		r := newRig(t, func(r *rig, cfg *ocsp.Config) {
-			cfg.Issuers[0].Signer = ocsp.SignerFunc(r.ca.Key.Public(), func(context.Context, []byte, crypto.SignerOpts) ([]byte, error) {
+			cfg.Issuers[0].Signer = ocsp.NewSigner(r.ca.Key.Public(), func(context.Context, []byte, crypto.SignerOpts) ([]byte, error) {
 				return signature, nil
 			})
 		})
@@ -322,11 +322,11 @@ func TestT182SignerFaults(t *testing.T) {
 			r.requireError(xocsp.TryLater, r.post(r.request(r.leaf)))
 		}
 	})
-	run(t, "SignerFunc", func(t *testing.T) {
+	run(t, "NewSigner", func(t *testing.T) {
 		var fault atomic.Pointer[error] // a call that was given up on may still read it
 		r := newRig(t, func(r *rig, cfg *ocsp.Config) {
 			cfg.Signing.Timeout = 50 * time.Millisecond
-			cfg.Issuers[0].Signer = ocsp.SignerFunc(r.ca.Key.Public(), func(ctx context.Context, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+			cfg.Issuers[0].Signer = ocsp.NewSigner(r.ca.Key.Public(), func(ctx context.Context, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
 				switch fail := fault.Load(); {
 				case fail == nil:
 				case errors.Is(*fail, context.DeadlineExceeded):

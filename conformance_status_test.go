@@ -126,10 +126,10 @@ func TestT146RemoveFromCRL(t *testing.T) {
 		{ocsp.Record{State: ocsp.Deactivated, Reason: crl8}, ocsp.Unknown},
 		{ocsp.Record{State: ocsp.Destroyed, Reason: crl8}, ocsp.Unknown},
 		{ocsp.Record{State: ocsp.Active, Reason: crl8, RevokedAt: at}, ocsp.Unknown},
-		{ocsp.Record{State: ocsp.PreActive, Reason: crl8, CompromisedAt: at}, ocsp.Unknown},
+		{ocsp.Record{State: ocsp.PreActive, Reason: crl8, InvalidityDate: at}, ocsp.Unknown},
 	} {
 		for name, ttl := range map[string]time.Duration{"StatusTTL 0": 0, "StatusTTL 1h": time.Hour} {
-			t.Run(fmt.Sprintf("%v, RevokedAt %t, CompromisedAt %t, %s", test.record.State, !test.record.RevokedAt.IsZero(), !test.record.CompromisedAt.IsZero(), name), func(t *testing.T) {
+			t.Run(fmt.Sprintf("%v, RevokedAt %t, CompromisedAt %t, %s", test.record.State, !test.record.RevokedAt.IsZero(), !test.record.InvalidityDate.IsZero(), name), func(t *testing.T) {
 				r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Cache.StatusTTL = ttl })
 				r.revoke(r.leaf, ocsp.CertificateHold)
 				assert.Equal(t, xocsp.Revoked, r.status(r.leaf).Status)
@@ -358,14 +358,14 @@ func TestT155InvalidRecords(t *testing.T) {
 		"revokedAt zero":       {State: ocsp.Deactivated, Reason: ocsp.Superseded},
 		"revokedAt year 10000": {State: ocsp.Deactivated, RevokedAt: time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC)},
 		"revokedAt year 1":     {State: ocsp.Deactivated, RevokedAt: time.Time{}.Add(1)},
-		"compromisedAt year 1": {State: ocsp.Compromised, RevokedAt: now, CompromisedAt: time.Time{}.Add(time.Hour)},
+		"compromisedAt year 1": {State: ocsp.Compromised, RevokedAt: now, InvalidityDate: time.Time{}.Add(time.Hour)},
 		"notAfter year 1":      {State: ocsp.Active, NotAfter: time.Time{}.Add(1)},
 		"no state":             {},
 		"state 7":              {State: 7, RevokedAt: now},
 		"reason 200":           {State: ocsp.Deactivated, Reason: 200, RevokedAt: now},
 		"active and revoked":   {State: ocsp.Active, RevokedAt: now},
 		"active with a reason": {State: ocsp.Active, Reason: ocsp.KeyCompromise},
-		"active, compromised":  {State: ocsp.Active, CompromisedAt: now},
+		"active, compromised":  {State: ocsp.Active, InvalidityDate: now},
 		"compromised, on hold": {State: ocsp.Compromised, Reason: ocsp.CertificateHold, RevokedAt: now},
 		"destroyed, on hold":   {State: ocsp.Destroyed, Reason: ocsp.CertificateHold, RevokedAt: now},
 	} {
@@ -402,7 +402,7 @@ func TestInvalidRecordGoesBeforeNotFound(t *testing.T) {
 					first := cfg.Issuers[0] // the store is asked under its ID first, and the second knows the certificate
 					first.ID = "first"
 					cfg.Issuers = append([]ocsp.Issuer{first}, cfg.Issuers...)
-					cfg.Store = ocsp.StoreFunc(func(ctx context.Context, id string, serial *big.Int) (ocsp.Record, error) {
+					cfg.Store = ocsp.CertStoreFunc(func(ctx context.Context, id string, serial *big.Int) (ocsp.Record, error) {
 						if id == "first" && fails.Load() {
 							return ocsp.Record{}, both
 						}

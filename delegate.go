@@ -25,10 +25,10 @@ type DelegateFinding struct {
 	Refused bool
 
 	// Fault describes it, with the certificate as its subject: "lacks the extended key usage OCSPSigning".
-	Fault string
+	Problem string
 
 	// Cure is how to mend it.
-	Cure string
+	Hint string
 
 	// Rule is the section that asks for something else, such as "RFC 6960 section 4.2.2.2" or "TLS BR 7.1.2.8.6".
 	Rule string
@@ -42,7 +42,7 @@ func (f DelegateFinding) String() string {
 	if f.Refused {
 		severity = "refused"
 	}
-	return fmt.Sprintf("%s: the certificate %s: %s (%s)", severity, f.Fault, f.Cure, f.Rule)
+	return fmt.Sprintf("%s: the certificate %s: %s (%s)", severity, f.Problem, f.Hint, f.Rule)
 }
 
 // CheckDelegate lists the faults of a delegated responder's certificate. It is for hosts that issue such certificates.
@@ -93,17 +93,17 @@ func checkFindings(cfg *Issuer, profile Profile) (warnings []DelegateFinding, er
 	for i, f := range refused {
 		also := ""
 		if i > 0 {
-			also = "it also " + f.Fault + ": "
+			also = "it also " + f.Problem + ": "
 		}
 		rule := " (" + f.Rule + ")"
-		cures = append(cures, also+f.Cure+rule)
+		cures = append(cures, also+f.Hint+rule)
 		if f.setting == "" {
-			f.setting = f.Cure
+			f.setting = f.Hint
 		}
 		settings = append(settings, also+f.setting+rule)
 	}
 	return nil, &issuerError{
-		fields: []string{field}, fault: errors.New(refused[0].Fault), cure: strings.Join(cures, "; "), setting: strings.Join(settings, "; "),
+		fields: []string{field}, fault: errors.New(refused[0].Problem), cure: strings.Join(cures, "; "), setting: strings.Join(settings, "; "),
 	}
 }
 
@@ -114,8 +114,8 @@ func checkOwnUsage(ca *x509.Certificate, profile Profile) []DelegateFinding {
 		return nil
 	}
 	f := DelegateFinding{
-		Fault: "has a key usage without digitalSignature, so clients may refuse what it signs", Rule: "RFC 5280 section 4.2.1.3",
-		Cure:    "reissue it with that usage or use a ResponderCertificate that has it",
+		Problem: "has a key usage without digitalSignature, so clients may refuse what it signs", Rule: "RFC 5280 section 4.2.1.3",
+		Hint:    "reissue it with that usage or use a ResponderCertificate that has it",
 		setting: "reissue it with that usage or let responder_uid name one that has it",
 	}
 	if profile == ProfileCABF {
@@ -138,7 +138,7 @@ type delegateCheck struct {
 }
 
 func (c *delegateCheck) add(refused bool, rule, cure, format string, args ...any) {
-	c.findings = append(c.findings, DelegateFinding{Refused: refused, Fault: fmt.Sprintf(format, args...), Cure: cure, Rule: rule})
+	c.findings = append(c.findings, DelegateFinding{Refused: refused, Problem: fmt.Sprintf(format, args...), Hint: cure, Rule: rule})
 }
 
 func (c *delegateCheck) refuse(rule, cure, format string, args ...any) {

@@ -173,7 +173,7 @@ func TestCheckDelegate(t *testing.T) {
 					severity, fault, _ := strings.Cut(text, ": ")
 					found := false
 					for _, f := range got {
-						found = found || f.Refused == (severity == "refused") && strings.HasPrefix(f.Fault, fault) && f.Rule == rule && f.Cure != "" && strings.Contains(f.String(), severity+": the certificate "+fault)
+						found = found || f.Refused == (severity == "refused") && strings.HasPrefix(f.Problem, fault) && f.Rule == rule && f.Hint != "" && strings.Contains(f.String(), severity+": the certificate "+fault)
 					}
 					require.True(t, found, "%s (%s) in %v", text, rule, got)
 				}
@@ -185,7 +185,7 @@ func TestCheckDelegate(t *testing.T) {
 				for _, f := range got {
 					if f.Refused {
 						refusals++
-						require.ErrorContains(t, err, f.Fault, "all that is refused is told at once")
+						require.ErrorContains(t, err, f.Problem, "all that is refused is told at once")
 						require.ErrorContains(t, err, "the field ResponderCertificate ")
 					} else {
 						warnings++
@@ -214,7 +214,7 @@ func TestCheckDelegateWithoutCertificates(t *testing.T) {
 		got := ocsp.CheckDelegate(issuer, ocsp.ProfileCABF)
 		require.Len(t, got, 1)
 		require.True(t, got[0].Refused)
-		require.Contains(t, got[0].Fault, want)
+		require.Contains(t, got[0].Problem, want)
 	}
 }
 

@@ -29,7 +29,7 @@ var (
 // A responder for one CA, mounted on a mux. Mount stands before the mux because http.ServeMux would redirect
 // the GETs whose base64 contains two slashes in a row.
 func Example() {
-	store := ocsp.StoreFunc(func(_ context.Context, issuerID string, serial *big.Int) (ocsp.Record, error) {
+	store := ocsp.CertStoreFunc(func(_ context.Context, issuerID string, serial *big.Int) (ocsp.Record, error) {
 		record, ok := exampleTable[serial.String()]
 		if !ok || issuerID != "ca-uid" {
 			return ocsp.Record{}, ocsp.ErrNotFound
@@ -88,7 +88,7 @@ func ExampleResponder_Respond() {
 	}
 	defer func() { _ = responder.Close() }()
 	answer := responder.Respond(context.Background(), ocsptest.Client{}.Request(exampleCA.Certificate, exampleLeaf))
-	fmt.Println(answer.Outcome, answer.Entries[0].Status, answer.Cacheable)
+	fmt.Println(answer.Outcome, answer.Responses[0].Status, answer.Cacheable)
 
 	answer = responder.Respond(context.Background(), []byte("not a request"))
 	fmt.Printf("%v %x\n", answer.Outcome, answer.DER)
@@ -157,7 +157,7 @@ func ExampleResponder_Invalidate() {
 	defer func() { _ = responder.Close() }()
 	status := func() ocsp.Status {
 		request := ocsptest.Client{}.Request(exampleCA.Certificate, exampleLeaf)
-		return responder.Respond(context.Background(), request).Entries[0].Status
+		return responder.Respond(context.Background(), request).Responses[0].Status
 	}
 
 	fmt.Println(status())
@@ -171,13 +171,13 @@ func ExampleResponder_Invalidate() {
 	// revoked
 }
 
-// The signer's key may live anywhere: SignerFunc makes a crypto.Signer of a call to it.
-func ExampleSignerFunc() {
+// The signer's key may live anywhere: NewSigner makes a crypto.Signer of a call to it.
+func ExampleNewSigner() {
 	remote := exampleCA.Key // stands for a remote KMS
 	issuer := ocsp.Issuer{
 		ID:          "ca-uid",
 		Certificate: exampleCA.Certificate,
-		Signer: ocsp.SignerFunc(exampleCA.Certificate.PublicKey, func(_ context.Context, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+		Signer: ocsp.NewSigner(exampleCA.Certificate.PublicKey, func(_ context.Context, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
 			return remote.Sign(nil, digest, opts)
 		}),
 	}
@@ -246,7 +246,7 @@ func ExampleSettings_Config() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	cfg.Observe = func(_ context.Context, e ocsp.Event) { fmt.Println(e.Method, e.Outcome, e.Status) }
+	cfg.Observe = func(_ context.Context, e ocsp.Event) { fmt.Println(e.Method, e.Outcome, e.First.Status) }
 	responder, err := ocsp.New(cfg)
 	if err != nil {
 		log.Fatal(err)

@@ -29,11 +29,11 @@ func TestNewRefusesBoundlessRequests(t *testing.T) {
 
 // Elsewhere the greatest numbers there are do what they say.
 func TestTheGreatestNumbers(t *testing.T) {
-	for _, storage := range []ocsp.Storage{ocsp.StorageGoCache, ocsp.StorageCompact} {
+	for _, compact := range []bool{false, true} {
 		r := newRig(t, func(_ *rig, cfg *ocsp.Config) {
 			const seconds = math.MaxInt64 / time.Second * time.Second
 			cfg.MaxAge, cfg.Timeout, cfg.Retention = seconds, math.MaxInt64, seconds
-			cfg.Cache = ocsp.CacheOptions{StatusTTL: math.MaxInt64, MaxEntries: math.MaxInt, Storage: storage}
+			cfg.Cache = ocsp.CacheOptions{StatusTTL: math.MaxInt64, MaxEntries: math.MaxInt, Compact: compact}
 			cfg.Signing = ocsp.SigningOptions{MaxConcurrent: math.MaxInt, MaxWaiting: math.MaxInt, Timeout: math.MaxInt64}
 			cfg.Limits = ocsp.Limits{MaxRequestBytes: 1 << 30, MaxPathBytes: 1 << 30, MaxCertIDs: math.MaxInt, MaxExtensions: math.MaxInt}
 		})

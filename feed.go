@@ -20,33 +20,33 @@ import (
 //
 // Implementations must be safe for concurrent use. Package ocspredis has one over Redis, ocspsql/pgfeed one
 // over PostgreSQL's LISTEN and NOTIFY.
-type Changes interface {
+type ChangeFeed interface {
 	// Publish tells all who follow that what they know about the certificates is out of date.
 	// Responder.Invalidate calls it when it has done its own part.
 	Publish(ctx context.Context, issuerID string, serials ...*big.Int) error
 
 	// Follow passes on to f what is published until ctx ends or it cannot go on, and returns why. The
 	// Responder then trusts nothing that it has read, and calls Follow again after a pause.
-	Follow(ctx context.Context, f Follower) error
+	Follow(ctx context.Context, f FeedSink) error
 }
 
-// Follower is what Changes.Follow reports to. Its methods do not block, are safe for concurrent use, and do
+// FeedSink is what ChangeFeed.Follow reports to. Its methods do not block, are safe for concurrent use, and do
 // nothing once the call of Follow that it was given to has returned.
-type Follower interface {
+type FeedSink interface {
 	// Begin says that from now on nothing goes unheard. What was read from the store earlier is to be read
 	// again. Follow calls it when its connection listens, and again whenever something may have been missed.
-	Begin()
+	Resync()
 
 	// Changed says that what is known about these certificates is out of date. Repeating it does no harm: an
 	// answer whose status turns out to be the same is not signed again.
 	Changed(issuerID string, serials ...*big.Int)
 
-	// TrustUntil vouches until t for what was read since Begin. To do so, Follow must know that everything
+	// ValidUntil vouches until t for what was read since Begin. To do so, Follow must know that everything
 	// published before some moment has been passed to Changed; t is that moment and the longest time that a
 	// change may go unheard. It replaces what an earlier call said. t is made with time.Now, and what is left until
 	// then is counted by the monotonic clock and by Config.Now: the trust ends with the first that says so, such as
 	// when the machine was suspended.
-	TrustUntil(t time.Time)
+	ValidUntil(t time.Time)
 }
 
 // Pauses before Follow is called again, doubled from the first to the last while it does not get to vouch.
@@ -57,7 +57,7 @@ const (
 
 // feed follows Changes, and keeps the lease under which statuses are trusted.
 type feed struct {
-	changes Changes
+	changes ChangeFeed
 	clock   *clock
 	log     *failureLog
 	memory  *memory
@@ -79,7 +79,7 @@ func (f *feed) follow(ctx context.Context) {
 			err = errors.New("ocsp: Follow returned without an error")
 		}
 		f.log.warn(ctx, "ocsp: changes cannot be followed; until they are, every answer reads the store",
-			&failure{kind: logChanges, component: "changes", err: err})
+			&failure{kind: logChanges, component: "change feed", err: err})
 		select {
 		case <-ctx.Done():
 			return
@@ -102,7 +102,7 @@ func (f *feed) followOnce(ctx context.Context, s *feedSink) error {
 	return <-ended
 }
 
-// feedSink is the Follower of one call of Follow.
+// feedSink is the FeedSink of one call of Follow.
 type feedSink struct {
 	feed *feed
 
@@ -112,7 +112,7 @@ type feedSink struct {
 	ended   bool
 }
 
-func (s *feedSink) Begin() {
+func (s *feedSink) Resync() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.ended {
@@ -121,9 +121,9 @@ func (s *feedSink) Begin() {
 	}
 }
 
-func (s *feedSink) TrustUntil(t time.Time) {
+func (s *feedSink) ValidUntil(t time.Time) {
 	if s.extend(t) {
-		s.feed.log.succeeded("changes", "", nil, logChanges) // without the lock, since the host's log may hang
+		s.feed.log.succeeded("change feed", "", nil, logChanges) // without the lock, since the host's log may hang
 	}
 }
 

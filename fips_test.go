@@ -45,7 +45,7 @@ func TestFIPSOnlyAnswers(t *testing.T) {
 	for _, kind := range ocsptest.KeyTypes() {
 		for _, delegated := range []bool{false, true} {
 			t.Run(fmt.Sprint(kind, ", delegated ", delegated), func(t *testing.T) {
-				cache := ocsptest.NewCache()
+				cache := ocsptest.NewRemoteCache()
 				ca := ocsptest.NewCA(ocsptest.Options{Key: kind})
 				issuer := ca.Issuer()
 				if delegated {
@@ -54,7 +54,7 @@ func TestFIPSOnlyAnswers(t *testing.T) {
 				r := newRig(t, func(r *rig, cfg *ocsp.Config) {
 					r.ca = ca
 					r.leaf = r.issue()
-					cfg.Issuers, cfg.Cache.Shared = []ocsp.Issuer{issuer}, cache
+					cfg.Issuers, cfg.Cache.Remote = []ocsp.Issuer{issuer}, cache
 				})
 				for _, method := range []string{http.MethodGet, http.MethodPost} {
 					for _, hash := range []crypto.Hash{crypto.SHA1, crypto.SHA256, crypto.SHA384, crypto.SHA512} {

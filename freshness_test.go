@@ -255,7 +255,7 @@ func TestUnreadableRecordIsNoAnswer(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			says := func() (ocsp.Record, error) { return ocsp.Record{State: ocsp.Active}, nil }
 			r := newRig(t, func(_ *rig, cfg *ocsp.Config) {
-				cfg.Store = ocsp.StoreFunc(func(context.Context, string, *big.Int) (ocsp.Record, error) { return says() })
+				cfg.Store = ocsp.CertStoreFunc(func(context.Context, string, *big.Int) (ocsp.Record, error) { return says() })
 			})
 			healthy := says
 			require.Equal(t, xocsp.Good, r.status(r.leaf).Status)
@@ -336,9 +336,9 @@ func TestObserve(t *testing.T) {
 	assert.Equal(t, ocsp.OutcomeSigned, e.Outcome)
 	assert.Equal(t, http.MethodGet, e.Method)
 	assert.Equal(t, crypto.SHA256, e.Hash)
-	assert.Equal(t, ocsp.Good, e.Status)
-	assert.Equal(t, r.ca.ID, e.IssuerID)
-	assert.Equal(t, r.leaf.SerialNumber, e.Serial)
+	assert.Equal(t, ocsp.Good, e.First.Status)
+	assert.Equal(t, r.ca.ID, e.First.IssuerID)
+	assert.Equal(t, r.leaf.SerialNumber, e.First.Serial)
 	assert.Equal(t, 1, e.CertIDs)
 	assert.False(t, e.Nonce)
 	assert.Positive(t, e.StoreTime)
@@ -354,8 +354,8 @@ func TestObserve(t *testing.T) {
 	e = ask(r.leaf, r.issue())
 	assert.True(t, e.Nonce)
 	assert.Equal(t, 2, e.CertIDs)
-	assert.Equal(t, ocsp.Revoked, e.Status)
-	assert.Equal(t, ocsp.CertificateHold, e.Reason)
+	assert.Equal(t, ocsp.Revoked, e.First.Status)
+	assert.Equal(t, ocsp.CertificateHold, e.First.Reason)
 
 	r.post([]byte("garbage"))
 	e = last()
@@ -367,8 +367,8 @@ func TestObserve(t *testing.T) {
 	e = last()
 	assert.Equal(t, ocsp.OutcomeTryLater, e.Outcome)
 	assert.ErrorIs(t, e.Err, ocsptest.ErrInjected)
-	assert.Equal(t, r.ca.ID, e.IssuerID)
-	assert.NotNil(t, e.Serial)
+	assert.Equal(t, r.ca.ID, e.First.IssuerID)
+	assert.NotNil(t, e.First.Serial)
 
 	r.responder.Respond(context.Background(), nil)
 	assert.Empty(t, last().Method)
@@ -385,7 +385,7 @@ func TestCallersOwnDeadlineServesNothingStale(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		slow := false
 		r := newRig(t, func(r *rig, cfg *ocsp.Config) {
-			cfg.Store = ocsp.StoreFunc(func(ctx context.Context, id string, serial *big.Int) (ocsp.Record, error) {
+			cfg.Store = ocsp.CertStoreFunc(func(ctx context.Context, id string, serial *big.Int) (ocsp.Record, error) {
 				if slow {
 					time.Sleep(60 * time.Millisecond) // on the bubble's clock
 				}
@@ -410,7 +410,7 @@ func TestHangIsForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var delay atomic.Int64
 		r := newRig(t, func(r *rig, cfg *ocsp.Config) {
-			cfg.Store = ocsp.StoreFunc(func(ctx context.Context, id string, serial *big.Int) (ocsp.Record, error) {
+			cfg.Store = ocsp.CertStoreFunc(func(ctx context.Context, id string, serial *big.Int) (ocsp.Record, error) {
 				select {
 				case <-time.After(time.Duration(delay.Load())): // on the bubble's clock
 					return r.store.FindBySerial(ctx, id, serial)
@@ -446,7 +446,7 @@ func TestMaxAgeCountsFromWhenTheAnswerIsSent(t *testing.T) {
 		var delay time.Duration
 		r := newRig(t, func(r *rig, cfg *ocsp.Config) {
 			cfg.Now, cfg.Validity, cfg.Cache.StorePatience = time.Now, time.Hour, 10*time.Second
-			cfg.Store = ocsp.StoreFunc(func(ctx context.Context, id string, serial *big.Int) (ocsp.Record, error) {
+			cfg.Store = ocsp.CertStoreFunc(func(ctx context.Context, id string, serial *big.Int) (ocsp.Record, error) {
 				time.Sleep(delay)
 				return r.store.FindBySerial(ctx, id, serial)
 			})
@@ -463,7 +463,7 @@ func TestThisUpdateIsNoLaterThanTheFirstRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, func(r *rig, cfg *ocsp.Config) {
 			cfg.Now = time.Now
-			cfg.Store = ocsp.StoreFunc(func(ctx context.Context, id string, serial *big.Int) (ocsp.Record, error) {
+			cfg.Store = ocsp.CertStoreFunc(func(ctx context.Context, id string, serial *big.Int) (ocsp.Record, error) {
 				record, err := r.store.FindBySerial(ctx, id, serial)
 				time.Sleep(3 * time.Second)
 				return record, err
@@ -471,7 +471,7 @@ func TestThisUpdateIsNoLaterThanTheFirstRead(t *testing.T) {
 		})
 		begin := time.Now().UTC()
 		answer := r.responder.Respond(context.Background(), r.request(r.leaf, r.issue(), r.issue()))
-		require.Len(t, answer.Entries, 3)
+		require.Len(t, answer.Responses, 3)
 		require.Equal(t, begin, answer.ThisUpdate)
 	})
 }
@@ -479,7 +479,7 @@ func TestThisUpdateIsNoLaterThanTheFirstRead(t *testing.T) {
 // A test's own store may end its goroutine, with t.FailNow. That is no word on any certificate.
 func TestStoreThatDoesNotReturn(t *testing.T) {
 	r := newRig(t, func(_ *rig, cfg *ocsp.Config) {
-		cfg.Store = ocsp.StoreFunc(func(context.Context, string, *big.Int) (ocsp.Record, error) {
+		cfg.Store = ocsp.CertStoreFunc(func(context.Context, string, *big.Int) (ocsp.Record, error) {
 			runtime.Goexit()
 			return ocsp.Record{}, nil
 		})
@@ -494,7 +494,7 @@ func TestEvictionBringsNothingBack(t *testing.T) {
 		var reads atomic.Int32
 		r := newRig(t, func(r *rig, cfg *ocsp.Config) {
 			cfg.Cache.MaxEntries = 1
-			cfg.Store = ocsp.StoreFunc(func(ctx context.Context, id string, serial *big.Int) (ocsp.Record, error) {
+			cfg.Store = ocsp.CertStoreFunc(func(ctx context.Context, id string, serial *big.Int) (ocsp.Record, error) {
 				record, err := r.store.FindBySerial(ctx, id, serial)
 				if reads.Add(1) == 1 {
 					<-release
@@ -527,7 +527,7 @@ func TestEventsTellOfTheirOwnRequest(t *testing.T) {
 	assert.Zero(t, events[1].CertIDs)
 	assert.False(t, events[1].Nonce)
 	assert.Zero(t, events[1].Hash)
-	assert.Nil(t, events[1].Serial)
+	assert.Nil(t, events[1].First.Serial)
 }
 
 // signerHook is a key that does something else before it signs.

@@ -45,7 +45,7 @@ func FuzzHandler(f *testing.F) {
 	ca := ocsptest.NewCA(ocsptest.Options{Key: ocsptest.Ed25519})
 	responder, err := ocsp.New(ocsp.Config{
 		Issuers: []ocsp.Issuer{ca.Issuer()},
-		Store: ocsp.StoreFunc(func(context.Context, string, *big.Int) (ocsp.Record, error) {
+		Store: ocsp.CertStoreFunc(func(context.Context, string, *big.Int) (ocsp.Record, error) {
 			return ocsp.Record{State: ocsp.Active}, nil
 		}),
 	})

@@ -47,7 +47,7 @@ func newRig(t *testing.T, adjust func(*rig, *ocsp.Config)) *rig {
 		adjust(r, &cfg)
 	}
 	if cfg.Cache.Disabled {
-		cfg.Cache.Storage = 0
+		cfg.Cache.Compact = 0
 	}
 	var err error
 	r.responder, err = ocsp.New(cfg)

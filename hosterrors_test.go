@@ -44,7 +44,7 @@ func (h badHandler) Handle(context.Context, slog.Record) error {
 func (h badHandler) WithAttrs([]slog.Attr) slog.Handler { return h }
 func (h badHandler) WithGroup(string) slog.Handler      { return h }
 
-// cacheFuncs is an ocsp.Cache whose calls fail as the test says.
+// cacheFuncs is an ocsp.RemoteCache whose calls fail as the test says.
 type cacheFuncs struct {
 	get, put, delete error
 }
@@ -79,12 +79,12 @@ func TestSharedCacheReturnsABadError(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			withLoggers(t, func(t *testing.T, logger *slog.Logger) {
-				r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Cache.Shared, cfg.Logger = cache, logger })
+				r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Cache.Remote, cfg.Logger = cache, logger })
 				require.Equal(t, xocsp.Good, r.status(r.leaf).Status)
 				r.settle()
 				require.Equal(t, 1, r.signer.Calls())
 				if err := r.responder.Invalidate(t.Context(), r.ca.ID, r.leaf.SerialNumber); cache.delete != nil {
-					require.ErrorContains(t, err, "shared cache")
+					require.ErrorContains(t, err, "remote cache")
 					require.NotErrorIs(t, err, ocsp.ErrCacheMiss)
 				}
 			})
@@ -96,7 +96,7 @@ func TestStoreReturnsABadError(t *testing.T) {
 	withLoggers(t, func(t *testing.T, logger *slog.Logger) {
 		r := newRig(t, func(_ *rig, cfg *ocsp.Config) {
 			cfg.Logger = logger
-			cfg.Store = ocsp.StoreFunc(func(context.Context, string, *big.Int) (ocsp.Record, error) { return ocsp.Record{}, badError() })
+			cfg.Store = ocsp.CertStoreFunc(func(context.Context, string, *big.Int) (ocsp.Record, error) { return ocsp.Record{}, badError() })
 		})
 		answer := r.responder.Respond(t.Context(), r.request(r.leaf))
 		require.Equal(t, ocsp.OutcomeInternalError, answer.Outcome)
@@ -110,7 +110,7 @@ func TestSignerReturnsABadError(t *testing.T) {
 		var bad atomic.Bool
 		r := newRig(t, func(r *rig, cfg *ocsp.Config) {
 			cfg.Logger = logger
-			cfg.Issuers[0].Signer = ocsp.SignerFunc(r.ca.Key.Public(), func(_ context.Context, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+			cfg.Issuers[0].Signer = ocsp.NewSigner(r.ca.Key.Public(), func(_ context.Context, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
 				if bad.Load() {
 					return nil, badError()
 				}
@@ -134,7 +134,7 @@ func TestSignerReturnsABadError(t *testing.T) {
 func TestFollowReturnsABadError(t *testing.T) {
 	withLoggers(t, func(t *testing.T, logger *slog.Logger) {
 		c := newChanges()
-		newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Cache.Changes, cfg.Logger = c, logger })
+		newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Cache.Feed, cfg.Logger = c, logger })
 		<-c.calls
 		c.ending <- badError()
 		<-c.calls
@@ -210,9 +210,9 @@ func TestClockPanicsInNewAndSetIssuer(t *testing.T) {
 	other.ID = "other"
 	leaf := ca.Issue(ocsptest.Options{})
 	store.Add(ca.ID, leaf)
-	for _, storage := range []ocsp.Storage{ocsp.StorageGoCache, ocsp.StorageCompact} {
+	for _, compact := range []bool{false, true} {
 		clock := &badClock{now: time.Now}
-		cfg := ocsp.Config{Issuers: []ocsp.Issuer{delegated, other}, Store: store, Now: clock.Now, Cache: ocsp.CacheOptions{Storage: storage}}
+		cfg := ocsp.Config{Issuers: []ocsp.Issuer{delegated, other}, Store: store, Now: clock.Now, Cache: ocsp.CacheOptions{Compact: compact}}
 		for n := 0; ; n++ {
 			clock.panicAt(n)
 			r, err := ocsp.New(cfg)
@@ -314,7 +314,7 @@ func (panickingContext) Deadline() (time.Time, bool) { panic("context") }
 
 // A context that panics costs its own answer.
 func TestContextPanics(t *testing.T) {
-	r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Cache.Shared = &cacheFuncs{get: ocsp.ErrCacheMiss} })
+	r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Cache.Remote = &cacheFuncs{get: ocsp.ErrCacheMiss} })
 	ctx := panickingContext{t.Context()}
 	for range 3 {
 		answer := r.responder.Respond(ctx, r.request(r.leaf))

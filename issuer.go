@@ -46,7 +46,7 @@ type Issuer struct {
 	Certificate *x509.Certificate
 
 	// Signer is the private key of ResponderCertificate or, without one, of Certificate. It may be any
-	// crypto.Signer or crypto.MessageSigner; see SignerFunc for keys that live elsewhere. Required.
+	// crypto.Signer or crypto.MessageSigner; see NewSigner for keys that live elsewhere. Required.
 	Signer crypto.Signer
 
 	// ResponderCertificate is a delegated responder's certificate (RFC 6960 section 4.2.2.2): issued directly by
@@ -76,7 +76,7 @@ type Issuer struct {
 
 	// Store knows the certificates of this issuer, such as a tenant's own database. How many calls of it
 	// may be under way and whether it is silent are matters of its own. Two stores are one if they are equal, so
-	// give issuers with one connection pool the same pointer: a StoreFunc equals none, and a flood that fills the pool
+	// give issuers with one connection pool the same pointer: a CertStoreFunc equals none, and a flood that fills the pool
 	// through one store makes the other look silent. After SetIssuer with another store, what the former one said is
 	// trusted for StatusTTL still; Invalidate ends that. Zero is Config.Store.
 	Store CertStore

@@ -158,7 +158,7 @@ func TestInvalidateWhileIssuersChange(t *testing.T) {
 					r.store.Add(r.ca.ID, r.leaf)
 					cfg.Issuers = append(cfg.Issuers, r.renewed("renewed", ocsptest.Options{}))
 					cfg.Cache.StatusTTL = ttl
-					cfg.Store = ocsp.StoreFunc(func(ctx context.Context, id string, serial *big.Int) (ocsp.Record, error) {
+					cfg.Store = ocsp.CertStoreFunc(func(ctx context.Context, id string, serial *big.Int) (ocsp.Record, error) {
 						record, err := r.store.FindBySerial(ctx, id, serial)
 						<-release
 						return record, err
@@ -171,8 +171,8 @@ func TestInvalidateWhileIssuersChange(t *testing.T) {
 				_ = r.responder.Invalidate(context.Background(), r.ca.ID, r.leaf.SerialNumber) // an error if the ID has gone
 				close(release)
 				answer := r.responder.Respond(context.Background(), r.request(r.leaf))
-				if len(answer.Entries) > 0 {
-					require.NotEqual(t, ocsp.Good, answer.Entries[0].Status, name)
+				if len(answer.Responses) > 0 {
+					require.NotEqual(t, ocsp.Good, answer.Responses[0].Status, name)
 				}
 				r.requireAnswer(<-slow, xocsp.Revoked)
 			})

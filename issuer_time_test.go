@@ -256,12 +256,12 @@ func TestAnswerFollowsTheChosenSigner(t *testing.T) {
 	check(next.Certificate, x509.ECDSAWithSHA384, false, true, begin.Add(time.Hour))
 }
 
-// Invalidate deletes from the shared cache what any of the signers may have put there.
+// Invalidate deletes from the remote cache what any of the signers may have put there.
 func TestInvalidateFindsEverySignersSharedAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		cache := ocsptest.NewCache()
+		cache := ocsptest.NewRemoteCache()
 		r := newRig(t, func(r *rig, cfg *ocsp.Config) {
-			cfg.Cache.Shared = cache
+			cfg.Cache.Remote = cache
 			now := r.clock.Now()
 			cfg.Issuers = nil
 			for id, opts := range map[string]ocsptest.Options{"old": {NotAfter: now.Add(2 * time.Hour)}, "next": {NotBefore: now.Add(time.Hour)}} {

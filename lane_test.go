@@ -129,7 +129,7 @@ func TestKeyKeepsItsBudget(t *testing.T) {
 	}{
 		"the same Signer": {key: again},
 		"another Signer": {key: func(r *rig) crypto.Signer {
-			return ocsp.SignerFunc(r.signer.Public(), func(_ context.Context, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+			return ocsp.NewSigner(r.signer.Public(), func(_ context.Context, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
 				return r.signer.Sign(nil, digest, opts)
 			})
 		}},

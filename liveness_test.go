@@ -33,7 +33,7 @@ func TestInvalidRecordLeavesNeighboursAlone(t *testing.T) {
 				var bad *big.Int
 				r := newRig(t, func(r *rig, cfg *ocsp.Config) {
 					cfg.Now = nil
-					cfg.Store = ocsp.StoreFunc(func(ctx context.Context, id string, serial *big.Int) (ocsp.Record, error) {
+					cfg.Store = ocsp.CertStoreFunc(func(ctx context.Context, id string, serial *big.Int) (ocsp.Record, error) {
 						time.Sleep(5 * time.Millisecond) // a database
 						if broken.Load() && serial.Cmp(bad) == 0 {
 							return ocsp.Record{}, ocsp.ErrInvalidRecord
@@ -85,7 +85,7 @@ func TestLaggingReplica(t *testing.T) {
 				r := newRig(t, func(r *rig, cfg *ocsp.Config) {
 					cfg.Now = nil
 					cfg.Cache.StatusTTL = ttl
-					cfg.Store = ocsp.StoreFunc(func(ctx context.Context, id string, serial *big.Int) (ocsp.Record, error) {
+					cfg.Store = ocsp.CertStoreFunc(func(ctx context.Context, id string, serial *big.Int) (ocsp.Record, error) {
 						late := rand.N(2) == 0
 						time.Sleep(time.Millisecond + rand.N(time.Millisecond))
 						if lag.Load() && serial.Cmp(hot) == 0 && !late {
@@ -135,7 +135,7 @@ func TestShortStatusTTL(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := newRig(t, func(r *rig, cfg *ocsp.Config) {
 					cfg.Now, cfg.Cache.StatusTTL = nil, ttl
-					cfg.Store = ocsp.StoreFunc(func(context.Context, string, *big.Int) (ocsp.Record, error) {
+					cfg.Store = ocsp.CertStoreFunc(func(context.Context, string, *big.Int) (ocsp.Record, error) {
 						time.Sleep(2 * time.Millisecond)
 						return ocsp.Record{State: ocsp.Active}, nil
 					})
@@ -183,7 +183,7 @@ func TestStoreSlowerThanStatusTTL(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := newRig(t, func(r *rig, cfg *ocsp.Config) {
 					cfg.Now, cfg.Cache.StatusTTL, cfg.Cache.StorePatience = nil, time.Second, 10*time.Second
-					cfg.Store = ocsp.StoreFunc(func(ctx context.Context, id string, serial *big.Int) (ocsp.Record, error) {
+					cfg.Store = ocsp.CertStoreFunc(func(ctx context.Context, id string, serial *big.Int) (ocsp.Record, error) {
 						time.Sleep(l)
 						return ocsp.Record{State: ocsp.Active}, nil
 					})
@@ -214,8 +214,8 @@ func TestFlappingTrust(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newChanges()
 		r := newRig(t, func(r *rig, cfg *ocsp.Config) {
-			cfg.Now, cfg.Cache.StatusTTL, cfg.Cache.Changes = nil, time.Hour, c
-			cfg.Store = ocsp.StoreFunc(func(ctx context.Context, id string, serial *big.Int) (ocsp.Record, error) {
+			cfg.Now, cfg.Cache.StatusTTL, cfg.Cache.Feed = nil, time.Hour, c
+			cfg.Store = ocsp.CertStoreFunc(func(ctx context.Context, id string, serial *big.Int) (ocsp.Record, error) {
 				time.Sleep(50 * time.Millisecond)
 				return ocsp.Record{State: ocsp.Active}, nil
 			})
@@ -225,8 +225,8 @@ func TestFlappingTrust(t *testing.T) {
 		defer close(stop)
 		go func() {
 			for {
-				f.Begin()
-				f.TrustUntil(time.Now().Add(time.Hour))
+				f.Resync()
+				f.ValidUntil(time.Now().Add(time.Hour))
 				select {
 				case <-stop:
 					return

@@ -42,7 +42,7 @@ func (k logKind) ofCertificate() bool {
 // failure is a failure to log. The zero values of component, issuer and serial are for none in particular.
 type failure struct {
 	kind      logKind
-	component string // "store", "signer", "shared cache", "changes" or "observer"
+	component string // "store", "signer", "remote cache", "change feed" or "observer"
 	issuer    string
 	serial    *big.Int
 	err       error

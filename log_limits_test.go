@@ -262,9 +262,9 @@ func TestLogSaysThatAFailureIsOver(t *testing.T) {
 		want[0].Suppressed = 2
 		require.Equal(t, want, r.book.take(t), "of the failures after the last line")
 	})
-	in("shared cache", func(t *testing.T) {
+	in("remote cache", func(t *testing.T) {
 		cache := &cacheFuncs{get: ocsp.ErrCacheMiss}
-		r, _ := newLogRig(t, func(_ *logRig, cfg *ocsp.Config) { cfg.Cache.Shared = cache })
+		r, _ := newLogRig(t, func(_ *logRig, cfg *ocsp.Config) { cfg.Cache.Remote = cache })
 		serial := int64(0)
 		ask := func(get, put error) []logLine {
 			serial++
@@ -275,33 +275,33 @@ func TestLogSaysThatAFailureIsOver(t *testing.T) {
 		}
 		lines := ask(ocsp.ErrCacheMiss, errors.New("read only"))
 		require.Len(t, lines, 1)
-		require.Equal(t, "shared cache", lines[0].Component)
+		require.Equal(t, "remote cache", lines[0].Component)
 		require.Equal(t, "a", lines[0].Issuer)
 		require.Equal(t, "1", lines[0].Serial)
 		require.Contains(t, lines[0].Error, "read only")
 		require.Len(t, ask(errors.New("down"), errors.New("down")), 1, "that Put fails does not hide that Get does")
-		require.Equal(t, over("shared cache")[0].Msg, ask(ocsp.ErrCacheMiss, errors.New("read only"))[0].Msg)
+		require.Equal(t, over("remote cache")[0].Msg, ask(ocsp.ErrCacheMiss, errors.New("read only"))[0].Msg)
 		time.Sleep(time.Second)
 		lines = ask(ocsp.ErrCacheMiss, nil)
 		require.Len(t, lines, 1)
 		require.Equal(t, isOver, lines[0].Msg)
 		require.Equal(t, 2, lines[0].Suppressed)
 	})
-	in("changes", func(t *testing.T) {
+	in("change feed", func(t *testing.T) {
 		c := newChanges()
-		r, _ := newLogRig(t, func(_ *logRig, cfg *ocsp.Config) { cfg.Cache.Changes = c })
+		r, _ := newLogRig(t, func(_ *logRig, cfg *ocsp.Config) { cfg.Cache.Feed = c })
 		<-c.calls
 		c.ending <- errors.New("connection lost")
 		f := <-c.calls
 		lines := r.book.take(t)
 		require.Len(t, lines, 1)
-		require.Equal(t, "changes", lines[0].Component)
+		require.Equal(t, "change feed", lines[0].Component)
 		require.Equal(t, "connection lost", lines[0].Error)
-		f.Begin()
+		f.Resync()
 		require.Empty(t, r.book.take(t), "nothing is trusted yet")
-		f.TrustUntil(time.Now().Add(time.Minute))
-		f.TrustUntil(time.Now().Add(time.Minute))
-		require.Equal(t, []logLine{{Level: "WARN", Msg: isOver, Component: "changes"}}, r.book.take(t))
+		f.ValidUntil(time.Now().Add(time.Minute))
+		f.ValidUntil(time.Now().Add(time.Minute))
+		require.Equal(t, []logLine{{Level: "WARN", Msg: isOver, Component: "change feed"}}, r.book.take(t))
 	})
 	in("Observe", func(t *testing.T) {
 		var panics atomic.Bool
@@ -383,7 +383,7 @@ func TestLogNamesTheIssuerWhoseStoreFails(t *testing.T) {
 					cfg.Cache.StatusTTL = ttl
 					renewed := cfg.Issuers[0]
 					renewed.ID = "renewed"
-					renewed.Store = ocsp.StoreFunc(func(context.Context, string, *big.Int) (ocsp.Record, error) {
+					renewed.Store = ocsp.CertStoreFunc(func(context.Context, string, *big.Int) (ocsp.Record, error) {
 						if hangs.Load() {
 							<-release
 						}
@@ -429,7 +429,7 @@ func TestLogHoldsUpNoChange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, release := newChanges(), make(chan struct{})
 		r, _ := newLogRig(t, func(r *logRig, cfg *ocsp.Config) {
-			cfg.Cache.Changes = c
+			cfg.Cache.Feed = c
 			cfg.Logger = slog.New(slog.NewTextHandler(writerFunc(func(p []byte) (int, error) {
 				if bytes.Contains(p, []byte(isOver)) {
 					<-release
@@ -440,11 +440,11 @@ func TestLogHoldsUpNoChange(t *testing.T) {
 		<-c.calls
 		c.ending <- errors.New("connection lost")
 		f := <-c.calls
-		f.Begin()
+		f.Resync()
 		trusting := make(chan struct{})
 		go func() {
 			defer close(trusting)
-			f.TrustUntil(time.Now().Add(time.Minute))
+			f.ValidUntil(time.Now().Add(time.Minute))
 		}()
 		synctest.Wait()
 		f.Changed("a", r.leaf.SerialNumber)
@@ -498,7 +498,7 @@ func TestLogOfARemovedIssuer(t *testing.T) {
 		release := make(chan struct{})
 		key := ocsptest.NewCA(ocsptest.Options{})
 		r, b := newLogRig(t, func(_ *logRig, cfg *ocsp.Config) {
-			cfg.Issuers[1].Signer = ocsp.SignerFunc(cfg.Issuers[1].Signer.Public(), func(context.Context, []byte, crypto.SignerOpts) ([]byte, error) {
+			cfg.Issuers[1].Signer = ocsp.NewSigner(cfg.Issuers[1].Signer.Public(), func(context.Context, []byte, crypto.SignerOpts) ([]byte, error) {
 				<-release
 				return key.Key.Sign(rand.Reader, make([]byte, 32), crypto.SHA256)
 			})

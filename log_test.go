@@ -31,7 +31,7 @@ func TestLogSaysWhatIsBroken(t *testing.T) {
 		unreadable := big.NewInt(77)
 		r := newRig(t, func(r *rig, cfg *ocsp.Config) {
 			cfg.Logger, cfg.Now = slog.New(slog.NewTextHandler(&text, nil)), nil
-			cfg.Store = ocsp.StoreFunc(func(_ context.Context, _ string, serial *big.Int) (ocsp.Record, error) {
+			cfg.Store = ocsp.CertStoreFunc(func(_ context.Context, _ string, serial *big.Int) (ocsp.Record, error) {
 				if storeHangs.Load() && serial.Cmp(unreadable) != 0 {
 					<-release
 				}
@@ -41,7 +41,7 @@ func TestLogSaysWhatIsBroken(t *testing.T) {
 				return ocsp.Record{State: ocsp.Active}, nil
 			})
 			key := cfg.Issuers[0].Signer
-			cfg.Issuers[0].Signer = ocsp.SignerFunc(key.Public(), func(ctx context.Context, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+			cfg.Issuers[0].Signer = ocsp.NewSigner(key.Public(), func(ctx context.Context, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
 				if signerHangs.Load() {
 					<-ctx.Done()
 					return nil, ctx.Err()
@@ -125,7 +125,7 @@ func TestErrorTexts(t *testing.T) {
 				cfg.Issuers[0].ID, other.ID = "one", "two"
 				cfg.Issuers = append(cfg.Issuers, other)
 				r.leaf.SerialNumber = big.NewInt(0x1f)
-				cfg.Store = ocsp.StoreFunc(func(_ context.Context, id string, _ *big.Int) (ocsp.Record, error) {
+				cfg.Store = ocsp.CertStoreFunc(func(_ context.Context, id string, _ *big.Int) (ocsp.Record, error) {
 					if id == "one" {
 						return ocsp.Record{}, ocsp.ErrNotFound
 					}
@@ -169,7 +169,7 @@ func TestClosedIsNobodysFault(t *testing.T) {
 func closedIsNobodysFault(t *testing.T) {
 	release := make(chan struct{})
 	r := newRig(t, func(r *rig, cfg *ocsp.Config) {
-		cfg.Store = ocsp.StoreFunc(func(ctx context.Context, id string, serial *big.Int) (ocsp.Record, error) {
+		cfg.Store = ocsp.CertStoreFunc(func(ctx context.Context, id string, serial *big.Int) (ocsp.Record, error) {
 			<-release
 			return r.store.FindBySerial(ctx, id, serial)
 		})

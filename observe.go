@@ -13,22 +13,22 @@ func (r *Responder) observe(ctx context.Context, p *reply, now time.Time, x *exc
 	var e Event
 	defer func() {
 		if v := recover(); v != nil {
-			r.log.warn(ctx, "ocsp: Observe panicked", &failure{logPanic, "observer", e.IssuerID, nil, &hostcall.PanicError{Value: v}})
+			r.log.warn(ctx, "ocsp: Observe panicked", &failure{logPanic, "observer", e.First.IssuerID, nil, &hostcall.PanicError{Value: v}})
 		}
 	}()
 	e = Event{
-		Method: x.method, CertIDs: len(x.req.Entries), Nonce: x.req.NonceForm != 0, Entry: x.first, Outcome: x.outcome,
+		Method: x.method, CertIDs: len(x.req.Entries), Nonce: x.req.NonceForm != 0, First: x.first, Outcome: x.outcome,
 		StoreTime: x.storeTime, SignTime: x.signTime, Total: time.Since(x.start), Err: x.err,
 	}
 	if len(x.req.Entries) > 0 {
 		e.Hash = x.req.Entries[0].CertID.Hash
 	}
 	if p.outcome == 0 {
-		e.Entry = p.entry(0)
+		e.First = p.entry(0)
 		e.Age = now.Sub(time.Unix(p.ThisUpdate, 0))
 	}
 	r.cfg.Observe(ctx, e)
-	r.log.succeeded("observer", e.IssuerID, nil, logPanic)
+	r.log.succeeded("observer", e.First.IssuerID, nil, logPanic)
 }
 
 // safeHandler lets a panic in the host's log handler cost the line and nothing else.

@@ -34,7 +34,7 @@ type Responder struct {
 	memory     *memory
 	reads      reads
 	signatures signatures
-	unfollow   context.CancelFunc // ends following CacheOptions.Changes
+	unfollow   context.CancelFunc // ends following CacheOptions.Feed
 
 	publishing *hostcall.Lane // calls for Invalidate
 	verifying  *hostcall.Lane // of requests, for Config.RequestSigners
@@ -73,7 +73,7 @@ func New(cfg Config) (_ *Responder, err error) {
 		remote: newRemote(&r.cfg, &r.log, &r.group), flights: map[flightKey]*flight{},
 	}
 	if !cfg.Cache.Disabled {
-		r.signatures.answers = signed.New[certStatus](signed.Options{Max: r.cfg.Cache.MaxEntries, Compact: r.cfg.Cache.Storage == StorageCompact})
+		r.signatures.answers = signed.New[certStatus](signed.Options{Max: r.cfg.Cache.MaxEntries, Compact: r.cfg.Cache.Compact})
 	}
 	r.publishing = hostcall.NewLane(publishCalls, storeWaiting)
 	r.verifying = newVerifying()
@@ -95,10 +95,10 @@ func New(cfg Config) (_ *Responder, err error) {
 	for _, iss := range r.issuers.load().issuers {
 		iss.announce(r.cfg.Logger, now)
 	}
-	if r.cfg.Cache.Changes != nil {
+	if r.cfg.Cache.Feed != nil {
 		var ctx context.Context
 		ctx, r.unfollow = context.WithCancel(context.Background())
-		feed := &feed{r.cfg.Cache.Changes, r.clock, &r.log, r.memory}
+		feed := &feed{r.cfg.Cache.Feed, r.clock, &r.log, r.memory}
 		r.group.Go(func() { feed.follow(ctx) })
 	}
 	return r, nil
@@ -108,7 +108,7 @@ func New(cfg Config) (_ *Responder, err error) {
 func (c *Config) statuses() statuses.Options {
 	o := statuses.Options{Patience: c.patience()}
 	if !c.Cache.Disabled {
-		o.Max, o.Hot, o.TTL, o.Lease = c.Cache.MaxEntries, hotAnswers, c.Cache.StatusTTL, c.Cache.Changes != nil
+		o.Max, o.Hot, o.TTL, o.Lease = c.Cache.MaxEntries, hotAnswers, c.Cache.StatusTTL, c.Cache.Feed != nil
 	}
 	return o
 }
@@ -163,7 +163,7 @@ func contain(where string, err *error) {
 // Invalidate makes sure that every answer about the issuer's certificates with those serials that is sent after it has
 // returned says what the store said in a read that began after Invalidate was called. Call it when a revocation, a release
 // or a new certificate has been stored: it makes a long StatusTTL safe within this process. It also cleans the shared
-// cache and informs other replicas through CacheOptions.Changes; their errors are returned after the local part is done,
+// cache and informs other replicas through CacheOptions.Feed; their errors are returned after the local part is done,
 // and the call may be repeated.
 func (r *Responder) Invalidate(ctx context.Context, issuerID string, serials ...*big.Int) (err error) {
 	defer contain("invalidate", &err) // the context may be one of the host's own
@@ -179,7 +179,7 @@ func (r *Responder) Invalidate(ctx context.Context, issuerID string, serials ...
 		content := codec.SerialBytes(serial)
 		key := statuses.NewKey(0, content) // of every issuer, also one that has just been removed
 		r.memory.Invalidate(&key)
-		if a != nil && r.cfg.Cache.Shared != nil {
+		if a != nil && r.cfg.Cache.Remote != nil {
 			keys = append(keys, a.remoteKeys(content)...)
 		}
 	}
@@ -193,11 +193,11 @@ func (r *Responder) Invalidate(ctx context.Context, issuerID string, serials ...
 			errs = append(errs, fmt.Errorf("ocsp: invalidate: %s: %w", what, err))
 		}
 	}
-	if r.cfg.Cache.Changes != nil {
-		call("changes", func(ctx context.Context) error { return r.cfg.Cache.Changes.Publish(ctx, issuerID, serials...) })
+	if r.cfg.Cache.Feed != nil {
+		call("change feed", func(ctx context.Context) error { return r.cfg.Cache.Feed.Publish(ctx, issuerID, serials...) })
 	}
 	if len(keys) > 0 {
-		call("shared cache", func(ctx context.Context) error { return r.cfg.Cache.Shared.Delete(ctx, keys...) })
+		call("remote cache", func(ctx context.Context) error { return r.cfg.Cache.Remote.Delete(ctx, keys...) })
 	}
 	return errors.Join(errs...)
 }
@@ -215,7 +215,7 @@ func (r *Responder) Close() error {
 	r.reads.deadlines.Stop()
 	r.issuers.close()
 	if !ended {
-		return errors.New("ocsp: close: the store, the signer, the shared cache or Changes still has not returned from a call")
+		return errors.New("ocsp: close: the store, the signer, the remote cache or Changes still has not returned from a call")
 	}
 	return nil
 }

@@ -118,16 +118,16 @@ func TestJoinedReadIsNotTooOld(t *testing.T) {
 		var c *changes
 		orderTest(t, func(cfg *ocsp.Config) {
 			c = newChanges() // whose channels are of the bubble
-			cfg.Cache.StatusTTL, cfg.Cache.Changes = time.Hour, c
+			cfg.Cache.StatusTTL, cfg.Cache.Feed = time.Hour, c
 		}, func(r *rig, s *slow) {
 			f := <-c.calls
 			hear := func() {
-				f.Begin()
-				f.TrustUntil(time.Now().Add(time.Hour))
+				f.Resync()
+				f.ValidUntil(time.Now().Add(time.Hour))
 			}
 			hear()
 			join(r, s, func() {
-				f.TrustUntil(time.Now()) // the connection is lost, and with it what was said of the revocation
+				f.ValidUntil(time.Now()) // the connection is lost, and with it what was said of the revocation
 				hear()
 			})
 		})

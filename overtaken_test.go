@@ -59,7 +59,7 @@ func TestInvalidateAfterTheIssuerChanged(t *testing.T) {
 				var failing atomic.Bool
 				release := make(chan struct{})
 				r := newRig(t, func(r *rig, cfg *ocsp.Config) {
-					cfg.Store = ocsp.StoreFunc(func(ctx context.Context, id string, serial *big.Int) (ocsp.Record, error) {
+					cfg.Store = ocsp.CertStoreFunc(func(ctx context.Context, id string, serial *big.Int) (ocsp.Record, error) {
 						if failing.Load() {
 							<-release
 							return ocsp.Record{}, errors.New("down")
@@ -81,8 +81,8 @@ func TestInvalidateAfterTheIssuerChanged(t *testing.T) {
 		t.Run(name+", changed", func(t *testing.T) {
 			changesTest(t, func(t *testing.T, r *rig, c *changes) {
 				f := <-c.calls
-				f.Begin()
-				f.TrustUntil(time.Now().Add(time.Hour))
+				f.Resync()
+				f.ValidUntil(time.Now().Add(time.Hour))
 				r.clock.Set(time.Now())
 				r.status(r.leaf)
 				client := r.client()
@@ -106,7 +106,7 @@ func TestUnreadableRecordStopsASlowRead(t *testing.T) {
 		release := make(chan struct{})
 		var calls atomic.Int32
 		r := newRig(t, func(r *rig, cfg *ocsp.Config) {
-			cfg.Store = ocsp.StoreFunc(func(ctx context.Context, id string, serial *big.Int) (ocsp.Record, error) {
+			cfg.Store = ocsp.CertStoreFunc(func(ctx context.Context, id string, serial *big.Int) (ocsp.Record, error) {
 				switch calls.Add(1) {
 				case 1:
 					<-release // has seen good
@@ -142,7 +142,7 @@ func TestContradictionEndsWhatIsKnown(t *testing.T) {
 				release := make(chan struct{})
 				var calls atomic.Int32
 				r := newRig(t, func(r *rig, cfg *ocsp.Config) {
-					cfg.Store = ocsp.StoreFunc(func(ctx context.Context, id string, serial *big.Int) (ocsp.Record, error) {
+					cfg.Store = ocsp.CertStoreFunc(func(ctx context.Context, id string, serial *big.Int) (ocsp.Record, error) {
 						switch calls.Add(1) {
 						case 1:
 							<-release // such as for a connection
@@ -181,9 +181,9 @@ func TestReadAgainIsTrustedAgain(t *testing.T) {
 func TestReadAgainStandsInAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newChanges()
-		r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Cache.Changes = c })
+		r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Cache.Feed = c })
 		f := <-c.calls
-		f.Begin()
+		f.Resync()
 		r.status(r.leaf)
 		f.Changed(r.ca.ID, r.leaf.SerialNumber)
 		r.status(r.leaf)
@@ -194,11 +194,11 @@ func TestReadAgainStandsInAgain(t *testing.T) {
 
 // After Changed and Invalidate nobody waits for a read that began before.
 func TestHangingReadIsLeftBehind(t *testing.T) {
-	for name, tell := range map[string]func(r *rig, f ocsp.Follower){
-		"Invalidate": func(r *rig, _ ocsp.Follower) {
+	for name, tell := range map[string]func(r *rig, f ocsp.FeedSink){
+		"Invalidate": func(r *rig, _ ocsp.FeedSink) {
 			require.NoError(r, r.responder.Invalidate(r.Context(), r.ca.ID, r.leaf.SerialNumber))
 		},
-		"Changed": func(r *rig, f ocsp.Follower) { f.Changed(r.ca.ID, r.leaf.SerialNumber) },
+		"Changed": func(r *rig, f ocsp.FeedSink) { f.Changed(r.ca.ID, r.leaf.SerialNumber) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -206,8 +206,8 @@ func TestHangingReadIsLeftBehind(t *testing.T) {
 				var calls atomic.Int32
 				release := make(chan struct{})
 				r := newRig(t, func(r *rig, cfg *ocsp.Config) {
-					cfg.Cache.StatusTTL, cfg.Cache.Changes, cfg.Now = time.Hour, c, nil
-					cfg.Store = ocsp.StoreFunc(func(ctx context.Context, id string, serial *big.Int) (ocsp.Record, error) {
+					cfg.Cache.StatusTTL, cfg.Cache.Feed, cfg.Now = time.Hour, c, nil
+					cfg.Store = ocsp.CertStoreFunc(func(ctx context.Context, id string, serial *big.Int) (ocsp.Record, error) {
 						if calls.Add(1) == 1 {
 							<-release
 						}
@@ -216,8 +216,8 @@ func TestHangingReadIsLeftBehind(t *testing.T) {
 				})
 				r.clock.Set(time.Now())
 				f := <-c.calls
-				f.Begin()
-				f.TrustUntil(time.Now().Add(time.Hour))
+				f.Resync()
+				f.ValidUntil(time.Now().Add(time.Hour))
 				hanging := r.ask(r.request(r.leaf))
 				synctest.Wait()
 				tell(r, f)

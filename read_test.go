@@ -161,7 +161,7 @@ func TestSharedReadThatFails(t *testing.T) {
 				var well atomic.Bool
 				r := newRig(t, func(r *rig, cfg *ocsp.Config) {
 					cfg.Cache.StatusTTL = time.Hour
-					cfg.Store = ocsp.StoreFunc(func(ctx context.Context, id string, serial *big.Int) (ocsp.Record, error) {
+					cfg.Store = ocsp.CertStoreFunc(func(ctx context.Context, id string, serial *big.Int) (ocsp.Record, error) {
 						if !well.Load() {
 							misbehave()
 						}
@@ -170,7 +170,7 @@ func TestSharedReadThatFails(t *testing.T) {
 				})
 				answer := r.responder.Respond(t.Context(), r.request(r.leaf))
 				require.ErrorContains(t, answer.Err, want)
-				require.Empty(t, answer.Entries)
+				require.Empty(t, answer.Responses)
 				well.Store(true)
 				require.Equal(t, xocsp.Good, r.status(r.leaf).Status)
 			})

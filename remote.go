@@ -29,7 +29,7 @@ const (
 // read at another time is as true. A nil remote has nothing and keeps nothing.
 type remote struct {
 	cfg   *Config
-	cache Cache
+	cache RemoteCache
 	log   *failureLog
 	group *hostcall.Group
 	lane  *hostcall.Lane
@@ -38,10 +38,10 @@ type remote struct {
 }
 
 func newRemote(cfg *Config, log *failureLog, group *hostcall.Group) *remote {
-	if cfg.Cache.Shared == nil {
+	if cfg.Cache.Remote == nil {
 		return nil
 	}
-	return &remote{cfg: cfg, cache: cfg.Cache.Shared, log: log, group: group, lane: hostcall.NewLane(remoteCalls, 0), begun: time.Now()}
+	return &remote{cfg: cfg, cache: cfg.Cache.Remote, log: log, group: group, lane: hostcall.NewLane(remoteCalls, 0), begun: time.Now()}
 }
 
 // remoteKey names an answer. It hashes everything that tells apart two answers that attest the same status.
@@ -78,7 +78,7 @@ func (r *remote) failed(ctx context.Context, kind logKind, d *draft, err error) 
 	if errors.Is(err, hostcall.ErrTimeout) || errors.Is(err, context.DeadlineExceeded) {
 		r.until.Store(int64(time.Since(r.begun) + remotePause))
 	}
-	r.log.warn(ctx, "ocsp: shared cache failed; answers are signed instead", remoteFailure(kind, d, err))
+	r.log.warn(ctx, "ocsp: remote cache failed; answers are signed instead", remoteFailure(kind, d, err))
 }
 
 // succeeded notes what the cache did well.
@@ -92,7 +92,7 @@ func (r *remote) succeeded(kind logKind, d *draft) {
 // remoteFailure is a failure of the cache about the certificate of a draft.
 func remoteFailure(kind logKind, d *draft, err error) *failure {
 	p := &d.singles[0]
-	return &failure{kind, "shared cache", p.issuerID, codec.SerialInt(p.serial), err}
+	return &failure{kind, "remote cache", p.issuerID, codec.SerialInt(p.serial), err}
 }
 
 // fetch returns the answer of a draft, and its octets, if the cache has it and it passes check.
@@ -118,7 +118,7 @@ func (r *remote) fetch(ctx context.Context, d *draft, s *signatures) (a signedAn
 	case err == nil:
 		r.succeeded(logSharedValue, d)
 	case !errors.Is(err, errRemoteOld):
-		r.log.warn(ctx, "ocsp: shared cache holds a value that is not the answer; it is signed again", remoteFailure(logSharedValue, d, err))
+		r.log.warn(ctx, "ocsp: remote cache holds a value that is not the answer; it is signed again", remoteFailure(logSharedValue, d, err))
 	}
 	return a, der, err == nil
 }

@@ -53,8 +53,8 @@ type request struct {
 
 	outcome  Outcome
 	err      error
-	first    Entry // about the first CertID, if observed
-	renewing bool  // the reply's successor is being made
+	first    SingleResponse // about the first CertID, if observed
+	renewing bool           // the reply's successor is being made
 	reply    reply
 	wire     wireAnswer // not one that hangs on a status
 	draftOne draft
@@ -250,7 +250,7 @@ func (c *Config) refuses(s *certStatus, now time.Time, x *exchange) (Outcome, er
 func (r *Responder) answerOne(ctx context.Context, match certIDMatch, id *codec.CertID, now time.Time, x *exchange) (*reply, time.Time) {
 	x.match, x.key = match, statuses.NewKey(match.number, id.Serial)
 	if x.observed {
-		x.first = Entry{IssuerID: match.ids[0], Serial: codec.SerialInt(id.Serial)}
+		x.first = SingleResponse{IssuerID: match.ids[0], Serial: codec.SerialInt(id.Serial)}
 	}
 	var again attempt
 	if r.cfg.RequestSigners == nil { // else part of Timeout may have passed
@@ -448,7 +448,7 @@ func (r *Responder) answerMany(ctx context.Context, issuers *registry, now time.
 		return x.refuse(OutcomeUnauthorized, err), now
 	}
 	if first := matches[0]; x.observed && first.authority != nil {
-		x.first = Entry{IssuerID: first.ids[0], Serial: codec.SerialInt(x.req.Entries[0].CertID.Serial)}
+		x.first = SingleResponse{IssuerID: first.ids[0], Serial: codec.SerialInt(x.req.Entries[0].CertID.Serial)}
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.cfg.remaining(x))
 	defer cancel()

@@ -20,21 +20,21 @@ import (
 )
 
 // newReplica makes a second responder that shares the first one's store, key, clock and cache.
-func newReplica(r *rig, cache ocsp.Cache) *rig {
+func newReplica(r *rig, cache ocsp.RemoteCache) *rig {
 	replica := *r
 	replica.signer = ocsptest.NewSigner(r.ca.Key)
 	issuer := r.ca.Issuer()
 	issuer.Signer = replica.signer
 	var err error
-	replica.responder, err = ocsp.New(ocsp.Config{Issuers: []ocsp.Issuer{issuer}, Store: r.store, Now: r.clock.Now, Cache: ocsp.CacheOptions{Shared: cache}})
+	replica.responder, err = ocsp.New(ocsp.Config{Issuers: []ocsp.Issuer{issuer}, Store: r.store, Now: r.clock.Now, Cache: ocsp.CacheOptions{Remote: cache}})
 	require.NoError(r, err)
 	replica.handler = replica.responder.Handler()
 	r.Cleanup(func() { require.NoError(r, replica.responder.Close()) })
 	return &replica
 }
 
-func sharedRig(t *testing.T, cache ocsp.Cache) *rig {
-	return newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Cache.Shared = cache })
+func sharedRig(t *testing.T, cache ocsp.RemoteCache) *rig {
+	return newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Cache.Remote = cache })
 }
 
 // settle waits until what the responder does behind an answer is done.
@@ -42,7 +42,7 @@ func (r *rig) settle() { synctest.Wait() }
 
 func TestReplicasShareSignatures(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		cache := ocsptest.NewCache()
+		cache := ocsptest.NewRemoteCache()
 		first := sharedRig(t, cache)
 		second := newReplica(first, cache)
 		answer := first.query(first.leaf)
@@ -67,7 +67,7 @@ func TestReplicasShareSignatures(t *testing.T) {
 
 func TestSharedCacheIsNotBelieved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		cache := ocsptest.NewCache()
+		cache := ocsptest.NewRemoteCache()
 		r := sharedRig(t, cache)
 		other := r.issue()
 		foreign := newRig(t, func(f *rig, cfg *ocsp.Config) { // the same CA name and serials, another key
@@ -148,7 +148,7 @@ func TestSharedCacheIsNotBelieved(t *testing.T) {
 // Of what this responder's own key has signed, what it would not sign does not count either.
 func TestSharedCacheHasTimesOfItsOwn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		cache := ocsptest.NewCache()
+		cache := ocsptest.NewRemoteCache()
 		r := sharedRig(t, cache)
 		responderID := signTakeApart(r, r.query(r.leaf).DER).tbs[0]
 		r.settle()
@@ -180,7 +180,7 @@ func TestSharedCacheHasTimesOfItsOwn(t *testing.T) {
 }
 
 // scramblingCache changes what it is given, as one does that encrypts in place.
-type scramblingCache struct{ *ocsptest.Cache }
+type scramblingCache struct{ *ocsptest.RemoteCache }
 
 func (c scramblingCache) Put(_ context.Context, _ string, value []byte, _ time.Duration) error {
 	for i := range value {
@@ -191,7 +191,7 @@ func (c scramblingCache) Put(_ context.Context, _ string, value []byte, _ time.D
 
 func TestSharedCacheChangesWhatItIsGiven(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := sharedRig(t, scramblingCache{ocsptest.NewCache()})
+		r := sharedRig(t, scramblingCache{ocsptest.NewRemoteCache()})
 		for range 3 {
 			require.Equal(t, xocsp.Good, r.status(r.leaf).Status)
 			r.settle()
@@ -202,7 +202,7 @@ func TestSharedCacheChangesWhatItIsGiven(t *testing.T) {
 func TestSharedCacheFails(t *testing.T) {
 	for _, fault := range []ocsptest.Fault{ocsptest.Fail, ocsptest.Panic, ocsptest.Hang, ocsptest.Wrong} {
 		synctest.Test(t, func(t *testing.T) {
-			cache := ocsptest.NewCache()
+			cache := ocsptest.NewRemoteCache()
 			r := sharedRig(t, cache)
 			cache.SetFault(fault)
 			begin := time.Now()
@@ -227,7 +227,7 @@ func TestSharedCacheFails(t *testing.T) {
 // The host's deletes must get through however many clients wait for the cache.
 func TestInvalidateIsNotCrowdedOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		cache := ocsptest.NewCache()
+		cache := ocsptest.NewRemoteCache()
 		r := sharedRig(t, cache)
 		cache.SetFault(ocsptest.Hang)
 		var waiting []<-chan *ocsptest.Result
@@ -246,13 +246,13 @@ func TestInvalidateIsNotCrowdedOut(t *testing.T) {
 	})
 }
 
-// A renewal finds the answer that it renews in the shared cache, which is nothing to report.
+// A renewal finds the answer that it renews in the remote cache, which is nothing to report.
 func TestSharedCacheWarnsOfWhatIsWrongOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		cache := ocsptest.NewCache()
+		cache := ocsptest.NewRemoteCache()
 		var text strings.Builder
 		r := newRig(t, func(_ *rig, cfg *ocsp.Config) {
-			cfg.Cache.Shared, cfg.Logger = cache, slog.New(slog.NewTextHandler(&text, nil))
+			cfg.Cache.Remote, cfg.Logger = cache, slog.New(slog.NewTextHandler(&text, nil))
 		})
 		r.status(r.leaf)
 		r.settle()
@@ -272,7 +272,7 @@ func TestSharedCacheWarnsOfWhatIsWrongOnly(t *testing.T) {
 
 func TestEventTellsSharedFromSigned(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		cache := ocsptest.NewCache()
+		cache := ocsptest.NewRemoteCache()
 		first := sharedRig(t, cache)
 		first.status(first.leaf)
 		first.settle()

@@ -479,7 +479,7 @@ func (s *signatures) appendTBS(d *draft, producedAt int64, dst []byte) []byte {
 		case Good:
 			single.Status = codec.Good
 		case Revoked:
-			single.Status, single.Reason, single.RevokedAt = codec.Revoked, byte(st.reason.Code()), p.revokedAt(st)
+			single.Status, single.Reason, single.RevokedAt = codec.Revoked, byte(st.reason.CRLReason()), p.revokedAt(st)
 			data.ExtendedRevoke = data.ExtendedRevoke || !st.issued
 		}
 		if st.issued {

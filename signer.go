@@ -29,10 +29,10 @@ import (
 	"github.com/kmsocsp/ocsp/internal/hostcall"
 )
 
-// SignerFunc makes a crypto.Signer of a function that signs with a key elsewhere: a remote KMS, a cloud
+// NewSigner makes a crypto.Signer of a function that signs with a key elsewhere: a remote KMS, a cloud
 // service, an HSM session that takes a context. digest is the hash that opts.HashFunc names, or the whole
 // message when that is zero, as it is for Ed25519. The context ends at SigningOptions.Timeout.
-func SignerFunc(pub crypto.PublicKey, sign func(ctx context.Context, digest []byte, opts crypto.SignerOpts) ([]byte, error)) crypto.Signer {
+func NewSigner(pub crypto.PublicKey, sign func(ctx context.Context, digest []byte, opts crypto.SignerOpts) ([]byte, error)) crypto.Signer {
 	return &funcSigner{pub, sign}
 }
 
@@ -65,7 +65,7 @@ type signer struct {
 	algorithms  []algorithm       // the first is the default
 	responderID []byte
 	certs       []byte   // the certs field, nil when the CA signs itself
-	fingerprint [32]byte // of all that answers inherit from the signer, for shared caches
+	fingerprint [32]byte // of all that answers inherit from the signer, for remote caches
 
 	notBefore, notAfter int64 // between them answers may be valid, seconds since 1970
 	endIsNear           int64 // from then on the operator is warned, likewise
@@ -437,7 +437,7 @@ func (iss *issuer) announce(logger *slog.Logger, now time.Time) {
 	attrs := []any{slog.String("issuer", iss.ID), slog.String("subject", iss.signer.certificate.Subject.String())}
 	for _, f := range iss.findings {
 		logger.Warn("ocsp: clients may refuse answers because of the certificate that signs them", slices.Concat(attrs,
-			[]any{slog.String("finding", f.Fault), slog.String("cure", f.Cure), slog.String("rule", f.Rule)})...)
+			[]any{slog.String("finding", f.Problem), slog.String("cure", f.Hint), slog.String("rule", f.Rule)})...)
 	}
 	var fault *issuerError
 	if errors.As(iss.checkTime(now), &fault) {

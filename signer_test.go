@@ -35,7 +35,7 @@ func TestNewRefusesHalfAKey(t *testing.T) {
 		"RSA, public":     {rsaCA, &rsa.PrivateKey{PublicKey: *rsaCA.Key.Public().(*rsa.PublicKey)}},
 		"RSA, nothing":    {rsaCA, &rsa.PrivateKey{}},
 		"Ed25519, nil":    {ec, ed25519.PrivateKey(nil)},
-		"another's, null": {ec, ocsp.SignerFunc((*ecdsa.PublicKey)(nil), nil)},
+		"another's, null": {ec, ocsp.NewSigner((*ecdsa.PublicKey)(nil), nil)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			issuer := test.ca.Issuer()
@@ -51,7 +51,7 @@ func TestNewRefusesHalfAKey(t *testing.T) {
 func TestSignerSignsIntoTheSameMemory(t *testing.T) {
 	r := newRig(t, func(r *rig, cfg *ocsp.Config) {
 		var buf []byte
-		cfg.Issuers[0].Signer = ocsp.SignerFunc(r.ca.Key.Public(), func(_ context.Context, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+		cfg.Issuers[0].Signer = ocsp.NewSigner(r.ca.Key.Public(), func(_ context.Context, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
 			sig, err := r.ca.Key.Sign(rand.Reader, digest, opts)
 			buf = append(buf[:0], sig...)
 			return buf, err
@@ -173,7 +173,7 @@ func TestPublicThatReturnsNoPointerIsNamed(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			issuer := test.ca.Issuer()
-			for _, key := range []crypto.Signer{publicSigner{test.ca.Key, test.public}, ocsp.SignerFunc(test.public, nil)} {
+			for _, key := range []crypto.Signer{publicSigner{test.ca.Key, test.public}, ocsp.NewSigner(test.public, nil)} {
 				issuer.Signer = key
 				_, err := ocsp.New(ocsp.Config{Issuers: []ocsp.Issuer{issuer}, Store: ocsptest.NewStore()})
 				require.ErrorContains(t, err, "the field Signer "+test.want)
@@ -191,7 +191,7 @@ func TestRawSignatureGetsAHint(t *testing.T) {
 			r := newRig(t, func(r *rig, cfg *ocsp.Config) {
 				signCA(r, cfg, ocsptest.Options{Key: kind})
 				public := r.ca.Key.Public().(*ecdsa.PublicKey)
-				cfg.Issuers[0].Signer = ocsp.SignerFunc(public, func(_ context.Context, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+				cfg.Issuers[0].Signer = ocsp.NewSigner(public, func(_ context.Context, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
 					der, err := r.ca.Key.Sign(rand.Reader, digest, opts)
 					if err != nil {
 						return nil, err

@@ -119,13 +119,13 @@ func (r *rig) timed() (ocsp.Answer, time.Duration) {
 func requireStale(t testing.TB, answer ocsp.Answer) {
 	t.Helper()
 	require.Equal(t, ocsp.OutcomeStale, answer.Outcome, "%v", answer.Err)
-	require.Equal(t, ocsp.Good, answer.Entries[0].Status)
+	require.Equal(t, ocsp.Good, answer.Responses[0].Status)
 }
 
 func requireRevoked(t testing.TB, answer ocsp.Answer) {
 	t.Helper()
-	require.NotEmpty(t, answer.Entries, "%v: %v", answer.Outcome, answer.Err)
-	require.Equal(t, ocsp.Revoked, answer.Entries[0].Status)
+	require.NotEmpty(t, answer.Responses, "%v: %v", answer.Outcome, answer.Err)
+	require.Equal(t, ocsp.Revoked, answer.Responses[0].Status)
 }
 
 // Strangers who fill the pool of a healthy store bring about no answer from before a revocation, neither about the issuer
@@ -157,7 +157,7 @@ func TestFloodBringsNoStaleGood(t *testing.T) {
 						for range 5 {
 							answer, _ := r.timed()
 							require.NotEqual(r, ocsp.OutcomeStale, answer.Outcome, "after %v: %v", time.Since(asked), answer.Err)
-							if len(answer.Entries) > 0 {
+							if len(answer.Responses) > 0 {
 								requireRevoked(r, answer)
 							} else {
 								require.ErrorIs(r, answer.Err, ocsp.ErrStoreBusy)
@@ -334,7 +334,7 @@ func TestEachLookupOfACallIsAnAnswer(t *testing.T) {
 			cfg.Issuers = append([]ocsp.Issuer{issuer}, cfg.Issuers...)
 		}
 		store := cfg.Store
-		cfg.Store = ocsp.StoreFunc(func(ctx context.Context, id string, serial *big.Int) (ocsp.Record, error) {
+		cfg.Store = ocsp.CertStoreFunc(func(ctx context.Context, id string, serial *big.Int) (ocsp.Record, error) {
 			time.Sleep(600 * time.Millisecond)
 			return store.FindBySerial(ctx, id, serial)
 		})
@@ -377,7 +377,7 @@ func TestLostCallIsNoLastingSilence(t *testing.T) {
 		orderTest(t, func(cfg *ocsp.Config) {
 			store := cfg.Store
 			cfg.Cache.StatusTTL, cfg.MaxStoreCalls = ttl, 2
-			cfg.Store = ocsp.StoreFunc(func(ctx context.Context, id string, serial *big.Int) (ocsp.Record, error) {
+			cfg.Store = ocsp.CertStoreFunc(func(ctx context.Context, id string, serial *big.Int) (ocsp.Record, error) {
 				time.Sleep(200 * time.Millisecond)
 				return store.FindBySerial(ctx, id, serial)
 			})
@@ -479,7 +479,7 @@ func TestPoolTimeoutLetsNothingStandIn(t *testing.T) {
 			var wait time.Duration
 			orderTest(t, func(cfg *ocsp.Config) {
 				store := cfg.Store
-				cfg.Store = ocsp.StoreFunc(func(ctx context.Context, id string, serial *big.Int) (ocsp.Record, error) {
+				cfg.Store = ocsp.CertStoreFunc(func(ctx context.Context, id string, serial *big.Int) (ocsp.Record, error) {
 					if wait != 0 {
 						time.Sleep(wait)
 						return ocsp.Record{}, err
@@ -546,7 +546,7 @@ func TestWithoutAStandInTheWholeTimeoutCounts(t *testing.T) {
 // An issuer's own store is judged by itself, and has places of its own.
 func TestStoreOfAnIssuer(t *testing.T) {
 	release := make(chan struct{})
-	var own ocsp.StoreFunc = func(context.Context, string, *big.Int) (ocsp.Record, error) {
+	var own ocsp.CertStoreFunc = func(context.Context, string, *big.Int) (ocsp.Record, error) {
 		<-release
 		return ocsp.Record{}, ocsp.ErrNotFound
 	}
@@ -563,12 +563,12 @@ func TestStoreOfAnIssuer(t *testing.T) {
 		require.Equal(r, p.delay, took)
 
 		issuer := r.ca.Issuer()
-		issuer.Store = ocsp.StoreFunc(func(context.Context, string, *big.Int) (ocsp.Record, error) {
+		issuer.Store = ocsp.CertStoreFunc(func(context.Context, string, *big.Int) (ocsp.Record, error) {
 			return ocsp.Record{State: ocsp.Active}, nil
 		})
 		require.NoError(r, r.responder.SetIssuer(issuer))
 		answer, took = r.timed()
-		require.Equal(r, ocsp.Good, answer.Entries[0].Status)
+		require.Equal(r, ocsp.Good, answer.Responses[0].Status)
 		require.Zero(r, took)
 	})
 }
@@ -614,7 +614,7 @@ func TestPlacesOfIssuersThatComeAndGo(t *testing.T) {
 		requireStale(r, <-answers)
 		require.Equal(r, time.Second, time.Since(begun))
 
-		issuer.Store = ocsp.StoreFunc(other.FindBySerial)
+		issuer.Store = ocsp.CertStoreFunc(other.FindBySerial)
 		issuer.NameAliases = [][]byte{tenant.Certificate.RawSubject}
 		require.NoError(r, r.responder.SetIssuer(r.twin("tenant").Issuer()))
 		before, _ := ocsp.Stores(r.responder)
@@ -651,14 +651,14 @@ func TestSharedReadIsJudgedByTheStoreThatItIsIn(t *testing.T) {
 		orderTest(t, func(cfg *ocsp.Config) {
 			store, id := cfg.Store, cfg.Issuers[0].ID
 			moved := cfg.Issuers[0]
-			moved.ID, moved.Store = "moved", ocsp.StoreFunc(func(ctx context.Context, _ string, serial *big.Int) (ocsp.Record, error) {
+			moved.ID, moved.Store = "moved", ocsp.CertStoreFunc(func(ctx context.Context, _ string, serial *big.Int) (ocsp.Record, error) {
 				if hang {
 					<-release
 				}
 				return store.FindBySerial(context.WithoutCancel(ctx), id, serial)
 			})
 			cfg.Issuers, cfg.Cache.StatusTTL = append(cfg.Issuers, moved), ttl
-			cfg.Store = ocsp.StoreFunc(func(context.Context, string, *big.Int) (ocsp.Record, error) {
+			cfg.Store = ocsp.CertStoreFunc(func(context.Context, string, *big.Int) (ocsp.Record, error) {
 				time.Sleep(100 * time.Millisecond)
 				return ocsp.Record{}, ocsp.ErrNotFound
 			})

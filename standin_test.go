@@ -23,7 +23,7 @@ func TestBusyStoreLetsNothingStandIn(t *testing.T) {
 			r.flood(r.ca, 1024+4096)
 			answer := r.responder.Respond(r.Context(), r.request(r.leaf))
 			require.NotEqual(r, ocsp.OutcomeStale, answer.Outcome, "after %v", later)
-			for _, entry := range answer.Entries {
+			for _, entry := range answer.Responses {
 				require.Equal(r, ocsp.Revoked, entry.Status)
 			}
 		}

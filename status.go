@@ -136,7 +136,7 @@ func (r Reason) String() string {
 }
 
 // Code returns the CRLReason code of RFC 5280 section 5.3.1, 0 (unspecified) for the zero value.
-func (r Reason) Code() int {
+func (r Reason) CRLReason() int {
 	if !r.valid() {
 		return 0
 	}
@@ -208,7 +208,7 @@ func (r Record) certStatus() (certStatus, error) {
 	if r.Reason != 0 && !r.Reason.valid() {
 		return certStatus{}, fmt.Errorf("%w: Reason %d is not a revocation reason", ErrInvalidRecord, uint8(r.Reason))
 	}
-	for _, t := range [...]time.Time{r.RevokedAt, r.CompromisedAt, r.NotAfter} {
+	for _, t := range [...]time.Time{r.RevokedAt, r.InvalidityDate, r.NotAfter} {
 		// Year 1 is what becomes of a zero time on its way through zones and roundings, and codec.NoTime.
 		if y := t.UTC().Year(); y < 2 && !t.IsZero() || y > 9999 {
 			return certStatus{}, fmt.Errorf("%w: the year of RevokedAt, CompromisedAt or NotAfter is %d: it must be zero or from 2 to 9999", ErrInvalidRecord, y)
@@ -218,7 +218,7 @@ func (r Record) certStatus() (certStatus, error) {
 		status:         states[r.State].status,
 		reason:         r.Reason,
 		revokedAt:      r.RevokedAt.Unix(),
-		invalidityDate: r.CompromisedAt.Unix(),
+		invalidityDate: r.InvalidityDate.Unix(),
 		notAfter:       r.NotAfter.Unix(),
 		issued:         true,
 	}
@@ -229,7 +229,7 @@ func (r Record) certStatus() (certStatus, error) {
 		s.reason = r.Reason
 	}
 	switch {
-	case s.status == Good && (r.Reason != 0 || !r.RevokedAt.IsZero() || !r.CompromisedAt.IsZero()):
+	case s.status == Good && (r.Reason != 0 || !r.RevokedAt.IsZero() || !r.InvalidityDate.IsZero()):
 		return certStatus{}, fmt.Errorf("%w: State %v with Reason, RevokedAt or CompromisedAt set", ErrInvalidRecord, r.State)
 	case r.Reason == CertificateHold && r.State != Deactivated:
 		return certStatus{}, fmt.Errorf("%w: State %v cannot be on hold", ErrInvalidRecord, r.State)

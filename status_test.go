@@ -59,7 +59,7 @@ func TestReasonCodes(t *testing.T) {
 	crl, kmip := map[int]ocsp.Reason{}, map[uint32]ocsp.Reason{}
 	for _, row := range rows {
 		require.Equal(t, row.name, row.reason.String())
-		require.Equal(t, row.crl, row.reason.Code())
+		require.Equal(t, row.crl, row.reason.CRLReason())
 		parsed, err := ocsp.ParseReason(row.name)
 		require.NoError(t, err)
 		require.Equal(t, row.reason, parsed)
@@ -81,11 +81,11 @@ func TestReasonCodes(t *testing.T) {
 	none, err := ocsp.ParseReason("")
 	require.NoError(t, err)
 	require.Equal(t, "", none.String())
-	require.Zero(t, none.Code())
+	require.Zero(t, none.CRLReason())
 	_, err = ocsp.ParseReason("KeyCompromise")
 	require.ErrorContains(t, err, "KeyCompromise")
 	require.Equal(t, "Reason(99)", ocsp.Reason(99).String())
-	require.Zero(t, ocsp.Reason(99).Code())
+	require.Zero(t, ocsp.Reason(99).CRLReason())
 }
 
 func TestStatusAndOutcomeNames(t *testing.T) {

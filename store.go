@@ -45,11 +45,11 @@ type CertStore interface {
 	FindBySerial(ctx context.Context, issuerID string, serial *big.Int) (Record, error)
 }
 
-// StoreFunc lets an ordinary function serve as a CertStore.
-type StoreFunc func(ctx context.Context, issuerID string, serial *big.Int) (Record, error)
+// CertStoreFunc lets an ordinary function serve as a CertStore.
+type CertStoreFunc func(ctx context.Context, issuerID string, serial *big.Int) (Record, error)
 
 // FindBySerial calls f.
-func (f StoreFunc) FindBySerial(ctx context.Context, issuerID string, serial *big.Int) (Record, error) {
+func (f CertStoreFunc) FindBySerial(ctx context.Context, issuerID string, serial *big.Int) (Record, error) {
 	return f(ctx, issuerID, serial)
 }
 
@@ -75,7 +75,7 @@ type Record struct {
 
 	// CompromisedAt is when the key is believed to have been compromised, or the certificate otherwise to have
 	// become invalid: the invalidityDate of RFC 5280 section 5.3.2. Zero leaves it out.
-	CompromisedAt time.Time
+	InvalidityDate time.Time
 
 	// NotAfter is the end of the certificate's validity. Answers for a certificate that has not expired have
 	// no nextUpdate later than it, and Config.Retention counts from it. Zero means that the store does not

@@ -79,12 +79,12 @@ func TestThisUpdateIsWhenTheStatusWasRead(t *testing.T) {
 	t.Run("Changes", func(t *testing.T) {
 		changesTest(t, func(t *testing.T, r *rig, c *changes) {
 			f := <-c.calls
-			f.Begin()
-			f.TrustUntil(time.Now().Add(24 * time.Hour))
+			f.Resync()
+			f.ValidUntil(time.Now().Add(24 * time.Hour))
 			read := time.Now()
 			r.reads(xocsp.Good)
 			time.Sleep(time.Hour)
-			f.TrustUntil(time.Now().Add(24 * time.Hour))
+			f.ValidUntil(time.Now().Add(24 * time.Hour))
 			for _, ask := range signings {
 				r.clock.Set(time.Now())
 				client := r.client()
@@ -208,8 +208,8 @@ func TestRenewalReadsTheStore(t *testing.T) {
 	t.Run("Changes", func(t *testing.T) {
 		changesTest(t, func(t *testing.T, r *rig, c *changes) {
 			f := <-c.calls
-			f.Begin()
-			f.TrustUntil(time.Now().Add(100 * time.Hour))
+			f.Resync()
+			f.ValidUntil(time.Now().Add(100 * time.Hour))
 			require.Equal(t, 1, r.reads(xocsp.Good))
 			time.Sleep(refresh - 2*time.Second)
 			require.Zero(t, r.reads(xocsp.Good))
@@ -352,7 +352,7 @@ func TestRenewalWhileTheStoreIsBusy(t *testing.T) {
 			var busy atomic.Bool
 			r := newRig(t, func(r *rig, cfg *ocsp.Config) {
 				cfg.Cache.StatusTTL, cfg.Cache.FailClosed, cfg.Unissued, cfg.Now = 100*time.Hour, failClosed, ocsp.UnissuedUnauthorized, nil
-				cfg.Store = ocsp.StoreFunc(func(ctx context.Context, id string, serial *big.Int) (ocsp.Record, error) {
+				cfg.Store = ocsp.CertStoreFunc(func(ctx context.Context, id string, serial *big.Int) (ocsp.Record, error) {
 					if busy.Load() {
 						time.Sleep(3 * time.Second)
 					}
@@ -420,9 +420,9 @@ func TestRevokedBetweenReadAndSigning(t *testing.T) {
 				t.Helper()
 				response := r.requireAnswer(r.post(request), xocsp.Revoked)[0]
 				require.Equal(t, at.UTC(), response.RevokedAt)
-				require.Equal(t, at.UTC(), r.responder.Respond(t.Context(), request).Entries[0].RevokedAt)
+				require.Equal(t, at.UTC(), r.responder.Respond(t.Context(), request).Responses[0].RevokedAt)
 				two := r.responder.Respond(t.Context(), r.request(r.issue(), r.leaf))
-				require.Equal(t, at.UTC(), two.Entries[1].RevokedAt)
+				require.Equal(t, at.UTC(), two.Responses[1].RevokedAt)
 				require.Equal(t, at.UTC(), must(ocsptest.Parse(two.DER, r.ca.Certificate))[1].RevokedAt)
 			}
 			r.clock.Advance(time.Hour)
@@ -467,7 +467,7 @@ func TestClockSetBack(t *testing.T) {
 	t.Run("during a read", func(t *testing.T) {
 		var back atomic.Bool
 		r := newRig(t, func(r *rig, cfg *ocsp.Config) {
-			cfg.Store = ocsp.StoreFunc(func(ctx context.Context, id string, serial *big.Int) (ocsp.Record, error) {
+			cfg.Store = ocsp.CertStoreFunc(func(ctx context.Context, id string, serial *big.Int) (ocsp.Record, error) {
 				if !back.Swap(true) {
 					r.clock.Advance(-time.Hour)
 				}
@@ -503,7 +503,7 @@ func TestSharedAnswersOfOtherTimes(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				cache := ocsptest.NewCache()
+				cache := ocsptest.NewRemoteCache()
 				r := sharedRig(t, cache)
 				responderID := signTakeApart(r, r.query(r.leaf).DER).tbs[0]
 				r.settle()
@@ -615,19 +615,19 @@ func TestTrustDoesNotSleepWithTheMachine(t *testing.T) {
 	t.Run("a lease", func(t *testing.T) {
 		changesTest(t, func(t *testing.T, r *rig, c *changes) {
 			f := <-c.calls
-			f.Begin()
+			f.Resync()
 			wake := r.suspend()
 			until := time.Now().Add(2 * time.Second)
-			f.TrustUntil(until)
+			f.ValidUntil(until)
 			r.reads(xocsp.Good)
 			require.Zero(t, r.reads(xocsp.Good))
 			r.revoke(r.leaf, ocsp.KeyCompromise)
 			time.Sleep(2 * time.Second)
 			wake()
 			require.Equal(t, 1, r.reads(xocsp.Revoked))
-			f.TrustUntil(until) // what was asked for before, and answered after
+			f.ValidUntil(until) // what was asked for before, and answered after
 			require.Equal(t, 1, r.reads(xocsp.Revoked))
-			f.TrustUntil(time.Now().Add(time.Minute).Round(0)) // without a monotonic reading
+			f.ValidUntil(time.Now().Add(time.Minute).Round(0)) // without a monotonic reading
 			require.Zero(t, r.reads(xocsp.Revoked))
 			time.Sleep(time.Minute)
 			require.Equal(t, 1, r.reads(xocsp.Revoked))
@@ -668,10 +668,10 @@ func TestTrustEndsByTheMonotonicClock(t *testing.T) {
 	t.Run("a lease", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			c := newChanges()
-			r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Cache.StatusTTL, cfg.Cache.Changes = time.Hour, c })
+			r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Cache.StatusTTL, cfg.Cache.Feed = time.Hour, c })
 			f := <-c.calls
-			f.Begin()
-			f.TrustUntil(time.Now().Add(time.Minute))
+			f.Resync()
+			f.ValidUntil(time.Now().Add(time.Minute))
 			r.status(r.leaf)
 			r.revoke(r.leaf, ocsp.KeyCompromise)
 			time.Sleep(time.Minute - 1)
@@ -679,7 +679,7 @@ func TestTrustEndsByTheMonotonicClock(t *testing.T) {
 			time.Sleep(time.Nanosecond)
 			require.Equal(t, xocsp.Revoked, r.status(r.leaf).Status)
 
-			f.TrustUntil(time.Now().Add(time.Minute))
+			f.ValidUntil(time.Now().Add(time.Minute))
 			r.status(r.leaf)
 			calls := r.store.Calls()
 			r.clock.Advance(time.Minute) // the host's clock alone
@@ -695,7 +695,7 @@ func TestVouchingWithABrokenClock(t *testing.T) {
 		var broken atomic.Bool
 		c := newChanges()
 		r := newRig(t, func(_ *rig, cfg *ocsp.Config) {
-			cfg.Cache.StatusTTL, cfg.Cache.Changes = time.Hour, c
+			cfg.Cache.StatusTTL, cfg.Cache.Feed = time.Hour, c
 			now := cfg.Now
 			cfg.Now = func() time.Time {
 				if broken.Load() {
@@ -705,14 +705,14 @@ func TestVouchingWithABrokenClock(t *testing.T) {
 			}
 		})
 		f := <-c.calls
-		f.Begin()
-		f.TrustUntil(time.Now().Add(time.Minute))
+		f.Resync()
+		f.ValidUntil(time.Now().Add(time.Minute))
 		for range 2 {
 			r.status(r.leaf)
 		}
 		require.Equal(t, 1, r.store.Calls())
 		broken.Store(true)
-		f.TrustUntil(time.Now().Add(time.Minute))
+		f.ValidUntil(time.Now().Add(time.Minute))
 		broken.Store(false)
 		r.status(r.leaf)
 		require.Equal(t, 2, r.store.Calls())

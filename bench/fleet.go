@@ -48,7 +48,7 @@ func (f *fleet) posts(from, to int) []byte {
 func (f *fleet) config() ocsp.Config {
 	return ocsp.Config{
 		Issuers: []ocsp.Issuer{f.ca.Issuer()},
-		Store: ocsp.StoreFunc(func(context.Context, string, *big.Int) (ocsp.Record, error) {
+		Store: ocsp.CertStoreFunc(func(context.Context, string, *big.Int) (ocsp.Record, error) {
 			return ocsp.Record{State: ocsp.Active}, nil
 		}),
 		Logger: slog.New(slog.DiscardHandler),

@@ -77,7 +77,7 @@ func serveSizing(_ context.Context, talk *parent) error {
 	}
 	var signed, read atomic.Int64
 	config := newFleet(k.ca).config()
-	config.Store = ocsp.StoreFunc(func(context.Context, string, *big.Int) (ocsp.Record, error) {
+	config.Store = ocsp.CertStoreFunc(func(context.Context, string, *big.Int) (ocsp.Record, error) {
 		read.Add(1)
 		return ocsp.Record{State: ocsp.Active}, nil
 	})

@@ -64,10 +64,10 @@ func serveSoak(ctx context.Context, talk *parent) error {
 	}
 	f := newFleet(k.ca)
 	var responders []*ocsp.Responder
-	for _, kind := range []ocsp.Storage{ocsp.StorageGoCache, ocsp.StorageCompact} {
+	for _, kind := range []bool{false, true} {
 		config := f.config()
-		config.Store, config.Validity = ocsp.StoreFunc(soakRecord), 20*time.Second
-		config.Cache = ocsp.CacheOptions{StatusTTL: time.Second, MaxEntries: soakEntries, Storage: kind}
+		config.Store, config.Validity = ocsp.CertStoreFunc(soakRecord), 20*time.Second
+		config.Cache = ocsp.CacheOptions{StatusTTL: time.Second, MaxEntries: soakEntries, Compact: kind}
 		r, err := ocsp.New(config)
 		if err != nil {
 			return err

@@ -110,18 +110,18 @@ type said struct {
 }
 
 func saidOf(ctx context.Context, o outcome, e *ocsp.Event) said {
-	s := said{outcome: o, condition: conditionOf(ctx, o, e.Err), issuer: e.IssuerID}
+	s := said{outcome: o, condition: conditionOf(ctx, o, e.Err), issuer: e.First.IssuerID}
 	if !s.signed() {
 		return s
 	}
 	// What a host makes up becomes what String makes of it, "unknown" and "unspecified".
-	if e.Status == ocsp.Good || e.Status == ocsp.Revoked {
-		s.status = e.Status
+	if e.First.Status == ocsp.Good || e.First.Status == ocsp.Revoked {
+		s.status = e.First.Status
 	}
 	if s.status == ocsp.Revoked {
 		s.reason = ocsp.Unspecified
-		if e.Reason > 0 && e.Reason <= ocsp.AACompromise {
-			s.reason = e.Reason
+		if e.First.Reason > 0 && e.First.Reason <= ocsp.AACompromise {
+			s.reason = e.First.Reason
 		}
 	}
 	return s

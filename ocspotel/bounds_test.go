@@ -110,12 +110,12 @@ func TestBounds(t *testing.T) {
 		for issuer := range 60 {
 			for status := range 4 {
 				for reason := range 13 {
-					entry := ocsp.Entry{Status: ocsp.Status(status), Reason: ocsp.Reason(reason)}
+					entry := ocsp.SingleResponse{Status: ocsp.Status(status), Reason: ocsp.Reason(reason)}
 					if issuer > 0 {
 						entry.IssuerID = fmt.Sprint("ca-", issuer)
 					}
 					for _, err := range []error{nil, errors.New("down"), ocsp.ErrStoreSilent, ocsp.ErrStoreBusy} {
-						e := ocsp.Event{Outcome: ocsp.Outcome(outcome), Entry: entry, Method: "GET", Err: err}
+						e := ocsp.Event{Outcome: ocsp.Outcome(outcome), First: entry, Method: "GET", Err: err}
 						observe(t.Context(), e)
 						if e.Outcome == ocsp.OutcomeTryLater {
 							observe(gone, e)
@@ -170,7 +170,7 @@ func TestMaxIssuers(t *testing.T) {
 	observer, err := ocspotel.New(ocspotel.Options{MeterProvider: sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader)), MaxIssuers: 2})
 	require.NoError(t, err)
 	event := func(issuer string) ocsp.Event {
-		return ocsp.Event{Outcome: ocsp.OutcomeCached, Entry: ocsp.Entry{IssuerID: issuer, Status: ocsp.Good}}
+		return ocsp.Event{Outcome: ocsp.OutcomeCached, First: ocsp.SingleResponse{IssuerID: issuer, Status: ocsp.Good}}
 	}
 	observer.Observe(t.Context(), event("a"))
 	observer.Observe(t.Context(), event("b"))
@@ -198,7 +198,7 @@ func TestView(t *testing.T) {
 	observer, err := ocspotel.New(ocspotel.Options{MeterProvider: sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader), sdkmetric.WithView(view))})
 	require.NoError(t, err)
 	for _, issuer := range []string{"a", "b"} {
-		observer.Observe(t.Context(), ocsp.Event{Outcome: ocsp.OutcomeCached, Entry: ocsp.Entry{IssuerID: issuer, Status: ocsp.Good}})
+		observer.Observe(t.Context(), ocsp.Event{Outcome: ocsp.OutcomeCached, First: ocsp.SingleResponse{IssuerID: issuer, Status: ocsp.Good}})
 	}
 	assert.Equal(t, counts{"ocsp.outcome=cached,ocsp.status=good": 2}, collect(t, reader)["ocsp.answers"])
 	for _, m := range scopeMetrics(t, reader).Metrics {

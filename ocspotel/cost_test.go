@@ -19,7 +19,7 @@ import (
 // cachedEvent is of the most frequent kind: the store was asked, and there was a signature.
 var cachedEvent = ocsp.Event{
 	Method: "GET", Hash: 5, CertIDs: 1, Outcome: ocsp.OutcomeCached, Age: time.Hour, StoreTime: 20 * time.Microsecond, Total: 25 * time.Microsecond,
-	Entry: ocsp.Entry{IssuerID: "ca-uid", Serial: big.NewInt(1 << 60), Status: ocsp.Good},
+	First: ocsp.SingleResponse{IssuerID: "ca-uid", Serial: big.NewInt(1 << 60), Status: ocsp.Good},
 }
 
 var never = sdktrace.NewTracerProvider(sdktrace.WithSampler(sdktrace.NeverSample()))

@@ -43,7 +43,7 @@ An attribute that is of no use can be left out with a view of the metric SDK:
 
 Each answer is a span, a child of the one in the context: with net/http, that of the host's instrumentation. It has the
 attributes above, the serial number, which traces may have, and the error, if there was one. What it waited for are
-children: ocsp.store, and ocsp.sign for the signature or the shared cache. An Event is told when all is over, so spans
+children: ocsp.store, and ocsp.sign for the signature or the remote cache. An Event is told when all is over, so spans
 begin in the past; ocsp.store is placed at the beginning of the answer and ocsp.sign at its end, which is where they
 are unless the answer had to be begun again. There are none for a request whose own span is not sampled. Where the
 answer's is the first span, the sampler sees all attributes but the serial number, so that it may keep the failures, say,

@@ -70,7 +70,7 @@ func ExampleObserver_Observe() {
 		Issuers: []ocsp.Issuer{ca.Issuer()},
 		Store:   ocsptest.NewStore(),
 		Observe: func(ctx context.Context, e ocsp.Event) {
-			fmt.Println("audit:", e.IssuerID, e.Status)
+			fmt.Println("audit:", e.First.IssuerID, e.First.Status)
 			observer.Observe(ctx, e)
 		},
 	})

@@ -50,7 +50,7 @@ func (i *instruments) make(meter metric.Meter) error {
 	i.requests = counter("ocsp.requests", "{request}", "The same answers, by what was asked.")
 	i.answerDuration = histogram("ocsp.answer.duration", "How long answers took, without HTTP.", durationBounds)
 	i.storeDuration = histogram("ocsp.store.duration", "How long answers that needed the store waited for it.", durationBounds)
-	i.signDuration = histogram("ocsp.sign.duration", "How long answers that needed a signature waited for the signer or the shared cache.", durationBounds)
+	i.signDuration = histogram("ocsp.sign.duration", "How long answers that needed a signature waited for the signer or the remote cache.", durationBounds)
 	i.answerAge = histogram("ocsp.answer.age", "The age of signed answers: the time since their thisUpdate.", ageBounds)
 	return errors.Join(errs...)
 }

@@ -281,7 +281,7 @@ func TestOutcomes(t *testing.T) {
 			attributes := attribute.NewSet(span.Attributes()...)
 			assert.Equal(t, event.CertIDs, int(value(t, attributes, ocspotel.CertIDsKey).AsInt64()))
 			if test.issuer {
-				assert.Equal(t, event.Serial.Text(16), value(t, attributes, ocspotel.SerialKey).AsString())
+				assert.Equal(t, event.First.Serial.Text(16), value(t, attributes, ocspotel.SerialKey).AsString())
 			}
 			if test.status != "" {
 				assert.Equal(t, event.Age.Seconds(), value(t, attributes, ocspotel.AgeKey).AsFloat64())

@@ -33,7 +33,7 @@ var (
 func TestGlobalProviders(t *testing.T) {
 	observer, err := ocspotel.New(ocspotel.Options{})
 	require.NoError(t, err)
-	event := ocsp.Event{Outcome: ocsp.OutcomeCached, Entry: ocsp.Entry{IssuerID: "global", Status: ocsp.Good}}
+	event := ocsp.Event{Outcome: ocsp.OutcomeCached, First: ocsp.SingleResponse{IssuerID: "global", Status: ocsp.Good}}
 	observer.Observe(t.Context(), event) // the first time, nothing is set yet
 	setGlobal.Do(func() {
 		otel.SetMeterProvider(sdkmetric.NewMeterProvider(sdkmetric.WithReader(globalReader)))

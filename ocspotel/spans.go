@@ -25,8 +25,8 @@ func (o *Observer) trace(ctx context.Context, e *ocsp.Event, outcome outcome, wh
 	}
 	defer span.End(trace.WithTimestamp(end))
 	span.SetAttributes(CertIDsKey.Int(e.CertIDs))
-	if e.Serial != nil {
-		span.SetAttributes(SerialKey.String(e.Serial.Text(16)))
+	if e.First.Serial != nil {
+		span.SetAttributes(SerialKey.String(e.First.Serial.Text(16)))
 	}
 	if what.signed {
 		span.SetAttributes(AgeKey.Float64(e.Age.Seconds()))

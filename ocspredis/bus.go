@@ -20,20 +20,20 @@ const (
 	maxSerials    = 200 // in one message
 )
 
-// Bus is an ocsp.Changes over Redis Pub/Sub: Responder.Invalidate on one replica reaches all. It is safe for
+// Feed is an ocsp.ChangeFeed over Redis Pub/Sub: Responder.Invalidate on one replica reaches all. It is safe for
 // concurrent use, by several Responders too.
-type Bus struct {
+type Feed struct {
 	client  *redis.Client
 	keys    ring
 	channel string
 	maxLag  time.Duration
 }
 
-var _ ocsp.Changes = (*Bus)(nil)
+var _ ocsp.ChangeFeed = (*Feed)(nil)
 
-// NewBus makes a Bus. The client must be a *redis.Client: what is published on one node of a cluster reaches the
+// NewFeed makes a Feed. The client must be a *redis.Client: what is published on one node of a cluster reaches the
 // others at some time, and nothing tells when. It talks to Redis when it is first used.
-func NewBus(o Options) (*Bus, error) {
+func NewFeed(o Options) (*Feed, error) {
 	if err := o.check(); err != nil {
 		return nil, fmt.Errorf("ocspredis: bus: %w", err)
 	}
@@ -51,11 +51,11 @@ func NewBus(o Options) (*Bus, error) {
 	if o.MaxLag < minMaxLag {
 		return nil, fmt.Errorf("ocspredis: bus: the field MaxLag is %v: use %v or more", o.MaxLag, minMaxLag)
 	}
-	return &Bus{client, keys, o.Prefix + "bus", o.MaxLag}, nil
+	return &Feed{client, keys, o.Prefix + "bus", o.MaxLag}, nil
 }
 
-// Publish implements ocsp.Changes.
-func (b *Bus) Publish(ctx context.Context, issuerID string, serials ...*big.Int) error {
+// Publish implements ocsp.ChangeFeed.
+func (b *Feed) Publish(ctx context.Context, issuerID string, serials ...*big.Int) error {
 	if len(issuerID) > maxIssuer {
 		return fmt.Errorf("ocspredis: publish: the issuer's ID has %d octets: use up to %d", len(issuerID), maxIssuer)
 	}
@@ -86,8 +86,8 @@ func message(issuerID string, serials []*big.Int) []byte {
 	return m
 }
 
-// Follow implements ocsp.Changes.
-func (b *Bus) Follow(ctx context.Context, f ocsp.Follower) error {
+// Follow implements ocsp.ChangeFeed.
+func (b *Feed) Follow(ctx context.Context, f ocsp.FeedSink) error {
 	if err := b.follow(ctx, f); err != nil {
 		return fmt.Errorf("ocspredis: follow: %w", err)
 	}
@@ -96,7 +96,7 @@ func (b *Bus) Follow(ctx context.Context, f ocsp.Follower) error {
 
 // follow listens on a connection of its own. Redis sends a connection what is published and what it asks for in
 // one order, so that the answer to a PING proves that everything published before it was sent has come.
-func (b *Bus) follow(ctx context.Context, f ocsp.Follower) (err error) {
+func (b *Feed) follow(ctx context.Context, f ocsp.FeedSink) (err error) {
 	sub := b.client.Subscribe(ctx, b.channel)
 	defer func() { _ = sub.Close() }() // it is gone either way
 	// Receiving does not look at ctx while it waits.
@@ -114,7 +114,7 @@ func (b *Bus) follow(ctx context.Context, f ocsp.Follower) (err error) {
 	if _, ok := first.(*redis.Subscription); !ok {
 		return fmt.Errorf("a %T came before the subscription was confirmed", first)
 	}
-	f.Begin()
+	f.Resync()
 	for {
 		sent, token := time.Now(), rand.Text()
 		until := sent.Add(b.maxLag)
@@ -127,7 +127,7 @@ func (b *Bus) follow(ctx context.Context, f ocsp.Follower) (err error) {
 		case err != nil:
 			return err
 		}
-		f.TrustUntil(until)
+		f.ValidUntil(until)
 		if err := b.receive(ctx, sub, f, sent.Add(b.maxLag/4), ""); !errors.Is(err, errNothing) {
 			return err
 		}
@@ -138,7 +138,7 @@ func (b *Bus) follow(ctx context.Context, f ocsp.Follower) (err error) {
 var errNothing = errors.New("ocspredis: nothing was received")
 
 // receive passes on what comes until that time, and then returns errNothing, or until the answer to that PING.
-func (b *Bus) receive(ctx context.Context, sub *redis.PubSub, f ocsp.Follower, until time.Time, token string) error {
+func (b *Feed) receive(ctx context.Context, sub *redis.PubSub, f ocsp.FeedSink, until time.Time, token string) error {
 	for {
 		left := time.Until(until)
 		if left <= 0 {
@@ -166,10 +166,10 @@ func (b *Bus) receive(ctx context.Context, sub *redis.PubSub, f ocsp.Follower, u
 }
 
 // pass tells the follower what a message says. One that cannot be read may be about anything.
-func (b *Bus) pass(sealed []byte, f ocsp.Follower) {
+func (b *Feed) pass(sealed []byte, f ocsp.FeedSink) {
 	m, err := b.keys.open(sealed, b.channel)
 	if err != nil {
-		f.Begin()
+		f.Resync()
 		return
 	}
 	text := func() (s []byte, ok bool) {
@@ -187,7 +187,7 @@ func (b *Bus) pass(sealed []byte, f ocsp.Follower) {
 		serials = append(serials, fromOctets(serial))
 	}
 	if !ok {
-		f.Begin()
+		f.Resync()
 		return
 	}
 	f.Changed(string(issuerID), serials...)

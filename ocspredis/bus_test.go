@@ -18,10 +18,10 @@ import (
 	"github.com/kmsocsp/ocsp/ocsptest"
 )
 
-// follow follows a bus until the test ends, as a Responder does.
-func follow(t *testing.T, b *ocspredis.Bus) *ocsptest.Follower {
+// follow follows a feed until the test ends, as a Responder does.
+func follow(t *testing.T, b *ocspredis.Feed) *ocsptest.FeedSink {
 	t.Helper()
-	f := ocsptest.NewFollower()
+	f := ocsptest.NewFeedSink()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go func() {
@@ -31,7 +31,7 @@ func follow(t *testing.T, b *ocspredis.Bus) *ocsptest.Follower {
 		}
 	}()
 	t.Cleanup(func() { cancel(); <-ended })
-	require.NoError(t, f.Wait("trust", f.Trusts))
+	require.NoError(t, f.Wait("trust", f.Valid))
 	return f
 }
 
@@ -45,12 +45,12 @@ func TestLostConnection(t *testing.T) {
 	_, o := own(t)
 	f := follow(t, newBus(t, o))
 	for range 5 {
-		begun := f.Begun()
+		begun := f.Resyncs()
 		require.NoError(t, o.Client.Do(ctx, "CLIENT", "KILL", "TYPE", "pubsub").Err())
 		// Whether this is heard is up to chance; what was read before is not trusted in either case.
 		require.NoError(t, newBus(t, o).Publish(ctx, "ca", serial))
-		require.NoError(t, f.Wait("Begin, again", func() bool { return f.Begun() > begun }))
-		require.NoError(t, f.Wait("trust, again", f.Trusts))
+		require.NoError(t, f.Wait("Begin, again", func() bool { return f.Resyncs() > begun }))
+		require.NoError(t, f.Wait("trust, again", f.Valid))
 	}
 }
 
@@ -64,10 +64,10 @@ func TestUnreadableMessage(t *testing.T) {
 		func() error { return o.Client.Publish(ctx, o.Prefix+"bus", "").Err() },
 		func() error { return newBus(t, foreign).Publish(ctx, "ca", serial) },
 	} {
-		begun := f.Begun()
+		begun := f.Resyncs()
 		require.NoError(t, publish())
-		require.NoError(t, f.Wait("Begin, for it may be about anything", func() bool { return f.Begun() > begun }))
-		require.NoError(t, f.Wait("trust, again", f.Trusts))
+		require.NoError(t, f.Wait("Begin, for it may be about anything", func() bool { return f.Resyncs() > begun }))
+		require.NoError(t, f.Wait("trust, again", f.Valid))
 	}
 	require.False(t, f.Heard("ca", serial))
 }
@@ -76,16 +76,16 @@ func TestServerThatHangsAndComesBack(t *testing.T) {
 	s, o := own(t)
 	f := follow(t, newBus(t, o))
 	require.NoError(t, s.Pause())
-	eventually(t, "trust ends", func() bool { return !f.Trusts() })
+	eventually(t, "trust ends", func() bool { return !f.Valid() })
 	require.NoError(t, s.Resume())
-	require.NoError(t, f.Wait("trust, again", f.Trusts)) // with a Begin if the PING was given up
+	require.NoError(t, f.Wait("trust, again", f.Valid)) // with a Begin if the PING was given up
 
-	begun := f.Begun()
+	begun := f.Resyncs()
 	require.NoError(t, s.Stop())
-	eventually(t, "trust ends", func() bool { return !f.Trusts() })
+	eventually(t, "trust ends", func() bool { return !f.Valid() })
 	require.Error(t, newBus(t, o).Publish(ctx, "ca", serial))
 	require.NoError(t, s.Start())
-	require.NoError(t, f.Wait("trust, again", func() bool { return f.Trusts() && f.Begun() > begun }))
+	require.NoError(t, f.Wait("trust, again", func() bool { return f.Valid() && f.Resyncs() > begun }))
 	require.NoError(t, newBus(t, o).Publish(ctx, "ca", serial))
 	require.NoError(t, f.Wait("the change", func() bool { return f.Heard("ca", serial) }))
 }
@@ -113,12 +113,12 @@ func TestWrongPasswordStaysOutOfErrors(t *testing.T) {
 	require.ErrorContains(t, err, "WRONGPASS")
 	require.NotContains(t, err.Error(), "s3cret")
 	require.NotErrorIs(t, err, ocsp.ErrNotFound)
-	err = newBus(t, o).Follow(ctx, ocsptest.NewFollower())
+	err = newBus(t, o).Follow(ctx, ocsptest.NewFeedSink())
 	require.ErrorContains(t, err, "WRONGPASS")
 	require.NotContains(t, err.Error(), "s3cret")
 }
 
-// replica is a responder with a long StatusTTL over the store, the cache and the bus.
+// replica is a responder with a long StatusTTL over the store, the cache and the feed.
 func replica(t *testing.T, ca *ocsptest.CA, o ocspredis.Options) (*ocsp.Responder, *ocsptest.Signer) {
 	t.Helper()
 	return replicaAt(t, ca, o, 0)
@@ -135,7 +135,7 @@ func replicaAt(t *testing.T, ca *ocsptest.CA, o ocspredis.Options, ahead time.Du
 	r, err := ocsp.New(ocsp.Config{
 		Issuers: []ocsp.Issuer{issuer}, Store: newStore(t, o), Timeout: 5 * time.Second,
 		Now:   func() time.Time { return time.Now().Add(ahead) },
-		Cache: ocsp.CacheOptions{StatusTTL: time.Hour, Shared: cache, Changes: newBus(t, o)},
+		Cache: ocsp.CacheOptions{StatusTTL: time.Hour, Remote: cache, Feed: newBus(t, o)},
 	})
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, r.Close()) })
@@ -155,7 +155,7 @@ func TestReplicas(t *testing.T) {
 		request := ocsptest.Client{}.Request(ca.Certificate, &leaf)
 		return func() bool {
 			answer := r.Respond(ctx, request)
-			return len(answer.Entries) == 1 && answer.Entries[0].Status == want
+			return len(answer.Responses) == 1 && answer.Responses[0].Status == want
 		}
 	}
 	issue := func(n int64) *big.Int {
@@ -263,7 +263,7 @@ func TestPoisonedCache(t *testing.T) {
 		fresh, signer := replica(t, ca, o)
 		answer := fresh.Respond(ctx, request)
 		closed(fresh)
-		require.Equal(t, ocsp.Revoked, answer.Entries[0].Status, name)
+		require.Equal(t, ocsp.Revoked, answer.Responses[0].Status, name)
 		require.Equal(t, 1, signer.Calls(), name)
 		require.NoError(t, ocsptest.Lint(request, answer.DER, ca.Certificate, time.Now()))
 	}

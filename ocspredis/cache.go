@@ -18,14 +18,14 @@ var escape = strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`)
 // maxValue bounds what is read and written: no signed answer is nearly as large.
 const maxValue = 64 << 10
 
-// Cache is an ocsp.Cache in Redis, for CacheOptions.Shared. Each call is one round trip. What it holds needs no
+// Cache is an ocsp.RemoteCache in Redis, for CacheOptions.Remote. Each call is one round trip. What it holds needs no
 // secrecy, being what clients are sent, and no trust, since the Responder verifies it; so it has no keys.
 type Cache struct {
 	client redis.UniversalClient
 	prefix string
 }
 
-var _ ocsp.Cache = (*Cache)(nil)
+var _ ocsp.RemoteCache = (*Cache)(nil)
 
 // NewCache makes a Cache. It talks to Redis when it is first used.
 func NewCache(o Options) (*Cache, error) {
@@ -35,7 +35,7 @@ func NewCache(o Options) (*Cache, error) {
 	return &Cache{o.Client, o.Prefix + "a:"}, nil
 }
 
-// Get implements ocsp.Cache.
+// Get implements ocsp.RemoteCache.
 func (c *Cache) Get(ctx context.Context, key string) ([]byte, error) {
 	// One octet above the limit is enough to know.
 	value, err := c.client.GetRange(ctx, c.prefix+key, 0, maxValue).Bytes()
@@ -50,7 +50,7 @@ func (c *Cache) Get(ctx context.Context, key string) ([]byte, error) {
 	return value, nil
 }
 
-// Put implements ocsp.Cache.
+// Put implements ocsp.RemoteCache.
 func (c *Cache) Put(ctx context.Context, key string, value []byte, ttl time.Duration) error {
 	if len(value) == 0 || len(value) > maxValue {
 		return fmt.Errorf("ocspredis: cache: put: the value has %d octets: use 1 to %d", len(value), maxValue)
@@ -64,7 +64,7 @@ func (c *Cache) Put(ctx context.Context, key string, value []byte, ttl time.Dura
 	return nil
 }
 
-// Delete implements ocsp.Cache.
+// Delete implements ocsp.RemoteCache.
 func (c *Cache) Delete(ctx context.Context, keys ...string) error {
 	if len(keys) == 0 {
 		return nil

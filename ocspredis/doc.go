@@ -1,20 +1,20 @@
 /*
 Package ocspredis keeps what an OCSP responder needs in Redis: the certificates, under an encrypted index, the
-signed answers that replicas share, and a bus on which they tell each other of changes. Redis 6.2 or later and
+signed answers that replicas share, and a feed on which they tell each other of changes. Redis 6.2 or later and
 Valkey will do.
 
 	client := redis.NewClient(options)
 	o := ocspredis.Options{Client: client, Keys: ocspredis.Keys{Current: "2026", Secrets: map[string][]byte{"2026": secret}}}
 	store, err := ocspredis.NewStore(o)
 	cache, err := ocspredis.NewCache(o)
-	bus, err := ocspredis.NewBus(o)
+	bus, err := ocspredis.NewFeed(o)
 	responder, err := ocsp.New(ocsp.Config{
 		Issuers: issuers,
 		Store:   store,
 		Cache:   ocsp.CacheOptions{StatusTTL: time.Hour, Shared: cache, Changes: bus},
 	})
 
-Each of the three may be used without the others: a store in PostgreSQL with a cache and a bus in Redis is usual.
+Each of the three may be used without the others: a store in PostgreSQL with a cache and a feed in Redis is usual.
 
 # The store
 
@@ -39,7 +39,7 @@ failover may lose a revocation that was confirmed. Where that must not be, keep 
 
 It saves signatures, and nothing depends on it: the Responder verifies what it returns.
 
-# The bus
+# The feed
 
 Follow sends a PING every quarter of Options.MaxLag, on the connection on which it listens: when the answer comes,
 everything that was published before has come, too. A status is trusted for MaxLag after the last such proof, and so
@@ -49,8 +49,8 @@ the connection is lost, statuses are no longer trusted, and after it is back eve
 
 That holds for one server. Behind Sentinel, a primary that was cut off still answers those who have not noticed;
 then it is StatusTTL that bounds. So it is behind a proxy, or on a server, that answers a PING and a PUBLISH but
-does not deliver the message: nothing shows that it was lost, and the change is hidden until StatusTTL. Connect the bus
-directly, and choose StatusTTL so that it may be. What is on the bus is encrypted, too; a message that cannot be read counts as a
+does not deliver the message: nothing shows that it was lost, and the change is hidden until StatusTTL. Connect the feed
+directly, and choose StatusTTL so that it may be. What is on the feed is encrypted, too; a message that cannot be read counts as a
 change of everything.
 
 # Why go-redis

@@ -17,7 +17,7 @@ import (
 
 // Keys are the secrets that what is in Redis is encrypted and found with. All replicas need the same.
 //
-// A key encrypts at most 2^32 texts, each an entry written or a message on the bus, by all replicas together: nonces
+// A key encrypts at most 2^32 texts, each an entry written or a message on the feed, by all replicas together: nonces
 // are random, and NIST SP 800-38D section 8.3 sets that bound for them. At 1,000 a second it is reached in 49 days.
 // Nothing counts them, so change the key in time.
 //

@@ -52,11 +52,11 @@ func TestEvictingServerIsRefused(t *testing.T) {
 			require.NoError(t, err)
 		})
 	}
-	// A cache and a bus lose nothing that matters.
+	// A cache and a feed lose nothing that matters.
 	require.NoError(t, o.Client.ConfigSet(ctx, "maxmemory-policy", "allkeys-lru").Err())
 	_, err := ocspredis.NewCache(o)
 	require.NoError(t, err)
-	_, err = ocspredis.NewBus(o)
+	_, err = ocspredis.NewFeed(o)
 	require.NoError(t, err)
 }
 

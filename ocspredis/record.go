@@ -51,7 +51,7 @@ func (c Certificate) encode() []byte {
 	r := plain(c.Record)
 	serial := octets(c.Serial)
 	b := []byte{byte(r.State), byte(r.Reason)}
-	for _, t := range []time.Time{r.RevokedAt, r.CompromisedAt, r.NotAfter} {
+	for _, t := range []time.Time{r.RevokedAt, r.InvalidityDate, r.NotAfter} {
 		seconds := int64(noTime)
 		if !t.IsZero() {
 			seconds = t.Unix()
@@ -71,7 +71,7 @@ func decode(b []byte) (Certificate, error) {
 		return Certificate{}, bad
 	}
 	r := ocsp.Record{State: ocsp.State(b[0]), Reason: ocsp.Reason(b[1])}
-	for i, t := range []*time.Time{&r.RevokedAt, &r.CompromisedAt, &r.NotAfter} {
+	for i, t := range []*time.Time{&r.RevokedAt, &r.InvalidityDate, &r.NotAfter} {
 		if seconds := int64(binary.BigEndian.Uint64(b[2+8*i:])); seconds != noTime {
 			*t = time.Unix(seconds, 0).UTC()
 		}
@@ -114,7 +114,7 @@ func (c Certificate) check() error {
 	if r.Reason > ocsp.AACompromise {
 		return fmt.Errorf("the reason %d is not a revocation reason", uint8(r.Reason))
 	}
-	for _, t := range []time.Time{r.RevokedAt, r.CompromisedAt, r.NotAfter} {
+	for _, t := range []time.Time{r.RevokedAt, r.InvalidityDate, r.NotAfter} {
 		if y := t.UTC().Year(); y < 2 && !t.IsZero() || y > 9999 {
 			return fmt.Errorf("a time is in the year %d: it must be zero or from 2 to 9999", y)
 		}
@@ -122,7 +122,7 @@ func (c Certificate) check() error {
 	switch {
 	case r.Reason == ocsp.CertificateHold && r.State != ocsp.Deactivated:
 		return fmt.Errorf("the state %v cannot be on hold: that is Deactivated", r.State)
-	case isGood(r.State) && (plain(r).Reason != 0 || !r.RevokedAt.IsZero() || !r.CompromisedAt.IsZero()):
+	case isGood(r.State) && (plain(r).Reason != 0 || !r.RevokedAt.IsZero() || !r.InvalidityDate.IsZero()):
 		return fmt.Errorf("the state %v has a reason or a time of revocation", r.State)
 	case !isGood(r.State) && r.RevokedAt.IsZero():
 		return fmt.Errorf("the state %v has no time of revocation", r.State)
@@ -144,7 +144,7 @@ type Revocation struct {
 	At time.Time
 
 	// CompromisedAt is since when the key may have been in other hands. Zero is not known.
-	CompromisedAt time.Time
+	InvalidityDate time.Time
 }
 
 // A rule says what becomes of a record: another one, the same if it is as it should be, or an error.
@@ -186,8 +186,8 @@ func (v Revocation) rule() (rule, error) {
 		if next.RevokedAt.IsZero() {
 			next.RevokedAt = v.At
 		}
-		if !v.CompromisedAt.IsZero() {
-			next.CompromisedAt = v.CompromisedAt
+		if !v.InvalidityDate.IsZero() {
+			next.InvalidityDate = v.InvalidityDate
 		}
 		return next, nil
 	}, nil

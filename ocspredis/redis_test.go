@@ -117,7 +117,7 @@ func TestStore(t *testing.T) {
 func TestCache(t *testing.T) {
 	c, err := ocspredis.NewCache(options(t))
 	require.NoError(t, err)
-	require.NoError(t, ocsptest.TestCache(c))
+	require.NoError(t, ocsptest.TestRemoteCache(c))
 	ctx := context.Background()
 	require.ErrorContains(t, c.Put(ctx, "key", nil, time.Hour), "1 to 65536")
 	require.ErrorContains(t, c.Put(ctx, "key", make([]byte, 1<<20), time.Hour), "1 to 65536")
@@ -138,16 +138,16 @@ func TestForeignValueInTheCache(t *testing.T) {
 	require.NotErrorIs(t, err, ocsp.ErrCacheMiss)
 }
 
-func newBus(t testing.TB, o ocspredis.Options) *ocspredis.Bus {
+func newBus(t testing.TB, o ocspredis.Options) *ocspredis.Feed {
 	t.Helper()
-	b, err := ocspredis.NewBus(o)
+	b, err := ocspredis.NewFeed(o)
 	require.NoError(t, err)
 	return b
 }
 
 func TestBus(t *testing.T) {
 	o := options(t)
-	require.NoError(t, ocsptest.TestChanges(newBus(t, o), newBus(t, o)))
+	require.NoError(t, ocsptest.TestChangeFeed(newBus(t, o), newBus(t, o)))
 }
 
 var (
@@ -194,14 +194,14 @@ func TestChanges(t *testing.T) {
 	_, err = s.Release(ctx, "ca", serial)
 	require.ErrorIs(t, err, ocspredis.ErrState)
 	want(true, ocsp.Destroyed, ocsp.Superseded)(s.SetState(ctx, "ca", serial, ocsp.Destroyed))
-	want(true, ocsp.DestroyedCompromised, ocsp.KeyCompromise)(s.Revoke(ctx, "ca", serial, ocspredis.Revocation{Reason: ocsp.KeyCompromise, CompromisedAt: now}))
+	want(true, ocsp.DestroyedCompromised, ocsp.KeyCompromise)(s.Revoke(ctx, "ca", serial, ocspredis.Revocation{Reason: ocsp.KeyCompromise, InvalidityDate: now}))
 	want(false, ocsp.DestroyedCompromised, ocsp.KeyCompromise)(s.Revoke(ctx, "ca", serial, ocspredis.Revocation{}))
 	for _, state := range []ocsp.State{ocsp.Active, ocsp.Deactivated, ocsp.Compromised} {
 		_, err = s.SetState(ctx, "ca", serial, state)
 		require.ErrorIs(t, err, ocspredis.ErrState)
 	}
 	require.Equal(t, now, find().RevokedAt)
-	require.Equal(t, now, find().CompromisedAt)
+	require.Equal(t, now, find().InvalidityDate)
 	require.NoError(t, put(s)(ctx, "ca", serial, active))
 	require.Equal(t, ocsp.DestroyedCompromised, find().State, "an import never undoes a revocation")
 }
@@ -511,7 +511,7 @@ func TestOptions(t *testing.T) {
 		"lag":         {ocspredis.Options{Client: client, Keys: keys("a"), MaxLag: time.Millisecond}, "MaxLag"},
 		"cluster":     {ocspredis.Options{Client: cluster, Keys: keys("a")}, "single server"},
 	} {
-		_, err := ocspredis.NewBus(test.o)
+		_, err := ocspredis.NewFeed(test.o)
 		require.ErrorContains(t, err, test.want, name)
 		require.NotContains(t, err.Error(), "s3cret")
 		if name != "lag" && name != "cluster" {

@@ -29,18 +29,18 @@ var _ ocsp.CertStore = (*Store)(nil)
 // where scripts can reach all of an entry's names.
 const DefaultPrefix = "{ocsp}:"
 
-// Options are the options of Store, Cache and Bus.
+// Options are the options of Store, Cache and Feed.
 type Options struct {
 	// Client is a client of Redis 6.2 or later. It remains the host's, who closes it. Required.
 	Client redis.UniversalClient
 
-	// Keys are the secrets. Required by Store and Bus.
+	// Keys are the secrets. Required by Store and Feed.
 	Keys Keys
 
 	// Prefix begins all names in Redis. Zero is DefaultPrefix.
 	Prefix string
 
-	// MaxLag is the longest time that a change may go unheard on the Bus. At least 100 ms. Zero is 2 s.
+	// MaxLag is the longest time that a change may go unheard on the Feed. At least 100 ms. Zero is 2 s.
 	MaxLag time.Duration
 
 	// Logger gets the warning of NewStore. Zero is slog.Default().

@@ -41,7 +41,7 @@ type Revocation struct {
 	At time.Time
 
 	// CompromisedAt is since when the key may have been in other hands. Zero is not known.
-	CompromisedAt time.Time
+	InvalidityDate time.Time
 }
 
 const (
@@ -57,7 +57,7 @@ func (c Certificate) insertArgs() []any {
 	r := plain(c.Record)
 	return []any{
 		c.IssuerID, twosComplement(c.Serial), r.State.String(), r.Reason.String(),
-		secondsOf(r.RevokedAt), secondsOf(r.NotAfter), secondsOf(r.CompromisedAt),
+		secondsOf(r.RevokedAt), secondsOf(r.NotAfter), secondsOf(r.InvalidityDate),
 	}
 }
 
@@ -100,7 +100,7 @@ func (s *Store) Revoke(ctx context.Context, issuerID string, serial *big.Int, r 
 	if r.At.IsZero() {
 		r.At = time.Now()
 	}
-	err = checkStored(issuerID, serial, ocsp.Record{State: r.State, Reason: r.Reason, RevokedAt: r.At, CompromisedAt: r.CompromisedAt})
+	err = checkStored(issuerID, serial, ocsp.Record{State: r.State, Reason: r.Reason, RevokedAt: r.At, InvalidityDate: r.InvalidityDate})
 	if err == nil && r.State != ocsp.Deactivated && r.State != ocsp.Compromised {
 		err = fmt.Errorf("the state %v is not one to revoke to: use Deactivated or Compromised", r.State)
 	}
@@ -133,7 +133,7 @@ func (s *Store) Revoke(ctx context.Context, issuerID string, serial *big.Int, r 
 		// MySQL evaluates from left to right with what it has set so far, so the state comes last.
 		sql: "UPDATE ocsp_certificates SET reason = ?, compromised_at = COALESCE(?, compromised_at), revoked_at = COALESCE(revoked_at, ?), state = " +
 			state + whereCertificate + from,
-		args:    []any{plain(ocsp.Record{State: r.State, Reason: r.Reason}).Reason.String(), secondsOf(r.CompromisedAt), secondsOf(r.At)},
+		args:    []any{plain(ocsp.Record{State: r.State, Reason: r.Reason}).Reason.String(), secondsOf(r.InvalidityDate), secondsOf(r.At)},
 		applies: applies,
 		refuse:  refuse,
 	})

@@ -45,7 +45,7 @@ func TestChanges(t *testing.T) {
 	active := ocsp.Record{State: ocsp.Active}
 	hold := ocsp.Record{State: ocsp.Deactivated, Reason: ocsp.CertificateHold, RevokedAt: at}
 	superseded := ocsp.Record{State: ocsp.Deactivated, Reason: ocsp.Superseded, RevokedAt: at}
-	stolen := ocsp.Record{State: ocsp.Compromised, Reason: ocsp.KeyCompromise, RevokedAt: at, CompromisedAt: at.AddDate(0, 0, -1)}
+	stolen := ocsp.Record{State: ocsp.Compromised, Reason: ocsp.KeyCompromise, RevokedAt: at, InvalidityDate: at.AddDate(0, 0, -1)}
 	destroyed := ocsp.Record{State: ocsp.Destroyed, Reason: ocsp.Superseded, RevokedAt: at}
 	both := ocsp.Record{State: ocsp.DestroyedCompromised, Reason: ocsp.CACompromise, RevokedAt: at}
 
@@ -73,9 +73,9 @@ func TestChanges(t *testing.T) {
 		{"revoke", active, revoke(ocspsql.Revocation{Reason: ocsp.Superseded, At: at}), superseded, nil},
 		{"revoke a certificate not yet in use", ocsp.Record{State: ocsp.PreActive}, revoke(ocspsql.Revocation{Reason: ocsp.Superseded, At: at}), superseded, nil},
 		{"revoke as of now", active, revoke(ocspsql.Revocation{}), ocsp.Record{State: ocsp.Deactivated}, nil},
-		{"revoke for a compromise", active, revoke(ocspsql.Revocation{Reason: ocsp.KeyCompromise, At: at, CompromisedAt: at.AddDate(0, 0, -1)}), stolen, nil},
+		{"revoke for a compromise", active, revoke(ocspsql.Revocation{Reason: ocsp.KeyCompromise, At: at, InvalidityDate: at.AddDate(0, 0, -1)}), stolen, nil},
 		{"revoke again", superseded, revoke(ocspsql.Revocation{Reason: ocsp.Unspecified, At: later}), superseded, nil},
-		{"revoke for a compromise what is revoked", superseded, revoke(ocspsql.Revocation{Reason: ocsp.KeyCompromise, At: later, CompromisedAt: at.AddDate(0, 0, -1)}), stolen, nil},
+		{"revoke for a compromise what is revoked", superseded, revoke(ocspsql.Revocation{Reason: ocsp.KeyCompromise, At: later, InvalidityDate: at.AddDate(0, 0, -1)}), stolen, nil},
 		{"revoke for a compromise what is destroyed", destroyed, revoke(ocspsql.Revocation{Reason: ocsp.CACompromise, At: later}), both, nil},
 		{"revoke what is compromised", stolen, revoke(ocspsql.Revocation{Reason: ocsp.CACompromise, At: later}), stolen, nil},
 		{"revoke what is destroyed", destroyed, revoke(ocspsql.Revocation{Reason: ocsp.Unspecified, At: later}), destroyed, nil},
@@ -103,7 +103,7 @@ func TestChanges(t *testing.T) {
 		{"destroy what is revoked", superseded, set(ocsp.Destroyed), destroyed, nil},
 		{"destroy what is on hold", hold, set(ocsp.Destroyed), ocsp.Record{State: ocsp.Destroyed, RevokedAt: at}, nil},
 		{"destroy what is compromised", stolen, set(ocsp.Destroyed), stolen, ocspsql.ErrState},
-		{"destroy what is compromised, as such", stolen, set(ocsp.DestroyedCompromised), ocsp.Record{State: ocsp.DestroyedCompromised, Reason: ocsp.KeyCompromise, RevokedAt: at, CompromisedAt: at.AddDate(0, 0, -1)}, nil},
+		{"destroy what is compromised, as such", stolen, set(ocsp.DestroyedCompromised), ocsp.Record{State: ocsp.DestroyedCompromised, Reason: ocsp.KeyCompromise, RevokedAt: at, InvalidityDate: at.AddDate(0, 0, -1)}, nil},
 		{"compromise what is revoked", superseded, set(ocsp.Compromised), ocsp.Record{State: ocsp.Compromised, RevokedAt: at}, nil},
 	}
 	onAll(t, func(t *testing.T, kind dbtest.Kind) {

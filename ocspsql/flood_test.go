@@ -54,7 +54,7 @@ func TestFloodOfARealPoolBringsNoStaleGood(t *testing.T) {
 	}
 	for of, leaf := range leaves {
 		begin := time.Now()
-		require.Equal(t, ocsp.Good, ask(of, leaf).Entries[0].Status)
+		require.Equal(t, ocsp.Good, ask(of, leaf).Responses[0].Status)
 		require.GreaterOrEqual(t, time.Since(begin), 50*time.Millisecond, "the lookup must take its time")
 	}
 	var flood sync.WaitGroup
@@ -74,8 +74,8 @@ func TestFloodOfARealPoolBringsNoStaleGood(t *testing.T) {
 			asking.Go(func() {
 				answer := ask(of, leaf)
 				assert.NotEqual(t, ocsp.OutcomeStale, answer.Outcome, "%v", answer.Err)
-				if len(answer.Entries) > 0 {
-					assert.Equal(t, ocsp.Revoked, answer.Entries[0].Status)
+				if len(answer.Responses) > 0 {
+					assert.Equal(t, ocsp.Revoked, answer.Responses[0].Status)
 				}
 				mu.Lock()
 				defer mu.Unlock()
@@ -87,6 +87,6 @@ func TestFloodOfARealPoolBringsNoStaleGood(t *testing.T) {
 	asking.Wait()
 	require.NotZero(t, answers[ocsp.OutcomeTryLater], "the flood must be more than the pool can do: %v", answers)
 	for of, leaf := range leaves {
-		require.Equal(t, ocsp.Revoked, ask(of, leaf).Entries[0].Status)
+		require.Equal(t, ocsp.Revoked, ask(of, leaf).Responses[0].Status)
 	}
 }

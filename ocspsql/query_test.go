@@ -104,7 +104,7 @@ func TestQuery(t *testing.T) {
 				defer func() { require.NoError(t, store.Close()) }()
 				put := func(ctx context.Context, issuerID string, serial *big.Int, r ocsp.Record) error {
 					blob, err := json.Marshal(attributes{
-						issuerID, test.write(serial), r.State.String(), r.Reason.String(), seconds(r.RevokedAt), seconds(r.CompromisedAt), seconds(r.NotAfter),
+						issuerID, test.write(serial), r.State.String(), r.Reason.String(), seconds(r.RevokedAt), seconds(r.InvalidityDate), seconds(r.NotAfter),
 					})
 					if err == nil {
 						_, err = db.ExecContext(ctx, recipe.insert, issuerID+"/"+test.write(serial), string(blob))

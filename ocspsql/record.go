@@ -38,7 +38,7 @@ func ScanRecord(row Row) (ocsp.Record, error) {
 	if err != nil {
 		return ocsp.Record{}, fmt.Errorf("%w: %w", ocsp.ErrInvalidRecord, err)
 	}
-	record.RevokedAt, record.CompromisedAt, record.NotAfter = timeOf(revokedAt), timeOf(compromisedAt), timeOf(notAfter)
+	record.RevokedAt, record.InvalidityDate, record.NotAfter = timeOf(revokedAt), timeOf(compromisedAt), timeOf(notAfter)
 	return record, nil
 }
 
@@ -87,13 +87,13 @@ func checkRecord(r ocsp.Record) error {
 	for _, t := range []struct {
 		name string
 		at   time.Time
-	}{{"revocation", r.RevokedAt}, {"compromise", r.CompromisedAt}, {"expiry", r.NotAfter}} {
+	}{{"revocation", r.RevokedAt}, {"compromise", r.InvalidityDate}, {"expiry", r.NotAfter}} {
 		if y := t.at.UTC().Year(); y < 1 || y > 9999 {
 			return fmt.Errorf("the time of %s is in the year %d: use seconds since 1970", t.name, y)
 		}
 	}
 	switch {
-	case isGood(r.State) && (plain(r).Reason != 0 || !r.RevokedAt.IsZero() || !r.CompromisedAt.IsZero()):
+	case isGood(r.State) && (plain(r).Reason != 0 || !r.RevokedAt.IsZero() || !r.InvalidityDate.IsZero()):
 		return fmt.Errorf("the state %v has a reason or a time of revocation", r.State)
 	case !isGood(r.State) && r.RevokedAt.IsZero():
 		return fmt.Errorf("the state %v has no time of revocation", r.State)

@@ -263,7 +263,7 @@ func TestImport(t *testing.T) {
 			t.Fatal(serial, err)
 		}
 
-		good, revoked := ocsp.Record{State: ocsp.Active}, ocsp.Record{State: ocsp.Compromised, Reason: ocsp.KeyCompromise, RevokedAt: at, CompromisedAt: at}
+		good, revoked := ocsp.Record{State: ocsp.Active}, ocsp.Record{State: ocsp.Compromised, Reason: ocsp.KeyCompromise, RevokedAt: at, InvalidityDate: at}
 		moved := revoked
 		moved.RevokedAt, moved.Reason, moved.State = later, ocsp.Superseded, ocsp.Deactivated
 		c := func(serial int64, record ocsp.Record) ocspsql.Certificate {

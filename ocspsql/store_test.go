@@ -73,7 +73,7 @@ func TestContract(t *testing.T) {
 					_, err := store.SetState(ctx, issuerID, serial, r.State)
 					return err
 				}
-				_, err := store.Revoke(ctx, issuerID, serial, ocspsql.Revocation{Reason: r.Reason, State: revokedFirst[r.State], At: r.RevokedAt, CompromisedAt: r.CompromisedAt})
+				_, err := store.Revoke(ctx, issuerID, serial, ocspsql.Revocation{Reason: r.Reason, State: revokedFirst[r.State], At: r.RevokedAt, InvalidityDate: r.InvalidityDate})
 				if err == nil {
 					_, err = store.SetState(ctx, issuerID, serial, r.State)
 				}

@@ -16,17 +16,17 @@ import (
 // cacheTTL is how long TestCache has a value kept whose end it waits for.
 const cacheTTL = time.Second
 
-// TestCache checks that a cache keeps the contract of [ocsp.Cache], time to live included, which it waits for.
+// TestRemoteCache checks that a cache keeps the contract of [ocsp.RemoteCache], time to live included, which it waits for.
 // It returns nil, or an error that joins all it found, each naming the check that failed. Keys are random, so the
 // cache need not be empty. Run it under the race detector, and against the server that production uses.
-func TestCache(cache ocsp.Cache) error {
+func TestRemoteCache(cache ocsp.RemoteCache) error {
 	if cache == nil {
 		return errors.New("ocsptest: cache: the cache is nil")
 	}
 	var found []error
 	for _, check := range []struct {
 		name string
-		run  func(ocsp.Cache) error
+		run  func(ocsp.RemoteCache) error
 	}{
 		{"miss", checkCacheMiss},
 		{"values", checkCacheValues},
@@ -47,7 +47,7 @@ func TestCache(cache ocsp.Cache) error {
 func cacheKey() string { return strings.ToLower(rand.Text()) }
 
 // wantCached requires a value, or for nil a miss.
-func wantCached(cache ocsp.Cache, key string, want []byte) error {
+func wantCached(cache ocsp.RemoteCache, key string, want []byte) error {
 	got, err := cache.Get(context.Background(), key)
 	switch {
 	case want == nil && errors.Is(err, ocsp.ErrCacheMiss):
@@ -62,17 +62,17 @@ func wantCached(cache ocsp.Cache, key string, want []byte) error {
 	return nil
 }
 
-func putCached(cache ocsp.Cache, key string, value []byte) error {
+func putCached(cache ocsp.RemoteCache, key string, value []byte) error {
 	if err := cache.Put(context.Background(), key, value, time.Hour); err != nil {
 		return fmt.Errorf("Put of %d octets: %w", len(value), err)
 	}
 	return nil
 }
 
-func checkCacheMiss(cache ocsp.Cache) error { return wantCached(cache, cacheKey(), nil) }
+func checkCacheMiss(cache ocsp.RemoteCache) error { return wantCached(cache, cacheKey(), nil) }
 
 // checkCacheValues puts values that are no text, and one in the place of another.
-func checkCacheValues(cache ocsp.Cache) error {
+func checkCacheValues(cache ocsp.RemoteCache) error {
 	key, large := cacheKey(), make([]byte, 16<<10)
 	_, _ = rand.Read(large) // never fails
 	var errs []error
@@ -83,7 +83,7 @@ func checkCacheValues(cache ocsp.Cache) error {
 }
 
 // checkCacheKeys puts under keys that differ in little, up to the longest.
-func checkCacheKeys(cache ocsp.Cache) error {
+func checkCacheKeys(cache ocsp.RemoteCache) error {
 	long := (cacheKey() + strings.Repeat("0123456789abcdef", 5))[:80]
 	keys := []string{long, long[:79], long[:79] + "g", long[:40]}
 	var errs []error
@@ -96,7 +96,7 @@ func checkCacheKeys(cache ocsp.Cache) error {
 	return errors.Join(errs...)
 }
 
-func checkCacheDelete(cache ocsp.Cache) error {
+func checkCacheDelete(cache ocsp.RemoteCache) error {
 	a, b, c, absent := cacheKey(), cacheKey(), cacheKey(), cacheKey()
 	value := []byte("value")
 	errs := []error{putCached(cache, a, value), putCached(cache, b, value), putCached(cache, c, value)}
@@ -109,7 +109,7 @@ func checkCacheDelete(cache ocsp.Cache) error {
 }
 
 // checkCacheAliasing changes what was put and what was got.
-func checkCacheAliasing(cache ocsp.Cache) error {
+func checkCacheAliasing(cache ocsp.RemoteCache) error {
 	key, value := cacheKey(), []byte("value")
 	if err := putCached(cache, key, value); err != nil {
 		return err
@@ -126,7 +126,7 @@ func checkCacheAliasing(cache ocsp.Cache) error {
 }
 
 // checkCacheTTL waits for a value to go, for ten times as long as it should take.
-func checkCacheTTL(cache ocsp.Cache) error {
+func checkCacheTTL(cache ocsp.RemoteCache) error {
 	brief, lasting := cacheKey(), cacheKey()
 	if err := cache.Put(context.Background(), brief, []byte("brief"), cacheTTL); err != nil {
 		return fmt.Errorf("Put: %w", err)
@@ -148,7 +148,7 @@ func checkCacheTTL(cache ocsp.Cache) error {
 }
 
 // checkCacheCancelled requires that a context that has ended does no harm.
-func checkCacheCancelled(cache ocsp.Cache) error {
+func checkCacheCancelled(cache ocsp.RemoteCache) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	if err := cache.Put(ctx, cacheKey(), []byte("value"), time.Hour); err != nil && !errors.Is(err, context.Canceled) {
@@ -163,7 +163,7 @@ func checkCacheCancelled(cache ocsp.Cache) error {
 	return nil
 }
 
-func checkCacheConcurrent(cache ocsp.Cache) error {
+func checkCacheConcurrent(cache ocsp.RemoteCache) error {
 	key := cacheKey()
 	values := [][]byte{bytes.Repeat([]byte{1}, 500), bytes.Repeat([]byte{2}, 700)}
 	var group sync.WaitGroup

@@ -81,15 +81,15 @@ func (m *memory) Delete(_ context.Context, keys ...string) error {
 }
 
 func TestTestCache(t *testing.T) {
-	cache := func(fault string) ocsp.Cache {
+	cache := func(fault string) ocsp.RemoteCache {
 		return &memory{fault: fault, values: map[string][]byte{}, ends: map[string]time.Time{}}
 	}
-	require.NoError(t, ocsptest.TestCache(cache("")))
-	require.ErrorContains(t, ocsptest.TestCache(nil), "nil")
+	require.NoError(t, ocsptest.TestRemoteCache(cache("")))
+	require.ErrorContains(t, ocsptest.TestRemoteCache(nil), "nil")
 	for _, fault := range []string{"no end", "miss is nil", "own miss", "keeps the slice", "text", "short keys", "no replacing", "absent fails", "deletes one"} {
 		t.Run(fault, func(t *testing.T) {
 			t.Parallel()
-			require.Error(t, ocsptest.TestCache(cache(fault)))
+			require.Error(t, ocsptest.TestRemoteCache(cache(fault)))
 		})
 	}
 }
@@ -98,7 +98,7 @@ func TestTestCache(t *testing.T) {
 type hub struct {
 	fault string
 	mu    sync.Mutex
-	all   map[ocsp.Follower]bool
+	all   map[ocsp.FeedSink]bool
 }
 
 func (h *hub) Publish(_ context.Context, issuerID string, serials ...*big.Int) error {
@@ -122,9 +122,9 @@ func (h *hub) Publish(_ context.Context, issuerID string, serials ...*big.Int) e
 	return nil
 }
 
-func (h *hub) Follow(ctx context.Context, f ocsp.Follower) error {
+func (h *hub) Follow(ctx context.Context, f ocsp.FeedSink) error {
 	if h.fault != "no begin" {
-		f.Begin()
+		f.Resync()
 	}
 	h.mu.Lock()
 	h.all[f] = true
@@ -137,7 +137,7 @@ func (h *hub) Follow(ctx context.Context, f ocsp.Follower) error {
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	for {
-		f.TrustUntil(time.Now().Add(time.Second))
+		f.ValidUntil(time.Now().Add(time.Second))
 		select {
 		case <-ctx.Done():
 			if h.fault == "no error" {
@@ -151,11 +151,11 @@ func (h *hub) Follow(ctx context.Context, f ocsp.Follower) error {
 
 func TestTestChanges(t *testing.T) {
 	run := func(fault string) error {
-		h := &hub{fault: fault, all: map[ocsp.Follower]bool{}}
-		return ocsptest.TestChanges(h, h)
+		h := &hub{fault: fault, all: map[ocsp.FeedSink]bool{}}
+		return ocsptest.TestChangeFeed(h, h)
 	}
 	require.NoError(t, run(""))
-	require.ErrorContains(t, ocsptest.TestChanges(nil, nil), "nil")
+	require.ErrorContains(t, ocsptest.TestChangeFeed(nil, nil), "nil")
 	for _, fault := range []string{"loses", "first only", "no sign", "one issuer", "no begin", "no error"} {
 		t.Run(fault, func(t *testing.T) {
 			t.Parallel()

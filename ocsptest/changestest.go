@@ -15,17 +15,17 @@ import (
 // changesPatience bounds the wait for what a feed should do soon.
 const changesPatience = 10 * time.Second
 
-// TestChanges checks that feeds keep the contract of [ocsp.Changes]. It is given two that are connected to each
+// TestChangeFeed checks that feeds keep the contract of [ocsp.ChangeFeed]. It is given two that are connected to each
 // other, as two replicas have them. It returns nil, or an error that joins all it found, each naming the check
 // that failed.
-func TestChanges(a, b ocsp.Changes) error {
+func TestChangeFeed(a, b ocsp.ChangeFeed) error {
 	if a == nil || b == nil {
 		return errors.New("ocsptest: changes: a feed is nil")
 	}
 	var found []error
 	for _, check := range []struct {
 		name string
-		run  func(a, b ocsp.Changes) error
+		run  func(a, b ocsp.ChangeFeed) error
 	}{
 		{"order of calls", checkChangesOrder},
 		{"delivery", checkChangesDelivery},
@@ -39,8 +39,8 @@ func TestChanges(a, b ocsp.Changes) error {
 	return errors.Join(found...)
 }
 
-// Follower is an ocsp.Follower that notes what it is told. It is safe for concurrent use.
-type Follower struct {
+// FeedSink is an ocsp.FeedSink that notes what it is told. It is safe for concurrent use.
+type FeedSink struct {
 	mu      sync.Mutex
 	begun   int
 	until   time.Time
@@ -49,12 +49,12 @@ type Follower struct {
 	changed chan struct{} // closed at the next call
 }
 
-var _ ocsp.Follower = (*Follower)(nil)
+var _ ocsp.FeedSink = (*FeedSink)(nil)
 
-// NewFollower returns a Follower that has heard nothing.
-func NewFollower() *Follower { return &Follower{changed: make(chan struct{})} }
+// NewFeedSink returns a FeedSink that has heard nothing.
+func NewFeedSink() *FeedSink { return &FeedSink{changed: make(chan struct{})} }
 
-func (f *Follower) note(change func()) {
+func (f *FeedSink) note(change func()) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	change()
@@ -62,16 +62,16 @@ func (f *Follower) note(change func()) {
 	f.changed = make(chan struct{})
 }
 
-// Begin implements ocsp.Follower.
-func (f *Follower) Begin() { f.note(func() { f.begun++; f.until = time.Time{} }) }
+// Resync implements ocsp.FeedSink.
+func (f *FeedSink) Resync() { f.note(func() { f.begun++; f.until = time.Time{} }) }
 
-// TrustUntil implements ocsp.Follower.
-func (f *Follower) TrustUntil(t time.Time) {
+// ValidUntil implements ocsp.FeedSink.
+func (f *FeedSink) ValidUntil(t time.Time) {
 	f.note(func() { f.early, f.until = f.early || f.begun == 0, t })
 }
 
-// Changed implements ocsp.Follower.
-func (f *Follower) Changed(issuerID string, serials ...*big.Int) {
+// Changed implements ocsp.FeedSink.
+func (f *FeedSink) Changed(issuerID string, serials ...*big.Int) {
 	f.note(func() {
 		for _, serial := range serials {
 			f.heard = append(f.heard, issuerID+" "+serial.String())
@@ -80,34 +80,34 @@ func (f *Follower) Changed(issuerID string, serials ...*big.Int) {
 }
 
 // Begun returns how often Begin was called.
-func (f *Follower) Begun() int {
+func (f *FeedSink) Resyncs() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.begun
 }
 
-func (f *Follower) vouched() time.Time {
+func (f *FeedSink) vouched() time.Time {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.until
 }
 
 // Trusts reports whether it is vouched for now.
-func (f *Follower) Trusts() bool {
+func (f *FeedSink) Valid() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return time.Now().Before(f.until)
 }
 
 // Heard reports whether Changed was called for a certificate.
-func (f *Follower) Heard(issuerID string, serial *big.Int) bool {
+func (f *FeedSink) Heard(issuerID string, serial *big.Int) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return slices.Contains(f.heard, issuerID+" "+serial.String())
 }
 
 // Wait waits until a condition holds, looking after each call, and fails when it takes too long.
-func (f *Follower) Wait(what string, condition func() bool) error {
+func (f *FeedSink) Wait(what string, condition func() bool) error {
 	timeout := time.After(changesPatience)
 	for {
 		f.mu.Lock()
@@ -125,8 +125,8 @@ func (f *Follower) Wait(what string, condition func() bool) error {
 }
 
 // following follows a feed until stop is called, which returns what Follow did.
-func following(c ocsp.Changes) (f *Follower, stop func() error) {
-	f = NewFollower()
+func following(c ocsp.ChangeFeed) (f *FeedSink, stop func() error) {
+	f = NewFeedSink()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- c.Follow(ctx, f) }()
@@ -144,25 +144,25 @@ func following(c ocsp.Changes) (f *Follower, stop func() error) {
 	}
 }
 
-func checkChangesOrder(a, _ ocsp.Changes) error {
+func checkChangesOrder(a, _ ocsp.ChangeFeed) error {
 	f, stop := following(a)
-	err := errors.Join(f.Wait("TrustUntil for a time to come", f.Trusts), stop())
+	err := errors.Join(f.Wait("ValidUntil for a time to come", f.Valid), stop())
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.early {
-		err = errors.Join(err, errors.New("a call of TrustUntil came before Begin"))
+		err = errors.Join(err, errors.New("a call of ValidUntil came before Begin"))
 	}
 	return err
 }
 
 // checkChangesDelivery publishes what is awkward: serials with the high bit set, negative ones, many at once,
 // issuers with all sorts of characters.
-func checkChangesDelivery(a, b ocsp.Changes) (err error) {
-	var followers []*Follower
-	for _, c := range []ocsp.Changes{a, b} {
+func checkChangesDelivery(a, b ocsp.ChangeFeed) (err error) {
+	var followers []*FeedSink
+	for _, c := range []ocsp.ChangeFeed{a, b} {
 		f, stop := following(c)
 		defer func() { err = errors.Join(err, stop()) }()
-		if err := f.Wait("Begin", func() bool { return f.Begun() > 0 }); err != nil {
+		if err := f.Wait("Begin", func() bool { return f.Resyncs() > 0 }); err != nil {
 			return err
 		}
 		followers = append(followers, f)
@@ -195,10 +195,10 @@ func checkChangesDelivery(a, b ocsp.Changes) (err error) {
 }
 
 // checkChangesComplete requires that trust is never extended past a publication that was not heard.
-func checkChangesComplete(a, b ocsp.Changes) (err error) {
+func checkChangesComplete(a, b ocsp.ChangeFeed) (err error) {
 	f, stop := following(b)
 	defer func() { err = errors.Join(err, stop()) }()
-	if err := f.Wait("a call of TrustUntil", f.Trusts); err != nil {
+	if err := f.Wait("a call of ValidUntil", f.Valid); err != nil {
 		return err
 	}
 	for range 20 {
@@ -214,18 +214,18 @@ func checkChangesComplete(a, b ocsp.Changes) (err error) {
 			}
 		}
 		if !f.Heard("ca", serial) {
-			return errors.New("a call of TrustUntil passed a change that had been published and not been heard")
+			return errors.New("a call of ValidUntil passed a change that had been published and not been heard")
 		}
 	}
 	return nil
 }
 
 // checkChangesEnd requires that Follow ends with its context, also one that has ended before.
-func checkChangesEnd(a, _ ocsp.Changes) error {
+func checkChangesEnd(a, _ ocsp.ChangeFeed) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	ended := make(chan error, 1)
-	go func() { ended <- a.Follow(ctx, NewFollower()) }()
+	go func() { ended <- a.Follow(ctx, NewFeedSink()) }()
 	select {
 	case err := <-ended:
 		if err == nil {

@@ -321,7 +321,7 @@ var answerFaults = []fault{
 		})
 	}},
 	{name: "everything is good", caught: []string{"T142", "T143", "T132", "T89", "T90", "T92"}, adjust: func(b *bench) {
-		b.config.Store = ocsp.StoreFunc(func(context.Context, string, *big.Int) (ocsp.Record, error) {
+		b.config.Store = ocsp.CertStoreFunc(func(context.Context, string, *big.Int) (ocsp.Record, error) {
 			return ocsp.Record{State: ocsp.Active}, nil
 		})
 	}},
@@ -352,12 +352,12 @@ var answerFaults = []fault{
 	}},
 	{name: "everything is unknown", caught: []string{"T141"}, adjust: func(b *bench) { b.config.Store = NewStore() }},
 	{name: "a serial number's sign is lost", caught: []string{"T90"}, adjust: func(b *bench) {
-		b.config.Store = ocsp.StoreFunc(func(ctx context.Context, id string, serial *big.Int) (ocsp.Record, error) {
+		b.config.Store = ocsp.CertStoreFunc(func(ctx context.Context, id string, serial *big.Int) (ocsp.Record, error) {
 			return b.store.FindBySerial(ctx, id, new(big.Int).Abs(serial))
 		})
 	}},
 	{name: "the issuer in the CertID does not count for the store", caught: []string{"T95"}, adjust: func(b *bench) {
-		b.config.Store = ocsp.StoreFunc(func(ctx context.Context, _ string, serial *big.Int) (ocsp.Record, error) {
+		b.config.Store = ocsp.CertStoreFunc(func(ctx context.Context, _ string, serial *big.Int) (ocsp.Record, error) {
 			return b.store.FindBySerial(ctx, b.ca.ID, serial)
 		})
 	}},

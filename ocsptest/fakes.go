@@ -203,21 +203,21 @@ func (s *Signer) Sign(rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]
 	return signature, err
 }
 
-// Cache is an ocsp.Cache in memory. It keeps values for ever, which shows whether who reads them looks at
+// RemoteCache is an ocsp.RemoteCache in memory. It keeps values for ever, which shows whether who reads them looks at
 // their age. It is safe for concurrent use.
-type Cache struct {
+type RemoteCache struct {
 	faults
 	valuesMu sync.Mutex
 	values   map[string][]byte
 }
 
-var _ ocsp.Cache = (*Cache)(nil)
+var _ ocsp.RemoteCache = (*RemoteCache)(nil)
 
 // NewCache returns an empty cache.
-func NewCache() *Cache { return &Cache{values: map[string][]byte{}} }
+func NewRemoteCache() *RemoteCache { return &RemoteCache{values: map[string][]byte{}} }
 
-// Get implements ocsp.Cache.
-func (c *Cache) Get(_ context.Context, key string) ([]byte, error) {
+// Get implements ocsp.RemoteCache.
+func (c *RemoteCache) Get(_ context.Context, key string) ([]byte, error) {
 	wrong, err := c.enter()
 	if err != nil {
 		return nil, err
@@ -234,8 +234,8 @@ func (c *Cache) Get(_ context.Context, key string) ([]byte, error) {
 	return append([]byte(nil), value...), nil
 }
 
-// Put implements ocsp.Cache.
-func (c *Cache) Put(_ context.Context, key string, value []byte, _ time.Duration) error {
+// Put implements ocsp.RemoteCache.
+func (c *RemoteCache) Put(_ context.Context, key string, value []byte, _ time.Duration) error {
 	if _, err := c.enter(); err != nil {
 		return err
 	}
@@ -245,8 +245,8 @@ func (c *Cache) Put(_ context.Context, key string, value []byte, _ time.Duration
 	return nil
 }
 
-// Delete implements ocsp.Cache.
-func (c *Cache) Delete(_ context.Context, keys ...string) error {
+// Delete implements ocsp.RemoteCache.
+func (c *RemoteCache) Delete(_ context.Context, keys ...string) error {
 	if _, err := c.enter(); err != nil {
 		return err
 	}
@@ -259,7 +259,7 @@ func (c *Cache) Delete(_ context.Context, keys ...string) error {
 }
 
 // Values returns a copy of what is cached.
-func (c *Cache) Values() map[string][]byte {
+func (c *RemoteCache) Values() map[string][]byte {
 	c.valuesMu.Lock()
 	defer c.valuesMu.Unlock()
 	values := make(map[string][]byte, len(c.values))
@@ -270,7 +270,7 @@ func (c *Cache) Values() map[string][]byte {
 }
 
 // Poison puts a value under every key that is there, whatever it holds.
-func (c *Cache) Poison(value []byte) {
+func (c *RemoteCache) Poison(value []byte) {
 	c.valuesMu.Lock()
 	defer c.valuesMu.Unlock()
 	for key := range c.values {

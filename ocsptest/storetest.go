@@ -186,8 +186,8 @@ func (f *StoreFixture) checkTimes() error {
 	for _, record := range []ocsp.Record{
 		// RFC 5280 section 4.1.2.5 has certificates without an end expire at the last second of 9999.
 		{State: ocsp.Active, NotAfter: time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)},
-		{State: ocsp.Compromised, RevokedAt: at, CompromisedAt: at.AddDate(-1, 0, 0), NotAfter: at.AddDate(30, 0, 0)},
-		{State: ocsp.Compromised, RevokedAt: at.In(time.FixedZone("", 5*3600+1800)), CompromisedAt: at.In(time.FixedZone("", -8*3600))},
+		{State: ocsp.Compromised, RevokedAt: at, InvalidityDate: at.AddDate(-1, 0, 0), NotAfter: at.AddDate(30, 0, 0)},
+		{State: ocsp.Compromised, RevokedAt: at.In(time.FixedZone("", 5*3600+1800)), InvalidityDate: at.In(time.FixedZone("", -8*3600))},
 		{State: ocsp.Deactivated, RevokedAt: at.Add(750 * time.Millisecond)},
 		{State: ocsp.Deactivated, RevokedAt: time.Date(1999, 12, 31, 0, 0, 0, 0, time.UTC)},
 	} {
@@ -203,7 +203,7 @@ func (f *StoreFixture) checkTimes() error {
 		}
 		for range 3 {
 			again, err := f.find(issuer, serial)
-			if err == nil && (!again.RevokedAt.Equal(first.RevokedAt) || !again.CompromisedAt.Equal(first.CompromisedAt) || !again.NotAfter.Equal(first.NotAfter)) {
+			if err == nil && (!again.RevokedAt.Equal(first.RevokedAt) || !again.InvalidityDate.Equal(first.InvalidityDate) || !again.NotAfter.Equal(first.NotAfter)) {
 				err = fmt.Errorf("serial %x: the times moved between two reads: first %s, then %s", serial, describe(first), describe(again))
 			}
 			if err != nil {
@@ -411,7 +411,7 @@ func same(put, got ocsp.Record) error {
 		field = "Reason"
 	case !sameSecond(put.RevokedAt, got.RevokedAt):
 		field = "RevokedAt"
-	case !got.CompromisedAt.IsZero() && !sameSecond(put.CompromisedAt, got.CompromisedAt):
+	case !got.InvalidityDate.IsZero() && !sameSecond(put.InvalidityDate, got.InvalidityDate):
 		field = "CompromisedAt"
 	case !got.NotAfter.IsZero() && !sameSecond(put.NotAfter, got.NotAfter):
 		field = "NotAfter"
@@ -437,7 +437,7 @@ func describe(r ocsp.Record) string {
 	for _, t := range []struct {
 		name string
 		at   time.Time
-	}{{"RevokedAt", r.RevokedAt}, {"CompromisedAt", r.CompromisedAt}, {"NotAfter", r.NotAfter}} {
+	}{{"RevokedAt", r.RevokedAt}, {"CompromisedAt", r.InvalidityDate}, {"NotAfter", r.NotAfter}} {
 		if !t.at.IsZero() {
 			text += " " + t.name + "=" + t.at.Format(time.RFC3339Nano)
 		}

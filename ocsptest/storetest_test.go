@@ -37,7 +37,7 @@ func TestStoreInMemory(t *testing.T) {
 // A store that need not wait need not look at the context.
 func TestStoreThatIgnoresTheContext(t *testing.T) {
 	store := ocsptest.NewStore()
-	ignoring := ocsp.StoreFunc(func(ctx context.Context, issuerID string, serial *big.Int) (ocsp.Record, error) {
+	ignoring := ocsp.CertStoreFunc(func(ctx context.Context, issuerID string, serial *big.Int) (ocsp.Record, error) {
 		return store.FindBySerial(context.WithoutCancel(ctx), issuerID, serial)
 	})
 	require.NoError(t, ocsptest.TestStore(ocsptest.StoreFixture{Store: ignoring, Put: put(store), IssuerIDs: issuerIDs}))
@@ -47,7 +47,7 @@ func TestStoreThatIgnoresTheContext(t *testing.T) {
 func TestStoreThatBlocks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store, release := ocsptest.NewStore(), make(chan struct{})
-		blocking := ocsp.StoreFunc(func(ctx context.Context, issuerID string, serial *big.Int) (ocsp.Record, error) {
+		blocking := ocsp.CertStoreFunc(func(ctx context.Context, issuerID string, serial *big.Int) (ocsp.Record, error) {
 			if ctx.Err() != nil {
 				<-release
 			}
@@ -357,7 +357,7 @@ func TestStoreFindsFaults(t *testing.T) {
 			store := ocsptest.NewStore()
 			fixture := ocsptest.StoreFixture{Store: store, IssuerIDs: issuerIDs}
 			if test.faulty != nil {
-				fixture.Store = ocsp.StoreFunc(test.faulty(store.FindBySerial))
+				fixture.Store = ocsp.CertStoreFunc(test.faulty(store.FindBySerial))
 			}
 			fixture.Put = func(ctx context.Context, issuerID string, serial *big.Int, record ocsp.Record) error {
 				if test.put != nil {

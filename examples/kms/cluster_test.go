@@ -237,14 +237,14 @@ func TestFaults(t *testing.T) {
 	t.Log("\n| fault | cached certificates: clients saw | other certificates, most not cached | recovery |\n|---|---|---|---|\n" + strings.Join(f.rows, "\n"))
 }
 
-// poison overwrites every answer in the shared cache.
+// poison overwrites every answer in the remote cache.
 func poison(ctx context.Context, client *redis.Client) error {
 	names, err := client.Keys(ctx, "{ocsp}:a:*").Result()
 	if err != nil {
 		return err
 	}
 	if len(names) == 0 {
-		return fmt.Errorf("the shared cache is empty")
+		return fmt.Errorf("the remote cache is empty")
 	}
 	for _, name := range names {
 		if err := client.Set(ctx, name, "\x30\x82\x01\x00 random", time.Hour).Err(); err != nil {

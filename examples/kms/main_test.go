@@ -195,8 +195,8 @@ func TestCommands(t *testing.T) {
 			t.Errorf("kms %s: exit status %d, want %d and %q:\n%s", strings.Join(test.args, " "), code, test.code, test.want, &output)
 		}
 	}
-	if got, err := k.store.Get(t.Context(), uid); err != nil || got.CompromisedAt.IsZero() {
-		t.Errorf("compromised at %v, error %v", got.CompromisedAt, err)
+	if got, err := k.store.Get(t.Context(), uid); err != nil || got.InvalidityDate.IsZero() {
+		t.Errorf("compromised at %v, error %v", got.InvalidityDate, err)
 	}
 }
 

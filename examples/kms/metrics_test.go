@@ -40,7 +40,7 @@ func asked(t *testing.T) (c *api.Client, revoked inventory.Object) {
 		t.Fatalf("a malformed request: %d", code)
 	}
 	// A busy store cannot be had on demand.
-	k.observe(t.Context(), ocsp.Event{Outcome: ocsp.OutcomeTryLater, Entry: ocsp.Entry{IssuerID: "ca"}, Err: ocsp.ErrStoreBusy})
+	k.observe(t.Context(), ocsp.Event{Outcome: ocsp.OutcomeTryLater, First: ocsp.SingleResponse{IssuerID: "ca"}, Err: ocsp.ErrStoreBusy})
 	return c, revoked
 }
 

@@ -20,7 +20,7 @@ func (k *kms) openShared(o *ocsp.CacheOptions) error {
 			return fmt.Errorf("[replicas] shared_cache: %w", err)
 		}
 		k.closers = append(k.closers, client.Close)
-		if o.Shared, err = ocspredis.NewCache(ocspredis.Options{Client: client}); err != nil {
+		if o.Remote, err = ocspredis.NewCache(ocspredis.Options{Client: client}); err != nil {
 			return err
 		}
 	}
@@ -30,7 +30,7 @@ func (k *kms) openShared(o *ocsp.CacheOptions) error {
 		if err != nil {
 			return fmt.Errorf("[replicas] changes: %w", err)
 		}
-		o.Changes = feed
+		o.Feed = feed
 		k.closers = append(k.closers, feed.Close)
 	case inventory.Redis:
 		client, err := inventory.RedisClient(c.Changes)
@@ -39,7 +39,7 @@ func (k *kms) openShared(o *ocsp.CacheOptions) error {
 		}
 		k.closers = append(k.closers, client.Close)
 		keys := inventory.RedisKeys(c.SecretBytes())
-		o.Changes, err = ocspredis.NewBus(ocspredis.Options{Client: client, Keys: keys})
+		o.Feed, err = ocspredis.NewFeed(ocspredis.Options{Client: client, Keys: keys})
 		if err != nil {
 			return err
 		}

@@ -44,7 +44,7 @@ type Options struct {
 	MaxLag time.Duration
 }
 
-// Feed is an ocsp.Changes. It is safe for concurrent use, by several Responders too.
+// Feed is an ocsp.ChangeFeed. It is safe for concurrent use, by several Responders too.
 type Feed struct {
 	channel string
 	maxLag  time.Duration
@@ -52,7 +52,7 @@ type Feed struct {
 	pool    *pgxpool.Pool // of Publish
 }
 
-var _ ocsp.Changes = (*Feed)(nil)
+var _ ocsp.ChangeFeed = (*Feed)(nil)
 
 // New makes a Feed. It connects when it is first used. Errors never repeat the connection string.
 func New(o Options) (*Feed, error) {
@@ -90,7 +90,7 @@ func (f *Feed) Close() error {
 	return nil
 }
 
-// Publish implements ocsp.Changes. With a trigger it says what the trigger said already, which does no harm.
+// Publish implements ocsp.ChangeFeed. With a trigger it says what the trigger said already, which does no harm.
 func (f *Feed) Publish(ctx context.Context, issuerID string, serials ...*big.Int) error {
 	var messages []string
 	for _, serial := range serials {
@@ -128,27 +128,27 @@ func twosComplement(serial *big.Int) []byte {
 	return serial.FillBytes(make([]byte, n))
 }
 
-// Follow implements ocsp.Changes.
-func (f *Feed) Follow(ctx context.Context, follower ocsp.Follower) error {
+// Follow implements ocsp.ChangeFeed.
+func (f *Feed) Follow(ctx context.Context, follower ocsp.FeedSink) error {
 	if err := f.follow(ctx, follower); err != nil {
 		return fmt.Errorf("pgfeed: follow: %w", err)
 	}
 	return nil
 }
 
-func (f *Feed) follow(ctx context.Context, follower ocsp.Follower) error {
+func (f *Feed) follow(ctx context.Context, follower ocsp.FeedSink) error {
 	l, err := f.listen(ctx)
 	if err != nil {
 		return err
 	}
 	defer l.close()
-	follower.Begin()
+	follower.Resync()
 	for {
 		sent := time.Now()
 		if err := l.beat(ctx, follower, sent.Add(f.maxLag)); err != nil {
 			return err
 		}
-		follower.TrustUntil(sent.Add(f.maxLag))
+		follower.ValidUntil(sent.Add(f.maxLag))
 		if err := l.receive(ctx, follower, sent.Add(f.maxLag/4)); !errors.Is(err, errNothing) {
 			return err
 		}
@@ -199,7 +199,7 @@ func (l *listener) close() {
 // beat sends itself a notification and returns when it has come back, and all before it: all channels share one
 // queue, and whoever notifies holds a lock from before it writes to the queue until its transaction has committed
 // (PreCommit_Notify in PostgreSQL's async.c), so the queue is in the order of the commits.
-func (l *listener) beat(ctx context.Context, follower ocsp.Follower, until time.Time) error {
+func (l *listener) beat(ctx context.Context, follower ocsp.FeedSink, until time.Time) error {
 	within, cancel := context.WithDeadline(ctx, until)
 	defer cancel()
 	l.token = rand.Text()
@@ -243,7 +243,7 @@ func (l *listener) checkTriggers(ctx context.Context) error {
 var errNothing = errors.New("pgfeed: nothing was received")
 
 // receive passes on what comes until that time, and then returns errNothing, or until the token comes back.
-func (l *listener) receive(ctx context.Context, follower ocsp.Follower, until time.Time) error {
+func (l *listener) receive(ctx context.Context, follower ocsp.FeedSink, until time.Time) error {
 	within, cancel := context.WithDeadline(ctx, until)
 	defer cancel()
 	for {
@@ -264,11 +264,11 @@ func (l *listener) receive(ctx context.Context, follower ocsp.Follower, until ti
 }
 
 // pass tells the follower what a notification says. One that cannot be read may be about anything.
-func pass(n *pgconn.Notification, follower ocsp.Follower) {
+func pass(n *pgconn.Notification, follower ocsp.FeedSink) {
 	text, issuerID, ok := strings.Cut(n.Payload, " ")
 	content, err := hex.DecodeString(text)
 	if !ok || err != nil || len(content) == 0 {
-		follower.Begin()
+		follower.Resync()
 		return
 	}
 	serial := new(big.Int).SetBytes(content)

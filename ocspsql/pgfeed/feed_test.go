@@ -88,9 +88,9 @@ func (r *rig) add(t *testing.T, issuerID string, from, to int64) {
 }
 
 // follow follows a feed until the test ends, as a Responder does.
-func follow(t *testing.T, feed ocsp.Changes) *ocsptest.Follower {
+func follow(t *testing.T, feed ocsp.ChangeFeed) *ocsptest.FeedSink {
 	t.Helper()
-	f := ocsptest.NewFollower()
+	f := ocsptest.NewFeedSink()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go func() {
@@ -100,7 +100,7 @@ func follow(t *testing.T, feed ocsp.Changes) *ocsptest.Follower {
 		}
 	}()
 	t.Cleanup(func() { cancel(); <-ended })
-	require.NoError(t, f.Wait("trust", f.Trusts))
+	require.NoError(t, f.Wait("trust", f.Valid))
 	return f
 }
 
@@ -111,11 +111,11 @@ func eventually(t *testing.T, what string, condition func() bool) {
 
 func TestContract(t *testing.T) {
 	r := newRig(t)
-	require.NoError(t, ocsptest.TestChanges(r.feed(t), r.feed(t)))
+	require.NoError(t, ocsptest.TestChangeFeed(r.feed(t), r.feed(t)))
 }
 
 // settle waits until what was committed before is told.
-func settle(t *testing.T, feed *pgfeed.Feed, f *ocsptest.Follower, n int64) {
+func settle(t *testing.T, feed *pgfeed.Feed, f *ocsptest.FeedSink, n int64) {
 	t.Helper()
 	require.NoError(t, feed.Publish(ctx, "settled", big.NewInt(n)))
 	require.NoError(t, f.Wait("what came before", func() bool { return f.Heard("settled", big.NewInt(n)) }))
@@ -125,7 +125,7 @@ func TestTriggers(t *testing.T) {
 	r := newRig(t)
 	feed := r.feed(t)
 	f := follow(t, feed)
-	begun := f.Begun()
+	begun := f.Resyncs()
 	heard := func(issuerID string, n int64) bool { return f.Heard(issuerID, big.NewInt(n)) }
 
 	r.add(t, "ca", 0, 5000)
@@ -154,13 +154,13 @@ func TestTriggers(t *testing.T) {
 	_, err = r.store.Revoke(ctx, issuer, serial, ocspsql.Revocation{})
 	require.NoError(t, err)
 	require.NoError(t, f.Wait("an issuer with all sorts of letters", func() bool { return f.Heard(issuer, serial) }))
-	require.Equal(t, begun, f.Begun())
+	require.Equal(t, begun, f.Resyncs())
 
 	r.exec(t, "UPDATE ocsp_certificates SET state = 'Deactivated', revoked_at = 1 WHERE serial > '\\x10' AND state = 'Active'")
-	require.NoError(t, f.Wait("everything", func() bool { return f.Begun() == begun+1 }))
+	require.NoError(t, f.Wait("everything", func() bool { return f.Resyncs() == begun+1 }))
 	require.False(t, heard("ca", 0x20))
 	r.exec(t, "TRUNCATE ocsp_certificates")
-	require.NoError(t, f.Wait("everything", func() bool { return f.Begun() == begun+2 }))
+	require.NoError(t, f.Wait("everything", func() bool { return f.Resyncs() == begun+2 }))
 }
 
 func TestPsql(t *testing.T) {
@@ -187,7 +187,7 @@ func (r *rig) replica(t *testing.T, ca *ocsptest.CA) (*ocsp.Responder, *ocsptest
 	issuer.Signer = signer
 	responder, err := ocsp.New(ocsp.Config{
 		Issuers: []ocsp.Issuer{issuer}, Store: r.store, Timeout: 5 * time.Second,
-		Cache: ocsp.CacheOptions{StatusTTL: time.Hour, Changes: r.feed(t)},
+		Cache: ocsp.CacheOptions{StatusTTL: time.Hour, Feed: r.feed(t)},
 	})
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, responder.Close()) })
@@ -210,7 +210,7 @@ func TestReplicas(t *testing.T) {
 		request := ocsptest.Client{}.Request(ca.Certificate, &leaf)
 		return func() bool {
 			answer := responder.Respond(ctx, request)
-			return len(answer.Entries) == 1 && answer.Entries[0].Status == want
+			return len(answer.Responses) == 1 && answer.Responses[0].Status == want
 		}
 	}
 	r.add(t, ca.ID, 0, 100)
@@ -269,14 +269,14 @@ func TestServerThatHangs(t *testing.T) {
 	r := newRig(t)
 	f := follow(t, r.feed(t))
 	require.NoError(t, r.Pause())
-	eventually(t, "trust ends", func() bool { return !f.Trusts() })
+	eventually(t, "trust ends", func() bool { return !f.Valid() })
 	require.NoError(t, r.Resume())
-	require.NoError(t, f.Wait("trust, again", f.Trusts))
-	begun := f.Begun()
+	require.NoError(t, f.Wait("trust, again", f.Valid))
+	begun := f.Resyncs()
 	require.NoError(t, r.Stop())
-	eventually(t, "trust ends", func() bool { return !f.Trusts() })
+	eventually(t, "trust ends", func() bool { return !f.Valid() })
 	require.NoError(t, r.Start())
-	require.NoError(t, f.Wait("trust, again", func() bool { return f.Trusts() && f.Begun() > begun }))
+	require.NoError(t, f.Wait("trust, again", func() bool { return f.Valid() && f.Resyncs() > begun }))
 }
 
 // recipe is the SQL behind a mark in docs/STORES.md.
@@ -322,9 +322,9 @@ func TestReplicaRole(t *testing.T) {
 	require.NoError(t, f.Wait("a deletion", func() bool { return f.Heard("ca", big.NewInt(2)) }))
 	as(`UPDATE objects SET attributes = '{"State": "Compromised"}' WHERE uid = '1'`)
 	require.NoError(t, f.Wait("a revocation in a table of the host's own", func() bool { return f.Heard("ca", big.NewInt(0xf1f1)) }))
-	begun := f.Begun()
+	begun := f.Resyncs()
 	as("TRUNCATE ocsp_certificates")
-	require.NoError(t, f.Wait("everything", func() bool { return f.Begun() > begun }))
+	require.NoError(t, f.Wait("everything", func() bool { return f.Resyncs() > begun }))
 }
 
 // A trigger that does not always fire ends the trust, and the error has the statement that mends it.
@@ -350,10 +350,10 @@ CREATE TRIGGER other_channel AFTER UPDATE ON elsewhere FOR EACH ROW EXECUTE FUNC
 		{"ALTER TABLE objects ENABLE TRIGGER objects_changed", "ALTER TABLE public.objects ENABLE ALWAYS TRIGGER objects_changed"},
 		{`ALTER TABLE "KMS"."my objects" ENABLE TRIGGER "tell all"`, `ALTER TABLE "KMS"."my objects" ENABLE ALWAYS TRIGGER "tell all"`},
 	} {
-		f := ocsptest.NewFollower()
+		f := ocsptest.NewFeedSink()
 		ended := make(chan error, 1)
 		go func() { ended <- feed.Follow(ctx, f) }()
-		require.NoError(t, f.Wait("trust", f.Trusts))
+		require.NoError(t, f.Wait("trust", f.Valid))
 		r.exec(t, test.spoil) // while it is followed
 		var err error
 		select {
@@ -363,12 +363,12 @@ CREATE TRIGGER other_channel AFTER UPDATE ON elsewhere FOR EACH ROW EXECUTE FUNC
 		}
 		require.ErrorContains(t, err, test.cure)
 		require.NotContains(t, err.Error(), "other_channel")
-		eventually(t, "trust ends", func() bool { return !f.Trusts() })
+		eventually(t, "trust ends", func() bool { return !f.Valid() })
 
-		f = ocsptest.NewFollower()
+		f = ocsptest.NewFeedSink()
 		err = feed.Follow(ctx, f)
 		require.ErrorContains(t, err, test.cure)
-		require.False(t, f.Trusts(), "never")
+		require.False(t, f.Valid(), "never")
 		_, cure, _ := strings.Cut(err.Error(), ": run ")
 		r.exec(t, cure)
 	}
@@ -398,7 +398,7 @@ CREATE TRIGGER other AFTER UPDATE ON elsewhere FOR EACH ROW EXECUTE FUNCTION tol
 CREATE TRIGGER in_source AFTER UPDATE ON elsewhere FOR EACH ROW EXECUTE FUNCTION notify()`,
 	} {
 		r.exec(t, function)
-		require.ErrorContains(t, feed.Follow(ctx, ocsptest.NewFollower()), "ENABLE ALWAYS TRIGGER "+name)
+		require.ErrorContains(t, feed.Follow(ctx, ocsptest.NewFeedSink()), "ENABLE ALWAYS TRIGGER "+name)
 		r.exec(t, "DROP TRIGGER "+name+" ON elsewhere")
 	}
 }
@@ -414,8 +414,8 @@ func TestUnheardChangeShows(t *testing.T) {
 	request := ocsptest.Client{}.Request(ca.Certificate, &leaf)
 	status := func() ocsp.Status {
 		answer := responder.Respond(ctx, request)
-		require.Len(t, answer.Entries, 1)
-		return answer.Entries[0].Status
+		require.Len(t, answer.Responses, 1)
+		return answer.Responses[0].Status
 	}
 	require.Equal(t, ocsp.Good, status())
 	r.exec(t, "ALTER TABLE ocsp_certificates DISABLE TRIGGER ALL")
@@ -464,11 +464,11 @@ func TestUnreadableMessages(t *testing.T) {
 	r := newRig(t)
 	f := follow(t, r.feed(t))
 	for _, message := range []string{"hello", "*", "zz ca", " ca", "00", ""} {
-		begun := f.Begun()
+		begun := f.Resyncs()
 		r.exec(t, "SELECT pg_notify('ocsp_changes', '"+message+"')")
-		require.NoError(t, f.Wait("Begin, for it may be about anything", func() bool { return f.Begun() > begun }))
+		require.NoError(t, f.Wait("Begin, for it may be about anything", func() bool { return f.Resyncs() > begun }))
 	}
-	require.NoError(t, f.Wait("trust", f.Trusts))
+	require.NoError(t, f.Wait("trust", f.Valid))
 }
 
 func TestErrors(t *testing.T) {
@@ -489,7 +489,7 @@ func TestErrors(t *testing.T) {
 	feed, err := pgfeed.New(pgfeed.Options{Conn: strings.Replace(r.url, servers.Password, "another-s3cret", 1)})
 	require.NoError(t, err)
 	defer func() { require.NoError(t, feed.Close()) }()
-	for _, err := range []error{feed.Follow(ctx, ocsptest.NewFollower()), feed.Publish(ctx, "ca", serial)} {
+	for _, err := range []error{feed.Follow(ctx, ocsptest.NewFeedSink()), feed.Publish(ctx, "ca", serial)} {
 		require.ErrorContains(t, err, "password authentication failed")
 		require.NotContains(t, err.Error(), "s3cret")
 	}

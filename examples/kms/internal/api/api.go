@@ -47,7 +47,7 @@ type Certificate struct {
 func NewCertificate(o inventory.Object) Certificate {
 	return Certificate{
 		UID: o.UID, Name: o.Name, Serial: o.Serial.Text(16), State: o.State.String(), Reason: o.Reason.String(),
-		RevokedAt: o.RevokedAt, CompromisedAt: o.CompromisedAt, NotAfter: o.NotAfter,
+		RevokedAt: o.RevokedAt, CompromisedAt: o.InvalidityDate, NotAfter: o.NotAfter,
 	}
 }
 

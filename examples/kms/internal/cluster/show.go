@@ -59,7 +59,7 @@ func Show(ctx context.Context, out io.Writer) (err error) {
 	}
 	defer func() { err = errors.Join(err, c.Stop()) }()
 	for _, r := range c.Replicas {
-		say("replica at %s, StatusTTL 1 h, changes and a shared cache through Redis", r.Client.URL)
+		say("replica at %s, StatusTTL 1 h, changes and a remote cache through Redis", r.Client.URL)
 	}
 	var certs []*x509.Certificate
 	for range showCerts {

@@ -48,7 +48,7 @@ func TestConfigErrors(t *testing.T) {
 		{"store", `"sqlite:kms.db"`, `"mysql://u:s3cret@h"`, "[store] url"},
 		{"store in Redis", `"sqlite:kms.db"`, `"redis://:s3cret@h"`, "[replicas] secret has 0 characters: use 64"},
 		{"short secret", `secret = ""`, `secret = "s3cret"`, "[replicas] secret has 6 characters"},
-		{"shared cache", `shared_cache = ""`, `shared_cache = "s3cret"`, "[replicas] shared_cache"},
+		{"remote cache", `shared_cache = ""`, `shared_cache = "s3cret"`, "[replicas] shared_cache"},
 		{"changes", `changes = ""`, `changes = "s3cret"`, "[replicas] changes"},
 		{"no uid", `ca_uid = "ca"`, ``, "ca_uid"},
 		{"validity", `= 86400`, `= 1`, "cache_ttl_secs = 1"},

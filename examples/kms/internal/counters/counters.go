@@ -50,7 +50,7 @@ func (c *Counters) Observe(ctx context.Context, event ocsp.Event) {
 	c.answers[event.Outcome.String()]++
 	switch event.Outcome {
 	case ocsp.OutcomeSigned, ocsp.OutcomeCached, ocsp.OutcomeStale:
-		c.statuses[event.Status.String()]++
+		c.statuses[event.First.Status.String()]++
 		c.total++
 	}
 	if len(c.latest) < latestAnswers {

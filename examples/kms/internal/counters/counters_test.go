@@ -21,7 +21,7 @@ func TestSnapshot(t *testing.T) {
 		case n < 12:
 			outcome, status = ocsp.OutcomeTryLater, ocsp.Unknown
 		}
-		c.Observe(t.Context(), ocsp.Event{Outcome: outcome, Entry: ocsp.Entry{Status: status}, Total: time.Duration(n)})
+		c.Observe(t.Context(), ocsp.Event{Outcome: outcome, First: ocsp.SingleResponse{Status: status}, Total: time.Duration(n)})
 	}
 	got := c.Snapshot()
 	const cached = 3*latestAnswers - 12

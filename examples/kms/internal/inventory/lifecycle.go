@@ -112,7 +112,7 @@ func (o Object) after(c Change, now time.Time) (Object, error) {
 		o.Reason = c.Reason
 	}
 	if !c.CompromisedAt.IsZero() {
-		o.CompromisedAt = c.CompromisedAt
+		o.InvalidityDate = c.CompromisedAt
 	}
 	if o.RevokedAt.IsZero() {
 		o.RevokedAt = now

@@ -151,7 +151,7 @@ func (s *sqlStore) queryObject(ctx context.Context, query string, args ...any) (
 func (s *sqlStore) Insert(ctx context.Context, o Object) error {
 	_, err := s.db.ExecContext(ctx, s.bind("INSERT INTO objects ("+columns+") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"),
 		o.UID, o.Kind, o.Name, o.IssuerUID, o.Serial.Bytes(), o.State.String(), o.Reason.String(),
-		unixOrNull(o.RevokedAt), unixOrNull(o.CompromisedAt), o.NotAfter.Unix(), o.DER)
+		unixOrNull(o.RevokedAt), unixOrNull(o.InvalidityDate), o.NotAfter.Unix(), o.DER)
 	if err != nil {
 		return fmt.Errorf("store %s: %w", o.UID, err)
 	}
@@ -207,8 +207,8 @@ func (s *sqlStore) Apply(ctx context.Context, uid string, c Change) (Object, err
 UPDATE objects SET state = ?, reason = ?, revoked_at = ?, compromised_at = ?
 WHERE uid = ? AND state = ? AND reason = ? AND coalesce(compromised_at, -1) = ?
 RETURNING `+columns,
-			next.State.String(), next.Reason.String(), unixOrNull(next.RevokedAt), unixOrNull(next.CompromisedAt),
-			uid, o.State.String(), o.Reason.String(), unixOr(o.CompromisedAt, -1))
+			next.State.String(), next.Reason.String(), unixOrNull(next.RevokedAt), unixOrNull(next.InvalidityDate),
+			uid, o.State.String(), o.Reason.String(), unixOr(o.InvalidityDate, -1))
 		if !errors.Is(err, ErrNotFound) {
 			return changed, err
 		}
@@ -236,7 +236,7 @@ func scan(row interface{ Scan(...any) error }) (Object, error) {
 		return Object{}, fmt.Errorf("%w: %w", ocsp.ErrInvalidRecord, err)
 	}
 	o.Serial = new(big.Int).SetBytes(serial)
-	o.RevokedAt, o.CompromisedAt, o.NotAfter = timeOrZero(revokedAt), timeOrZero(compromisedAt), time.Unix(notAfter, 0).UTC()
+	o.RevokedAt, o.InvalidityDate, o.NotAfter = timeOrZero(revokedAt), timeOrZero(compromisedAt), time.Unix(notAfter, 0).UTC()
 	return o, nil
 }
 
