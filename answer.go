@@ -36,6 +36,9 @@ func (o Outcome) String() string {
 	return outcomes[o]
 }
 
+// IsError reports whether the answer is one of the errors of RFC 6960 section 2.3, which are not signed.
+func (o Outcome) IsError() bool { return o >= OutcomeMalformed }
+
 // Answer is what Responder.Respond returns. Everything in it may be shared with other answers and must not
 // be changed.
 type Answer struct {
@@ -44,12 +47,12 @@ type Answer struct {
 
 	Outcome Outcome
 
-	// Entries is what a signed answer says, one for each CertID of the request in its order. It is empty when
+	// Responses is what a signed answer says, one for each CertID of the request in its order. It is empty when
 	// the answer is an error.
 	Responses []SingleResponse
 
 	// ThisUpdate and NextUpdate are since when the status is known, less Config.Backdate, and until when the answer may be
-	// believed. From RefreshAt on the responder would sign anew. Of several entries, each is the earliest. All are zero
+	// believed. From RefreshAt on the responder would sign anew. Of several responses, each is the earliest. All are zero
 	// when the answer is an error.
 	ThisUpdate, NextUpdate, RefreshAt time.Time
 
@@ -61,7 +64,7 @@ type Answer struct {
 	Err error
 }
 
-// Entry is what a signed answer says about one certificate.
+// SingleResponse is what a signed answer says about one certificate (RFC 6960 section 4.2.1).
 type SingleResponse struct {
 	IssuerID  string // "" for a certificate of an issuer that is not configured
 	Serial    *big.Int
@@ -77,7 +80,7 @@ type Event struct {
 	CertIDs int         // how many CertIDs the request has, likewise
 	Nonce   bool        // the request has a nonce, likewise
 
-	// Entry is about the first CertID. For an error, its Status is Unknown, and IssuerID and Serial are set
+	// First is about the first CertID. For an error, its Status is Unknown, and IssuerID and Serial are set
 	// as far as the request could be read and its issuer is configured.
 	First SingleResponse
 

@@ -32,8 +32,8 @@ type CacheOptions struct {
 	// StatusTTL is how long a status read from the store is trusted. Zero reads the store for every answer,
 	// which signs nothing unless the status changed, so that the very next answer after a revocation says
 	// revoked whoever wrote it. A status that is not the one known is read a second time. With more than zero,
-	// revocations that are not announced by Invalidate show after StatusTTL at the latest, or when Changes tells
-	// of them.
+	// revocations that are not announced by Invalidate show after StatusTTL at the latest, or when Feed reports
+	// them.
 	//
 	// The time since the read is the longer one of what Config.Now and the monotonic clock say, so that no trust
 	// outlives the suspension of the machine, or is prolonged by a clock that is set back. What is signed about a
@@ -75,11 +75,10 @@ type CacheOptions struct {
 	// At most Config.Timeout, of which it counts as three quarters at the most. Zero is 1 s. It contradicts FailClosed and Disabled.
 	StorePatience time.Duration
 
-	// Shared is an optional second tier. Zero is none.
+	// Remote is an optional second tier. Zero is none.
 	Remote RemoteCache
 
-	// Changes tells of changes that others make to the store, and others of those that Invalidate is called
-	// for. With it, StatusTTL counts only while nothing can have changed unheard. Zero is none.
+	// Feed reports changes made by other writers, and publishes those passed to Invalidate. With it, StatusTTL counts only while nothing can have changed unheard. Zero is none.
 	Feed ChangeFeed
 }
 

@@ -129,11 +129,11 @@ func TestStatusesAreTrustedOnlyWhileChangesAreHeard(t *testing.T) {
 			require.Equal(t, 1, r.reads(xocsp.Good), "nothing listens yet")
 		}
 		f.ValidUntil(time.Now().Add(time.Minute))
-		require.Equal(t, 1, r.reads(xocsp.Good), "there was no Begin")
+		require.Equal(t, 1, r.reads(xocsp.Good), "there was no Resync")
 		f.Resync()
 		require.Equal(t, 1, r.reads(xocsp.Good), "nobody vouches")
 		f.ValidUntil(time.Now().Add(2 * time.Second))
-		require.Zero(t, r.reads(xocsp.Good), "read since Begin, and vouched for")
+		require.Zero(t, r.reads(xocsp.Good), "read since Resync, and vouched for")
 
 		time.Sleep(2*time.Second - 1)
 		require.Zero(t, r.reads(xocsp.Good))

@@ -154,7 +154,7 @@ func TestIssuersComeAndGo(t *testing.T) {
 	// A replacement that is refused changes nothing.
 	bad := other.Issuer()
 	bad.Signer = r.ca.Key
-	require.ErrorContains(t, r.responder.SetIssuer(bad), "Signer")
+	require.ErrorContains(t, r.responder.SetIssuer(bad), "another key")
 	_, err = r.client().Query(context.Background(), other.Certificate, leaf)
 	require.NoError(t, err)
 }

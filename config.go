@@ -6,16 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
 	"slices"
+	"strings"
 	"time"
 )
 
 // Config is what a Responder is made of. Every zero value is the default that suits a private CA.
 type Config struct {
-	// Disabled makes Handler answer 404 to everything; nothing else is looked at. Zero is enabled.
-	Disabled bool
-
 	// Issuers are the CAs to answer for. At least one; SetIssuer adds more later.
 	Issuers []Issuer
 
@@ -50,8 +47,8 @@ type Config struct {
 
 	// Retention is how long after its NotAfter a certificate is still answered for. Then the answer is
 	// unauthorized, as RFC 9919 section 3.2.3 allows. Answers carry the archive cutoff of RFC 6960 section 4.4.4:
-	// producedAt − Retention, or the CA's notBefore with RetainForever. Zero goes on answering, without an
-	// archive cutoff.
+	// producedAt − Retention, or the CA's notBefore with RetainForever, which is -1. Zero goes on answering,
+	// without an archive cutoff.
 	Retention time.Duration
 
 	// RequestSigners, when set, makes the responder answer only requests signed by a certificate that chains
@@ -64,7 +61,7 @@ type Config struct {
 	// Timeout. A request over that budget gets tryLater.
 	RequestSigners *x509.CertPool
 
-	// Profile refuses settings that a rule book forbids. Zero is ProfilePrivate.
+	// Profile refuses what a profile forbids. Zero is ProfilePrivate.
 	Profile Profile
 
 	// Strict refuses what the standards forbid but common clients do: a POST without the content type
@@ -86,22 +83,22 @@ type Config struct {
 	// Lines have the attributes "component", "issuer", "serial" (in hex), "error", "outcome" and "suppressed",
 	// as far as they apply; suppressed counts the failures since the last line of their kind. It never gets a
 	// secret, but the error of a driver may name its host. Nil is slog.Default(), looked up for each line, from
-	// slog.LevelWarn up; slog.DiscardHandler silences. A nil Logger beside Disabled is silent.
+	// slog.LevelWarn up; slog.DiscardHandler silences.
 	Logger *slog.Logger
 
 	// Observe is called once for each answer, from the goroutine that serves it, so it should be quick. Nil
 	// costs nothing.
 	Observe func(context.Context, Event)
 
-	// Now is the clock. Statuses and Changes are trusted no longer than it says, nor longer than the monotonic clock
+	// Now is the clock. Statuses and Cache.Feed are trusted no longer than it says, nor longer than the monotonic clock
 	// does. It must be safe for concurrent use. If it panics, New and SetIssuer return an error, and answers are
 	// internalError. Nil is time.Now.
 	Now func() time.Time
 }
 
-// RetainForever, as Config.Retention, says that expired certificates are answered for without end, and says
-// so in an archive cutoff.
-const RetainForever time.Duration = math.MaxInt64
+// RetainForever, as Config.Retention, answers for expired certificates for ever, and says so in an archive
+// cutoff.
+const RetainForever time.Duration = -1
 
 // NoncePolicy is what becomes of a client's nonce (RFC 9654).
 type NoncePolicy uint8
@@ -133,7 +130,7 @@ const (
 	UnissuedRevoked
 )
 
-// Profile is a rule book that a configuration must keep.
+// Profile is a set of rules that a configuration must keep.
 type Profile uint8
 
 const (
@@ -189,103 +186,98 @@ const (
 	maxBytes = 1 << 30 // of a request or a path; sums with it do not overflow
 )
 
-// check names every field that cannot be used, and those that contradict each other. What issuers are made of
-// is for newIssuer to check.
+// check returns a *ConfigError for every field that cannot be used, and for those that contradict each other. What
+// issuers are made of is for newIssuer to check.
 func (c *Config) check() error {
-	bad := &faults{prefix: "ocsp: config: the field ", names: map[string]bool{}}
+	bad := &configErrors{}
 	if c.Store == nil && (len(c.Issuers) == 0 || slices.ContainsFunc(c.Issuers, func(i Issuer) bool { return i.Store == nil })) {
-		bad.add("Store", "is nil: give a CertStore")
+		bad.add("Store", "give a CertStore", "is nil")
 	}
 	if len(c.Issuers) == 0 {
-		bad.add("Issuers", "is empty: give at least one CA")
+		bad.add("Issuers", "give at least one CA", "is empty")
 	}
 	durations := []struct {
 		field string
 		value time.Duration
 	}{
-		{"Validity", c.Validity}, {"Backdate", c.Backdate}, {"MaxAge", c.MaxAge}, {"Retention", c.Retention}, {"Timeout", c.Timeout},
-		{"Cache.StatusTTL", c.Cache.StatusTTL}, {"Cache.StorePatience", c.Cache.StorePatience}, {"Signing.Timeout", c.Signing.Timeout},
+		{"Validity", c.Validity}, {"Backdate", c.Backdate}, {"MaxAge", c.MaxAge}, {"Retention", c.Retention},
+		{"Timeout", c.Timeout}, {"Cache.StatusTTL", c.Cache.StatusTTL}, {"Cache.StorePatience", c.Cache.StorePatience},
+		{"Signing.Timeout", c.Signing.Timeout},
 	}
-	for _, d := range durations {
-		if d.value < 0 {
-			bad.add(d.field, "is %v: it must not be negative", d.value)
-		}
-	}
-	for _, d := range durations[:4] {
-		if d.value%time.Second != 0 && d.value != RetainForever {
-			bad.add(d.field, "is %v: OCSP knows whole seconds only", d.value)
+	for i, d := range durations {
+		switch {
+		case d.field == "Retention" && d.value == RetainForever:
+		case d.value < 0:
+			bad.add(d.field, "it must not be negative", "is %v", d.value)
+		case i < 4 && d.value%time.Second != 0:
+			bad.add(d.field, "OCSP knows whole seconds only", "is %v", d.value)
 		}
 	}
 	for _, n := range []struct {
 		field string
 		value int
 	}{
-		{"MaxStoreCalls", c.MaxStoreCalls}, {"Cache.MaxEntries", c.Cache.MaxEntries}, {"Signing.MaxConcurrent", c.Signing.MaxConcurrent}, {"Signing.MaxWaiting", c.Signing.MaxWaiting},
+		{"MaxStoreCalls", c.MaxStoreCalls}, {"Cache.MaxEntries", c.Cache.MaxEntries},
+		{"Signing.MaxConcurrent", c.Signing.MaxConcurrent}, {"Signing.MaxWaiting", c.Signing.MaxWaiting},
 		{"Limits.MaxRequestBytes", c.Limits.MaxRequestBytes}, {"Limits.MaxPathBytes", c.Limits.MaxPathBytes},
 		{"Limits.MaxCertIDs", c.Limits.MaxCertIDs}, {"Limits.MaxExtensions", c.Limits.MaxExtensions},
 	} {
 		if n.value < 0 {
-			bad.add(n.field, "is %d: it must not be negative", n.value)
+			bad.add(n.field, "it must not be negative", "is %d", n.value)
+		} else if strings.HasSuffix(n.field, "Bytes") && n.value > maxBytes {
+			hint := fmt.Sprintf("use %d or less, since that much may be kept in memory for each request", maxBytes)
+			bad.add(n.field, hint, "is %d", n.value)
 		}
 	}
 	if n := c.Limits.MaxRequestBytes; n != 0 && n < minRequestBytes {
-		bad.add("Limits.MaxRequestBytes", "is %d: use %d or more, since no request for a certificate has fewer", n, minRequestBytes)
-	}
-	for _, n := range []struct {
-		field string
-		value int
-	}{{"Limits.MaxRequestBytes", c.Limits.MaxRequestBytes}, {"Limits.MaxPathBytes", c.Limits.MaxPathBytes}} {
-		if n.value > maxBytes {
-			bad.add(n.field, "is %d: use %d or less, since that much may be kept in memory for each request", n.value, maxBytes)
-		}
+		hint := fmt.Sprintf("use %d or more, since no request for a certificate has fewer", minRequestBytes)
+		bad.add("Limits.MaxRequestBytes", hint, "is %d", n)
 	}
 	if v := c.validity(); v < minValidity || v > maxValidity {
-		bad.add("Validity", "is %v: use %v to %v, an hour or more if answers are to be stapled", v, minValidity, maxValidity)
+		hint := fmt.Sprintf("use %v to %v, an hour or more if answers are to be stapled", minValidity, maxValidity)
+		bad.add("Validity", hint, "is %v", v)
 	}
 	if c.Nonce > NonceEchoBare {
-		bad.add("Nonce", "is %d: use NonceEcho, NonceIgnore, NonceRequire or NonceEchoBare", c.Nonce)
+		bad.add("Nonce", "use NonceEcho, NonceIgnore, NonceRequire or NonceEchoBare", "is %d", c.Nonce)
 	}
 	if c.Unissued > UnissuedRevoked {
-		bad.add("Unissued", "is %d: use UnissuedUnknown, UnissuedUnauthorized or UnissuedRevoked", c.Unissued)
+		bad.add("Unissued", "use UnissuedUnknown, UnissuedUnauthorized or UnissuedRevoked", "is %d", c.Unissued)
 	}
 	if c.Profile > ProfileCABF {
-		bad.add("Profile", "is %d: use ProfilePrivate or ProfileCABF", c.Profile)
-	}
-	if c.Cache.Storage >= storages {
-		bad.add("Cache.Storage", "is %d: use StorageGoCache or StorageCompact", c.Cache.Storage)
+		bad.add("Profile", "use ProfilePrivate or ProfileCABF", "is %d", c.Profile)
 	}
 	c.checkTogether(bad)
 	return errors.Join(bad.errs...)
 }
 
-// checkTogether names fields that are good alone but not together. One that is refused is no reason to refuse
-// another.
-func (c *Config) checkTogether(bad *faults) {
+// checkTogether adds fields that are good alone but not together. One that is refused is no reason to refuse another.
+func (c *Config) checkTogether(bad *configErrors) {
 	validity := c.validity()
 	if c.Profile == ProfileCABF {
 		if validity < 8*time.Hour || validity > 10*24*time.Hour {
-			bad.add("Validity", "is %v: ProfileCABF wants 8 h to 10 days (TLS BR 4.9.9)", validity)
+			bad.add("Validity", "ProfileCABF wants 8 h to 10 days (TLS BR 4.9.9)", "is %v", validity)
 		}
 		if c.Unissued == UnissuedRevoked {
-			bad.add("Unissued", "is UnissuedRevoked, which answers certificateHold: ProfileCABF forbids it (TLS BR 4.9.13, 7.3)")
+			bad.add("Unissued", "ProfileCABF forbids it (TLS BR 4.9.13, 7.3)", "is UnissuedRevoked, which answers certificateHold")
 		}
 	}
 	if bad.none("Validity", "Backdate") && c.Backdate >= validity-c.Backdate { // twice Backdate may overflow
-		bad.add("Backdate", "is %v: it must be less than half of Validity, which is %v", c.Backdate, validity)
+		bad.add("Backdate", fmt.Sprintf("it must be less than half of Validity, which is %v", validity), "is %v", c.Backdate)
 	}
 	if patience := c.Cache.StorePatience; patience != 0 && bad.none("Cache.StorePatience", "Timeout") {
+		const idle = "under which no answer stands in"
 		switch timeout := c.timeout(); {
 		case c.Cache.FailClosed:
-			bad.add("Cache.StorePatience", "is %v beside FailClosed, under which no answer stands in: leave one of them zero", patience)
+			bad.add("Cache.StorePatience", "leave one of them zero", "is %v beside FailClosed, %s", patience, idle)
 		case c.Cache.Disabled:
-			bad.add("Cache.StorePatience", "is %v beside Cache.Disabled, under which no answer stands in: leave one of them zero", patience)
+			bad.add("Cache.StorePatience", "leave one of them zero", "is %v beside Cache.Disabled, %s", patience, idle)
 		case patience > timeout:
-			bad.add("Cache.StorePatience", "is %v: it must be at most Timeout, which is %v", patience, timeout)
+			bad.add("Cache.StorePatience", fmt.Sprintf("it must be at most Timeout, which is %v", timeout), "is %v", patience)
 		}
 	}
-	if c.Cache.Disabled && (c.Cache.Remote != nil || c.Cache.StatusTTL != 0 && bad.none("Cache.StatusTTL") ||
-		c.Cache.MaxEntries != 0 && bad.none("Cache.MaxEntries") || c.Cache.Storage != 0 && bad.none("Cache.Storage")) {
-		bad.add("Cache.Disabled", "contradicts StatusTTL, MaxEntries, Storage and Shared: leave those zero")
+	if c.Cache.Disabled && (c.Cache.Remote != nil || c.Cache.Compact || c.Cache.StatusTTL != 0 && bad.none("Cache.StatusTTL") ||
+		c.Cache.MaxEntries != 0 && bad.none("Cache.MaxEntries")) {
+		bad.add("Cache.Disabled", "leave those zero", "contradicts StatusTTL, MaxEntries, Compact and Remote")
 	}
 }
 
@@ -341,11 +333,8 @@ func (c *Config) clock() func() time.Time {
 
 // logger returns Logger, or its default, in a form that does not panic.
 func (c *Config) logger() *slog.Logger {
-	switch {
-	case c.Logger != nil:
+	if c.Logger != nil {
 		return slog.New(safeHandler{c.Logger.Handler()})
-	case c.Disabled:
-		return slog.New(slog.DiscardHandler)
 	}
 	return slog.New(safeHandler{defaultHandler{}})
 }
@@ -357,22 +346,60 @@ func setDefault[T comparable](field *T, value T) {
 	}
 }
 
-// faults collects what is wrong with named values, one fault for each name: a second one may only follow from the
-// first.
-type faults struct {
-	prefix string
-	errs   []error
-	names  map[string]bool
+// ConfigError is a field of a Config or an Issuer that cannot be used. New and SetIssuer return it. New joins the errors
+// of several fields (errors.Join): errors.As then gets the first.
+type ConfigError struct {
+	// Field is the path of the field, such as "Cache.StatusTTL". New says "Issuers[0].Signer" of an issuer's, and
+	// SetIssuer "Signer".
+	Field string
+
+	// Problem is what is wrong with the field, which is its subject: "is nil".
+	Problem string
+
+	// Hint is what to do about it: "give the private key as a crypto.Signer".
+	Hint string
+
+	where string // "config", or the issuer that SetIssuer was given
+	cause error  // which Problem quotes; nil for none
 }
 
-func (f *faults) add(name, format string, args ...any) {
-	if f.none(name) {
-		f.names[name] = true
-		f.errs = append(f.errs, errors.New(f.prefix+name+" "+fmt.Sprintf(format, args...)))
+// Error returns the field, the problem and the hint in one line.
+func (e *ConfigError) Error() string {
+	return fmt.Sprintf("ocsp: %s: the field %s %s: %s", e.where, e.Field, e.Problem, e.Hint)
+}
+
+// Unwrap returns the error that Problem quotes, such as one of Issuer.Signer, or nil.
+func (e *ConfigError) Unwrap() error { return e.cause }
+
+// fieldError returns a ConfigError whose problem is formatted as by fmt.Errorf.
+func fieldError(field, hint, format string, args ...any) error {
+	problem := fmt.Errorf(format, args...)
+	return &ConfigError{Field: field, Problem: problem.Error(), Hint: hint, where: "config", cause: errors.Unwrap(problem)}
+}
+
+// ofIssuer returns a ConfigError about an issuer with its context.
+func ofIssuer(where, path string, err error) error {
+	var e *ConfigError
+	if errors.As(err, &e) {
+		e.where, e.Field = where, path+e.Field
+	}
+	return err
+}
+
+// configErrors collects errors, one for each field: a second one may only follow from the first.
+type configErrors struct {
+	errs   []error
+	fields []string
+}
+
+func (c *configErrors) add(field, hint, format string, args ...any) {
+	if c.none(field) {
+		c.fields = append(c.fields, field)
+		c.errs = append(c.errs, fieldError(field, hint, format, args...))
 	}
 }
 
-// none reports whether nothing is wrong with any of the names so far.
-func (f *faults) none(names ...string) bool {
-	return !slices.ContainsFunc(names, func(name string) bool { return f.names[name] })
+// none reports whether nothing is wrong with any of the fields so far.
+func (c *configErrors) none(fields ...string) bool {
+	return !slices.ContainsFunc(fields, func(f string) bool { return slices.Contains(c.fields, f) })
 }

@@ -1,8 +1,11 @@
 package ocsp_test
 
 import (
+	"bytes"
 	"context"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -77,7 +80,6 @@ func TestNewNamesAllFieldsAtFault(t *testing.T) {
 		"Backdate is 1708000h0m0s: ": func(c *ocsp.Config) { c.Backdate = 1708000 * time.Hour }, // twice this overflows
 		"Cache.StatusTTL is -1s: ":   func(c *ocsp.Config) { c.Cache.Disabled, c.Cache.StatusTTL = true, -time.Second },
 		"Cache.MaxEntries is -1: ":   func(c *ocsp.Config) { c.Cache.Disabled, c.Cache.MaxEntries = true, -1 },
-		"Cache.Storage is 9: ":       func(c *ocsp.Config) { c.Cache.Disabled, c.Cache.Storage = true, 9 },
 	} {
 		cfg := ocsp.Config{Issuers: []ocsp.Issuer{{}}, Store: ocsptest.NewStore()}
 		change(&cfg)
@@ -174,4 +176,77 @@ func TestDefaultIssuerID(t *testing.T) {
 	require.Regexp(t, "^[0-9a-f]{64}$", answer.Responses[0].IssuerID)
 	require.Equal(t, ocsp.Unknown, answer.Responses[0].Status)
 	require.False(t, answer.Cacheable)
+}
+
+// The zero Responder answers 404 to everything, and nothing that is done to it does harm.
+func TestZeroResponderIsDisabled(t *testing.T) {
+	ca := ocsptest.NewCA(ocsptest.Options{})
+	leaf := ca.Issue(ocsptest.Options{})
+	request := ocsptest.Client{}.Request(ca.Certificate, leaf)
+	var r ocsp.Responder
+	for _, method := range []string{"GET", "HEAD", "POST", "OPTIONS", "PUT"} {
+		for _, path := range []string{"/", "/ocsp", "/ocsp/", "/ocsp/MFE"} {
+			recorder := httptest.NewRecorder()
+			r.Handler().ServeHTTP(recorder, httptest.NewRequest(method, path, bytes.NewReader(request)))
+			require.Equal(t, http.StatusNotFound, recorder.Code)
+			got := r.RespondHTTP(t.Context(), &ocsp.HTTPRequest{Method: method, Path: path, Body: request})
+			require.Equal(t, http.StatusNotFound, got.StatusCode)
+		}
+	}
+	require.Equal(t, ocsp.OutcomeUnauthorized, r.Respond(t.Context(), request).Outcome)
+	_, err := r.Staple(t.Context(), leaf)
+	require.ErrorContains(t, err, "disabled")
+	require.NoError(t, r.SetIssuer(ca.Issuer()))
+	require.Empty(t, r.Issuers())
+	r.RemoveIssuer(ca.ID)
+	require.NoError(t, r.Invalidate(t.Context(), ca.ID, leaf.SerialNumber))
+	require.NoError(t, r.Close())
+}
+
+// An error names the field by its path, the problem and a hint, also where it is one of several.
+func TestConfigError(t *testing.T) {
+	ca := ocsptest.NewCA(ocsptest.Options{})
+	store := ocsptest.NewStore()
+	keyless := ca.Issuer()
+	keyless.Signer = nil
+	for want, cfg := range map[string]ocsp.Config{
+		"ocsp: config: the field Store is nil: give a CertStore\nocsp: config: the field Issuers is empty: give at least one CA": {},
+		"ocsp: config: the field Validity is 5s: use 10s to 87840h0m0s, an hour or more if answers are to be stapled": {
+			Store: store, Issuers: []ocsp.Issuer{ca.Issuer()}, Validity: 5 * time.Second,
+		},
+		"ocsp: config: the field Issuers[1].Signer is nil: give the private key as a crypto.Signer": {
+			Store: store, Issuers: []ocsp.Issuer{ca.Issuer(), keyless},
+		},
+		"ocsp: config: the field Issuers[1].ID is \"" + ca.ID + "\", like that of an earlier issuer: give each its own": {
+			Store: store, Issuers: []ocsp.Issuer{ca.Issuer(), ca.Issuer()},
+		},
+	} {
+		_, err := ocsp.New(cfg)
+		require.EqualError(t, err, want)
+		var e *ocsp.ConfigError
+		require.ErrorAs(t, err, &e)
+		require.Equal(t, "ocsp: config: the field "+e.Field+" "+e.Problem+": "+e.Hint, strings.Split(want, "\n")[0])
+	}
+
+	r, err := ocsp.New(ocsp.Config{Store: store, Issuers: []ocsp.Issuer{ca.Issuer()}})
+	require.NoError(t, err)
+	defer r.Close()
+	err = r.SetIssuer(keyless)
+	require.EqualError(t, err, `ocsp: issuer "`+ca.ID+`": the field Signer is nil: give the private key as a crypto.Signer`)
+	var e *ocsp.ConfigError
+	require.ErrorAs(t, err, &e)
+	require.Equal(t, "Signer", e.Field)
+}
+
+func TestIssuers(t *testing.T) {
+	r := newRig(t, nil)
+	other := ocsptest.NewCA(ocsptest.Options{Name: "Other"}).Issuer()
+	other.ID = ""
+	require.NoError(t, r.responder.SetIssuer(other))
+	ids := r.responder.Issuers()
+	require.Len(t, ids, 2)
+	require.Equal(t, r.ca.ID, ids[0])
+	require.Len(t, ids[1], 64, "the default ID")
+	r.responder.RemoveIssuer(ids[1])
+	require.Equal(t, ids[:1], r.responder.Issuers())
 }

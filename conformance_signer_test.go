@@ -139,9 +139,9 @@ func TestT179FaultyIssuers(t *testing.T) {
 		"empty certificate":   {changed(ca, func(i *ocsp.Issuer) { i.Certificate = &x509.Certificate{} }), "Certificate", "not parsed"},
 		"nil signer":          {changed(ca, func(i *ocsp.Issuer) { i.Signer = nil }), "Signer", "is nil"},
 		"typed nil signer":    {changed(ca, func(i *ocsp.Issuer) { i.Signer = (*ecdsa.PrivateKey)(nil) }), "Signer", "is nil"},
-		"wrong key":           {changed(ca, func(i *ocsp.Issuer) { i.Signer = twin.Key }), "Signer", "do not match"},
-		"key of another type": {changed(ca, func(i *ocsp.Issuer) { i.Signer = rsaCA.Key }), "Signer", "do not match"},
-		"wrong opaque key":    {changed(ca, func(i *ocsp.Issuer) { i.Signer = ocsptest.NewSigner(twin.Key) }), "Signer", "do not match"},
+		"wrong key":           {changed(ca, func(i *ocsp.Issuer) { i.Signer = twin.Key }), "Certificate", "is for another key"},
+		"key of another type": {changed(ca, func(i *ocsp.Issuer) { i.Signer = rsaCA.Key }), "Certificate", "is for another key"},
+		"wrong opaque key":    {changed(ca, func(i *ocsp.Issuer) { i.Signer = ocsptest.NewSigner(twin.Key) }), "Certificate", "is for another key"},
 		"leaf as CA":          {changed(ca, func(i *ocsp.Issuer) { i.Certificate, i.Signer = ca.IssueKey(ocsptest.Options{}) }), "Certificate", "not a CA"},
 		"P-224":               {direct(ocsptest.Options{Signer: p224}), "Signer", "P-224"},
 		"RSA with 1024 bits":  {direct(ocsptest.Options{Signer: rsa1024}), "Signer", "1024 bits"},
@@ -160,7 +160,7 @@ func TestT179FaultyIssuers(t *testing.T) {
 			issuer := delegate(ca, ocsptest.Options{})()
 			issuer.Signer = ca.Key
 			return issuer
-		}, "ResponderCertificate", "do not match"},
+		}, "ResponderCertificate", "is for another key"},
 		"delegate, empty":            {changed(ca, func(i *ocsp.Issuer) { i.ResponderCertificate = &x509.Certificate{} }), "ResponderCertificate", "not parsed"},
 		"delegate without EKU":       {delegate(ca, ocsptest.Options{Adjust: func(t *x509.Certificate) { t.ExtKeyUsage = nil }}), "ResponderCertificate", "lacks the extended key usage OCSPSigning"},
 		"delegate with other EKU":    {delegate(ca, ocsptest.Options{Adjust: func(t *x509.Certificate) { t.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageAny} }}), "ResponderCertificate", "lacks the extended key usage OCSPSigning"},
@@ -230,7 +230,7 @@ func TestT179aCAWithoutDigitalSignature(t *testing.T) {
 	t.Run("ProfileCABF", func(t *testing.T) {
 		ca := ocsptest.NewCA(bare)
 		_, err := ocsp.New(ocsp.Config{Issuers: []ocsp.Issuer{ca.Issuer()}, Store: ocsptest.NewStore(), Profile: ocsp.ProfileCABF})
-		require.ErrorContains(t, err, "Issuers[0]: the field Certificate has a key usage without digitalSignature")
+		require.ErrorContains(t, err, "the field Issuers[0].Certificate has a key usage without digitalSignature")
 		r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Profile = ocsp.ProfileCABF })
 		issuer := ca.Issuer()
 		require.ErrorContains(t, r.responder.SetIssuer(issuer), "digitalSignature")
@@ -243,7 +243,7 @@ func TestT180DelegateWithoutNoCheck(t *testing.T) {
 		issuer := ca.Issuer()
 		issuer.ResponderCertificate, issuer.Signer = ca.Delegate(ocsptest.Options{Adjust: withoutNoCheck})
 		_, err := ocsp.New(ocsp.Config{Issuers: []ocsp.Issuer{issuer}, Store: ocsptest.NewStore(), Profile: ocsp.ProfileCABF})
-		require.ErrorContains(t, err, "Issuers[0]: the field ResponderCertificate lacks id-pkix-ocsp-nocheck")
+		require.ErrorContains(t, err, "the field Issuers[0].ResponderCertificate lacks id-pkix-ocsp-nocheck")
 	})
 	for name, bare := range map[string]bool{"without": true, "with": false} {
 		t.Run(name, func(t *testing.T) {

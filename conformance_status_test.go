@@ -129,7 +129,7 @@ func TestT146RemoveFromCRL(t *testing.T) {
 		{ocsp.Record{State: ocsp.PreActive, Reason: crl8, InvalidityDate: at}, ocsp.Unknown},
 	} {
 		for name, ttl := range map[string]time.Duration{"StatusTTL 0": 0, "StatusTTL 1h": time.Hour} {
-			t.Run(fmt.Sprintf("%v, RevokedAt %t, CompromisedAt %t, %s", test.record.State, !test.record.RevokedAt.IsZero(), !test.record.InvalidityDate.IsZero(), name), func(t *testing.T) {
+			t.Run(fmt.Sprintf("%v, RevokedAt %t, InvalidityDate %t, %s", test.record.State, !test.record.RevokedAt.IsZero(), !test.record.InvalidityDate.IsZero(), name), func(t *testing.T) {
 				r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Cache.StatusTTL = ttl })
 				r.revoke(r.leaf, ocsp.CertificateHold)
 				assert.Equal(t, xocsp.Revoked, r.status(r.leaf).Status)

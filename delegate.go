@@ -24,16 +24,14 @@ type DelegateFinding struct {
 	// Refused reports whether New and SetIssuer return an error because of it. If it is false, they log a warning.
 	Refused bool
 
-	// Fault describes it, with the certificate as its subject: "lacks the extended key usage OCSPSigning".
+	// Problem describes it, with the certificate as its subject: "lacks the extended key usage OCSPSigning".
 	Problem string
 
-	// Cure is how to mend it.
+	// Hint is how to mend it.
 	Hint string
 
 	// Rule is the section that asks for something else, such as "RFC 6960 section 4.2.2.2" or "TLS BR 7.1.2.8.6".
 	Rule string
-
-	setting string // the cure for those who know settings only; "" is Cure
 }
 
 // String returns the finding in one line.
@@ -88,23 +86,16 @@ func checkFindings(cfg *Issuer, profile Profile) (warnings []DelegateFinding, er
 	if len(refused) == 0 {
 		return findings, nil
 	}
-	// The error has all refusals, so that one new certificate cures them.
-	var cures, settings []string
+	// The error has all refusals, so that one new certificate mends them.
+	var hints []string
 	for i, f := range refused {
 		also := ""
 		if i > 0 {
 			also = "it also " + f.Problem + ": "
 		}
-		rule := " (" + f.Rule + ")"
-		cures = append(cures, also+f.Hint+rule)
-		if f.setting == "" {
-			f.setting = f.Hint
-		}
-		settings = append(settings, also+f.setting+rule)
+		hints = append(hints, also+f.Hint+" ("+f.Rule+")")
 	}
-	return nil, &issuerError{
-		fields: []string{field}, fault: errors.New(refused[0].Problem), cure: strings.Join(cures, "; "), setting: strings.Join(settings, "; "),
-	}
+	return nil, fieldError(field, strings.Join(hints, "; "), "%s", refused[0].Problem)
 }
 
 // checkOwnUsage checks the certificate of a CA that signs its own answers. RFC 6960 does not require digitalSignature,
@@ -115,8 +106,7 @@ func checkOwnUsage(ca *x509.Certificate, profile Profile) []DelegateFinding {
 	}
 	f := DelegateFinding{
 		Problem: "has a key usage without digitalSignature, so clients may refuse what it signs", Rule: "RFC 5280 section 4.2.1.3",
-		Hint:    "reissue it with that usage or use a ResponderCertificate that has it",
-		setting: "reissue it with that usage or let responder_uid name one that has it",
+		Hint: "reissue it with that usage, or use a delegated responder's certificate that has it",
 	}
 	if profile == ProfileCABF {
 		f.Refused, f.Rule = true, "TLS BR 7.1.2.10.7"
@@ -137,21 +127,21 @@ type delegateCheck struct {
 	findings []DelegateFinding
 }
 
-func (c *delegateCheck) add(refused bool, rule, cure, format string, args ...any) {
-	c.findings = append(c.findings, DelegateFinding{Refused: refused, Problem: fmt.Sprintf(format, args...), Hint: cure, Rule: rule})
+func (c *delegateCheck) add(refused bool, rule, hint, format string, args ...any) {
+	c.findings = append(c.findings, DelegateFinding{Refused: refused, Problem: fmt.Sprintf(format, args...), Hint: hint, Rule: rule})
 }
 
-func (c *delegateCheck) refuse(rule, cure, format string, args ...any) {
-	c.add(true, rule, cure, format, args...)
+func (c *delegateCheck) refuse(rule, hint, format string, args ...any) {
+	c.add(true, rule, hint, format, args...)
 }
 
 // warn adds a finding that is a warning, unless ProfileCABF is in force and cabf names its rule.
-func (c *delegateCheck) warn(rule, cabf, cure, format string, args ...any) {
+func (c *delegateCheck) warn(rule, cabf, hint, format string, args ...any) {
 	refused := cabf != "" && c.profile == ProfileCABF
 	if refused {
 		rule = cabf
 	}
-	c.add(refused, rule, cure, format, args...)
+	c.add(refused, rule, hint, format, args...)
 }
 
 const ruleDelegate = "RFC 6960 section 4.2.2.2"
@@ -166,8 +156,8 @@ func (c *delegateCheck) checkIssuer(aliases [][]byte) {
 			c.refuse("TLS BR 7.1.2.8", "reissue it with the CA's subject as its issuer, octet for octet", "was issued under a NameAlias of the CA")
 		}
 	case c.cert.Issuer.String() == c.ca.Subject.String():
-		c.refuse(ruleDelegate, cureNameAliases+", or reissue it with the CA's subject as its issuer, octet for octet", "was issued by %s", encodedDifferently(c.cert.Issuer))
-		c.findings[len(c.findings)-1].setting = "reissue it with the CA's subject as its issuer, octet for octet"
+		c.refuse(ruleDelegate, "reissue it with the CA's subject as its issuer, octet for octet, or "+hintNameAliases,
+			"was issued by %s", encodedDifferently(c.cert.Issuer))
 	default:
 		c.refuse(ruleDelegate, "a delegate must be issued directly by the CA it answers for", "was issued by %q, not by the CA %q", c.cert.Issuer, c.ca.Subject)
 		return // nor with its key
@@ -177,11 +167,11 @@ func (c *delegateCheck) checkIssuer(aliases [][]byte) {
 	case isUnverifiable(err) && checkKnownKey("", c.ca) != nil:
 		c.refuse(ruleDelegate, "use a CA with RSA (rsaEncryption), ECDSA or Ed25519", "cannot be verified, since the CA's key is of the algorithm %s", keyAlgorithm(c.ca))
 	case isUnverifiable(err):
-		cure := "reissue it with SHA-256 or longer"
+		hint := "reissue it with SHA-256 or longer"
 		if fips140.Enforced() {
-			cure += ", as GODEBUG=fips140=only demands"
+			hint += ", as GODEBUG=fips140=only demands"
 		}
-		c.refuse(ruleDelegate, cure, "cannot be verified (%v)", err)
+		c.refuse(ruleDelegate, hint, "cannot be verified (%v)", err)
 	default:
 		c.refuse(ruleDelegate, "reissue it with that key", "was not signed with the CA's present key (%v)", err)
 	}
@@ -211,13 +201,13 @@ func (c *delegateCheck) checkKey() {
 	if err == nil {
 		_, err = algorithmsFor(c.cert.PublicKey, c.profile)
 	}
-	var fault *issuerError
+	var fault *ConfigError
 	if errors.As(err, &fault) {
-		what := fault.fault.Error()
-		if fault.fields[0] == fieldSigner { // whose fault describes a key
+		what := fault.Problem
+		if fault.Field == fieldSigner { // whose problem describes a key
 			what = "has a key that " + what
 		}
-		c.refuse("RFC 6960 section 4.3", fault.cure, "%s", what)
+		c.refuse("RFC 6960 section 4.3", fault.Hint, "%s", what)
 	}
 }
 

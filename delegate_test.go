@@ -186,7 +186,7 @@ func TestCheckDelegate(t *testing.T) {
 					if f.Refused {
 						refusals++
 						require.ErrorContains(t, err, f.Problem, "all that is refused is told at once")
-						require.ErrorContains(t, err, "the field ResponderCertificate ")
+						require.ErrorContains(t, err, "ResponderCertificate ")
 					} else {
 						warnings++
 					}

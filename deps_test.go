@@ -64,6 +64,7 @@ func TestImports(t *testing.T) {
 	for path := range imports("./internal/codec", "-deps") {
 		require.True(t, path == module+"/internal/codec" || strings.HasPrefix(path, "golang.org/x/crypto/cryptobyte"), "the codec must not depend on %s", path)
 	}
+	require.Equal(t, map[string]bool{module: true}, imports("./ocspconfig", "-f", "{{join .Imports \"\\n\"}}"))
 	for path := range imports("./ocsptest", "-f", "{{join .Imports \"\\n\"}}") {
 		require.Contains(t, []string{module, module + "/internal/codec", "golang.org/x/crypto/ocsp"}, path, "ocsptest must not import it")
 	}

@@ -4,13 +4,11 @@ import (
 	"context"
 	"crypto"
 	"crypto/x509"
-	"encoding/json"
 	"fmt"
 	"log"
 	"math/big"
 	"net/http"
 	"net/http/httptest"
-	"strings"
 	"time"
 
 	xocsp "golang.org/x/crypto/ocsp"
@@ -119,7 +117,7 @@ func ExampleResponder_SetIssuer() {
 	fmt.Println(responder.SetIssuer(issuer))
 	// Output:
 	// responder 2 <nil>
-	// ocsp: issuer "Test CA": the fields Signer and ResponderCertificate do not match: the certificate is for another key than the signer's
+	// ocsp: issuer "Test CA": the field ResponderCertificate is for another key than the signer's: give the key of this certificate, or the certificate of this key
 }
 
 // A host that issues delegates learns from CheckDelegate what New would refuse or warn of, before it uses one.
@@ -189,72 +187,4 @@ func ExampleNewSigner() {
 	answer, err := ocsptest.Query(responder.Handler(), exampleCA.Certificate, exampleLeaf)
 	fmt.Println(answer.Status == xocsp.Unknown, err)
 	// Output: true <nil>
-}
-
-type exampleKMS struct{ *ocsptest.Store }
-
-func (exampleKMS) Certificate(context.Context, string) (*x509.Certificate, error) {
-	return exampleCA.Certificate, nil
-}
-
-func (exampleKMS) Signer(context.Context, string) (crypto.Signer, error) { return exampleCA.Key, nil }
-
-// The [ocsp] block of a configuration file and the KMS are enough. The decoder must be strict, or a mistyped key is
-// silently the default.
-func ExampleNewFromSettings() {
-	kms := exampleKMS{ocsptest.NewStore()}
-	kms.Add("0a1b", exampleLeaf)
-	decode := func(file string) (ocsp.Settings, error) {
-		var config struct {
-			OCSP ocsp.Settings `json:"ocsp"`
-		}
-		decoder := json.NewDecoder(strings.NewReader(file))
-		decoder.DisallowUnknownFields()
-		err := decoder.Decode(&config)
-		return config.OCSP, err
-	}
-	settings, err := decode(`{"ocsp": {"enabled": true, "ca_uid": "0a1b", "cache_ttl_secs": 3600}}`)
-	if err != nil {
-		log.Fatal(err)
-	}
-	responder, err := ocsp.NewFromSettings(context.Background(), settings, kms)
-	if err != nil {
-		log.Fatal(err)
-	}
-	defer func() { _ = responder.Close() }()
-	answer, err := ocsptest.Query(responder.Handler(), exampleCA.Certificate, exampleLeaf)
-	fmt.Println(answer.Status == xocsp.Good, answer.NextUpdate.Sub(answer.ThisUpdate), err)
-
-	_, err = decode(`{"ocsp": {"enabled": true, "ca_uid": "0a1b", "fail_close": true}}`)
-	fmt.Println(err)
-	_, err = ocsp.NewFromSettings(context.Background(), ocsp.Settings{Enabled: true, CAUID: "0a1b", SignatureAlgorithm: "Ed25519"}, kms)
-	fmt.Println(err)
-	fmt.Println(ocsp.Settings{Enabled: true, Nonce: "maybe"}.Validate())
-	// Output:
-	// true 59m59s <nil>
-	// json: unknown field "fail_close"
-	// ocsp: settings: signature_algorithm = "Ed25519": the key of ca_uid = "0a1b" cannot safely sign with it: use "ECDSA-SHA256", "ECDSA-SHA384", "ECDSA-SHA512", or leave it out
-	// ocsp: settings: ca_uid = "": give the uid of the CA certificate to answer for
-	// ocsp: settings: nonce = "maybe": use "echo", "echo-bare", "ignore", "require", or leave it out
-}
-
-// Settings.Config is for what a file cannot say: here, who watches the answers.
-func ExampleSettings_Config() {
-	kms := exampleKMS{ocsptest.NewStore()}
-	kms.Add("0a1b", exampleLeaf)
-	cfg, err := ocsp.Settings{Enabled: true, CAUID: "0a1b"}.Config(context.Background(), kms)
-	if err != nil {
-		log.Fatal(err)
-	}
-	cfg.Observe = func(_ context.Context, e ocsp.Event) { fmt.Println(e.Method, e.Outcome, e.First.Status) }
-	responder, err := ocsp.New(cfg)
-	if err != nil {
-		log.Fatal(err)
-	}
-	defer func() { _ = responder.Close() }()
-	_, err = ocsptest.Query(responder.Handler(), exampleCA.Certificate, exampleLeaf)
-	fmt.Println(err)
-	// Output:
-	// POST signed good
-	// <nil>
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/kmsocsp/ocsp/internal/statuses"
 )
 
-// Changes connects a Responder with whatever else writes to its store: other replicas, other programs. It makes
+// ChangeFeed connects a Responder with whatever else writes to its store: other replicas, other programs. It makes
 // a long StatusTTL safe, because it tells two things: which certificates changed, and until when nothing can
 // have changed unheard. Statuses are trusted only as long as it vouches for that; else every answer reads the
 // store, as if StatusTTL were zero.
@@ -33,7 +33,7 @@ type ChangeFeed interface {
 // FeedSink is what ChangeFeed.Follow reports to. Its methods do not block, are safe for concurrent use, and do
 // nothing once the call of Follow that it was given to has returned.
 type FeedSink interface {
-	// Begin says that from now on nothing goes unheard. What was read from the store earlier is to be read
+	// Resync says that from now on nothing goes unheard. What was read from the store earlier is to be read
 	// again. Follow calls it when its connection listens, and again whenever something may have been missed.
 	Resync()
 
@@ -41,7 +41,7 @@ type FeedSink interface {
 	// answer whose status turns out to be the same is not signed again.
 	Changed(issuerID string, serials ...*big.Int)
 
-	// ValidUntil vouches until t for what was read since Begin. To do so, Follow must know that everything
+	// ValidUntil vouches until t for what was read since Resync. To do so, Follow must know that everything
 	// published before some moment has been passed to Changed; t is that moment and the longest time that a
 	// change may go unheard. It replaces what an earlier call said. t is made with time.Now, and what is left until
 	// then is counted by the monotonic clock and by Config.Now: the trust ends with the first that says so, such as

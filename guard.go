@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"strings"
 
 	"github.com/kmsocsp/ocsp/internal/hostcall"
 )
@@ -20,10 +21,11 @@ type hostError struct {
 }
 
 func (e *hostError) Error() string {
+	err := strings.TrimPrefix(fmt.Sprint(e.err), "ocsp: ") // which the text begins with already
 	if e.serial == nil {
-		return fmt.Sprintf("ocsp: %s: issuer %q: %v", e.component, e.issuerID, e.err)
+		return fmt.Sprintf("ocsp: %s: issuer %q: %s", e.component, e.issuerID, err)
 	}
-	return fmt.Sprintf("ocsp: %s: issuer %q, serial %x: %v", e.component, e.issuerID, e.serial, e.err)
+	return fmt.Sprintf("ocsp: %s: issuer %q, serial %x: %s", e.component, e.issuerID, e.serial, err)
 }
 
 func (e *hostError) Unwrap() error { return e.err }

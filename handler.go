@@ -25,7 +25,7 @@ import (
 // The values of the header fields are shared with other answers. Middleware may replace them in the
 // map, but must not change the slices.
 func (r *Responder) Handler() http.Handler {
-	if r.cfg.Disabled {
+	if r.disabled() {
 		return http.NotFoundHandler()
 	}
 	return http.HandlerFunc(r.serveHTTP)

@@ -18,8 +18,8 @@ import (
 	"github.com/kmsocsp/ocsp/ocsptest"
 )
 
-// storage is what rigs keep answers in.
-var storage = flag.Int("storage", 0, "the CacheOptions.Storage that the tests use")
+// compact is how rigs keep answers in.
+var compact = flag.Bool("compact", false, "the CacheOptions.Compact that the tests use")
 
 // rig is a responder with everything around it under the test's control.
 type rig struct {
@@ -41,13 +41,13 @@ func newRig(t *testing.T, adjust func(*rig, *ocsp.Config)) *rig {
 	r.leaf = r.issue()
 	issuer := r.ca.Issuer()
 	issuer.Signer = r.signer
-	cfg := ocsp.Config{Issuers: []ocsp.Issuer{issuer}, Store: r.store, Now: r.clock.Now, Cache: ocsp.CacheOptions{Storage: ocsp.Storage(*storage)}}
+	cfg := ocsp.Config{Issuers: []ocsp.Issuer{issuer}, Store: r.store, Now: r.clock.Now, Cache: ocsp.CacheOptions{Compact: *compact}}
 	cfg.Logger = slog.New(slog.NewTextHandler(t.Output(), nil))
 	if adjust != nil {
 		adjust(r, &cfg)
 	}
 	if cfg.Cache.Disabled {
-		cfg.Cache.Compact = 0
+		cfg.Cache.Compact = false
 	}
 	var err error
 	r.responder, err = ocsp.New(cfg)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto"
 	"crypto/rand"
-	"crypto/x509"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -155,16 +154,14 @@ func TestWarningsOfTheLogAreNotNeeded(t *testing.T) {
 }
 
 func TestObserveAndTheLogPanic(t *testing.T) {
-	for _, disabled := range []bool{false, true} {
-		withLoggers(t, func(t *testing.T, logger *slog.Logger) {
-			r := newRig(t, func(_ *rig, cfg *ocsp.Config) {
-				cfg.Logger, cfg.Disabled = logger, disabled
-				cfg.Observe = func(context.Context, ocsp.Event) { panic("Observe") }
-			})
-			answer := r.responder.Respond(t.Context(), r.request(r.leaf))
-			require.Equal(t, disabled, answer.Outcome == ocsp.OutcomeUnauthorized)
+	withLoggers(t, func(t *testing.T, logger *slog.Logger) {
+		r := newRig(t, func(_ *rig, cfg *ocsp.Config) {
+			cfg.Logger = logger
+			cfg.Observe = func(context.Context, ocsp.Event) { panic("Observe") }
 		})
-	}
+		answer := r.responder.Respond(t.Context(), r.request(r.leaf))
+		require.Equal(t, ocsp.OutcomeSigned, answer.Outcome)
+	})
 }
 
 // The log says what a panic was answered with, which need not be an error.
@@ -327,42 +324,4 @@ func TestContextPanics(t *testing.T) {
 		require.ErrorContains(t, r.responder.Invalidate(ctx, r.ca.ID, r.leaf.SerialNumber), "panic: context")
 		require.Equal(t, xocsp.Good, r.status(r.leaf).Status)
 	}
-}
-
-// panickingKMS is a KMS that panics instead of returning a certificate, or a key.
-type panickingKMS struct {
-	*fakeKMS
-	certificate, key string
-}
-
-func (k *panickingKMS) Certificate(ctx context.Context, uid string) (*x509.Certificate, error) {
-	if uid == k.certificate {
-		panic("certificate")
-	}
-	return k.fakeKMS.Certificate(ctx, uid)
-}
-
-func (k *panickingKMS) Signer(ctx context.Context, uid string) (crypto.Signer, error) {
-	if uid == k.key {
-		panic("signer")
-	}
-	return k.fakeKMS.Signer(ctx, uid)
-}
-
-// A KMS that panics does not reach the host either. The error says which uid it was asked for.
-func TestKMSPanics(t *testing.T) {
-	kms, _, _ := newFakeKMS()
-	settings := ocsp.Settings{Enabled: true, CAUID: "ca-1", ResponderUID: "responder-1"}
-	for want, kms := range map[string]ocsp.KMS{
-		`ocsp: settings: ca_uid = "ca-1": certificate: panic: certificate`:               &panickingKMS{fakeKMS: kms, certificate: "ca-1"},
-		`ocsp: settings: responder_uid = "responder-1": certificate: panic: certificate`: &panickingKMS{fakeKMS: kms, certificate: "responder-1"},
-		`ocsp: settings: responder_uid = "responder-1": signer: panic: signer`:           &panickingKMS{fakeKMS: kms, key: "responder-1"},
-	} {
-		r, err := ocsp.NewFromSettings(t.Context(), settings, kms)
-		require.EqualError(t, err, want)
-		require.Nil(t, r)
-	}
-	r, err := ocsp.NewFromSettings(t.Context(), settings, (*fakeKMS)(nil))
-	require.ErrorContains(t, err, `ocsp: settings: ca_uid = "ca-1": certificate: panic: `)
-	require.Nil(t, r)
 }

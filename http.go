@@ -98,7 +98,7 @@ func (h *HTTPResponse) fields(yield func(name string, values []string) bool) {
 // such as fasthttp. The server itself must limit the size and the time of what it reads, and must
 // close the connection of a client whose body it did not read.
 func (r *Responder) RespondHTTP(ctx context.Context, req *HTTPRequest) HTTPResponse {
-	if r.cfg.Disabled {
+	if r.disabled() {
 		return httpError(http.StatusNotFound, req.Method)
 	}
 	x := r.acquire(req.Method)

@@ -12,7 +12,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -114,25 +113,7 @@ func (i *issuer) checkTime(now time.Time) error {
 	return checkTime(fieldResponder, i.ResponderCertificate, now)
 }
 
-// issuerError is why an Issuer cannot be used. Its parts are apart for NewFromSettings, since whoever writes settings
-// knows the fields by other names, and has other cures.
-type issuerError struct {
-	fields  []string // of Issuer
-	fault   error    // goes on from "the field Signer"
-	cure    string
-	setting string // the cure in settings and the KMS; "" is cure
-}
-
-func (e *issuerError) Error() string {
-	if len(e.fields) > 1 {
-		return fmt.Sprintf("the fields %s %v: %s", strings.Join(e.fields, " and "), e.fault, e.cure)
-	}
-	return fmt.Sprintf("the field %s %v: %s", e.fields[0], e.fault, e.cure)
-}
-
-func (e *issuerError) Unwrap() error { return e.fault }
-
-// The fields of an Issuer that settings give.
+// The fields of an Issuer that errors name in several places.
 const (
 	fieldCertificate = "Certificate"
 	fieldResponder   = "ResponderCertificate"
@@ -142,16 +123,13 @@ const (
 
 // notParsed is for a certificate that somebody put together by hand.
 func notParsed(field string) error {
-	return &issuerError{
-		fields: []string{field}, fault: errors.New("was not parsed from DER"), cure: "use x509.ParseCertificate",
-		setting: "the KMS must make it with x509.ParseCertificate",
-	}
+	return fieldError(field, "it must come from x509.ParseCertificate", "was not parsed from DER")
 }
 
 // check checks an Issuer and prepares its signer. The error names the field and the cure.
 func (s *issuers) check(cfg Issuer) (*issuer, error) {
 	if cfg.Certificate == nil {
-		return nil, &issuerError{fields: []string{fieldCertificate}, fault: errors.New("is nil"), cure: "give the CA's certificate"}
+		return nil, fieldError(fieldCertificate, "give the CA's certificate", "is nil")
 	}
 	if len(cfg.Certificate.Raw) == 0 {
 		return nil, notParsed(fieldCertificate)
@@ -161,20 +139,20 @@ func (s *issuers) check(cfg Issuer) (*issuer, error) {
 		cfg.ID = hex.EncodeToString(sum[:])
 	}
 	if cfg.ResponderID > ResponderIDByName {
-		return nil, fmt.Errorf("the field ResponderID is %d: use ResponderIDByKey or ResponderIDByName", cfg.ResponderID)
+		return nil, fieldError("ResponderID", "use ResponderIDByKey or ResponderIDByName", "is %d", cfg.ResponderID)
 	}
 	if y := cfg.CompromisedAt.UTC().Year(); y < 2 && !cfg.CompromisedAt.IsZero() || y > 9999 {
-		return nil, fmt.Errorf("the field CompromisedAt has the year %d: it must be zero or from 2 to 9999", y)
+		return nil, fieldError("CompromisedAt", "it must be zero or from 2 to 9999", "has the year %d", y)
 	}
 	if slices.ContainsFunc(cfg.NameAliases, func(n []byte) bool { return !isSequence(n) }) {
-		return nil, errors.New("the field NameAliases has a name that is not the DER of a SEQUENCE: use the RawSubject of a certificate")
+		return nil, fieldError("NameAliases", "use the RawSubject of a certificate", "has a name that is not the DER of a SEQUENCE")
 	}
 	signer, findings, err := newSigner(&cfg, s.cfg, s.number)
 	if err != nil {
 		return nil, err
 	}
 	if cfg.Store == nil && s.cfg.Store == nil {
-		return nil, errors.New("the field Store is nil, and so is Config.Store: give a CertStore")
+		return nil, fieldError("Store", "give a CertStore", "is nil, and so is Config.Store")
 	}
 	name := string(cfg.Certificate.RawSubject) + string(cfg.Certificate.RawSubjectPublicKeyInfo)
 	return &issuer{Issuer: cfg, name: name, signer: signer, findings: findings}, nil
@@ -238,16 +216,13 @@ type issuers struct {
 	stores  storeLanes
 }
 
-func (s *issuers) start(cfg *Config) {
-	s.cfg = cfg
+// open prepares for issuers. The Config has its defaults.
+func (s *issuers) open(cfg *Config) {
+	s.cfg, s.budgets, s.stores = cfg, newBudgets(cfg.Signing), newStoreLanes(cfg)
 	s.present.Store(&registry{})
 }
 
-// open prepares for issuers. The Config has its defaults.
-func (s *issuers) open() {
-	s.budgets, s.stores = newBudgets(s.cfg.Signing), newStoreLanes(s.cfg)
-}
-
+// load returns the present registry. It is nil for a disabled Responder.
 func (s *issuers) load() *registry { return s.present.Load() }
 
 // number returns a number for a new signer or authority.
@@ -368,7 +343,8 @@ func newRegistry(issuers []*issuer, old *registry, nextNumber func() uint64) (*r
 						reg.byCertID[certID] = certIDMatch{a, len(a.encodings)}
 						a.encodings = append(a.encodings, certID)
 					case match.authority != a:
-						return nil, fmt.Errorf("the field NameAliases makes the issuers %q and %q one to clients, who know a CA by name and key: drop the alias", match.ids[0], iss.ID)
+						return nil, fieldError("NameAliases", "drop the alias",
+							"makes the issuers %q and %q one to clients, who know a CA by name and key", match.ids[0], iss.ID)
 					}
 				}
 			}
@@ -483,14 +459,14 @@ func (reg *registry) explainForeign(leaf *x509.Certificate) error {
 			continue
 		}
 		if err := checkSignedBy(leaf, iss.Certificate); err == nil || isUnverifiable(err) {
-			return fmt.Errorf("%w: the certificate's issuer is %s: %s", errNoIssuer, encodedDifferently(leaf.Issuer), cureNameAliases)
+			return fmt.Errorf("%w: the certificate's issuer is %s: %s", errNoIssuer, encodedDifferently(leaf.Issuer), hintNameAliases)
 		}
 	}
 	return errNoIssuer
 }
 
-// cureNameAliases is for a name that is encoded in another way than the CA's subject.
-const cureNameAliases = "add the certificate's RawIssuer to the CA's Issuer.NameAliases"
+// hintNameAliases is for a name that is encoded in another way than the CA's subject.
+const hintNameAliases = "add the certificate's RawIssuer to the CA's Issuer.NameAliases"
 
 // encodedDifferently describes a name that prints like the CA's.
 func encodedDifferently(name pkix.Name) string {

@@ -127,7 +127,7 @@ func TestNilEd25519Key(t *testing.T) {
 	issuer := ca.Issuer()
 	issuer.Signer = ed25519.PrivateKey(nil)
 	_, err := ocsp.New(ocsp.Config{Issuers: []ocsp.Issuer{issuer}, Store: ocsptest.NewStore()})
-	require.ErrorContains(t, err, "the field Signer is nil")
+	require.ErrorContains(t, err, "Signer is nil")
 }
 
 // Invalidate must hold off a slow request whatever becomes of its issuer meanwhile.

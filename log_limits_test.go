@@ -416,7 +416,7 @@ func TestLogSaysThatTheStoreIsBusy(t *testing.T) {
 		require.Equal(t, ocsp.OutcomeSigned, r.about(b, 1).Outcome)
 		answer := r.about(r.ca, 0x1f)
 		require.ErrorIs(t, answer.Err, ocsp.ErrStoreBusy)
-		require.EqualError(t, answer.Err, `ocsp: store: issuer "a", serial 1f: ocsp: the store is busy: down`)
+		require.EqualError(t, answer.Err, `ocsp: store: issuer "a", serial 1f: the store is busy: down`)
 		lines := r.book.take(t)
 		require.Len(t, lines, 1)
 		require.Equal(t, "ocsp: the store is busy: down", lines[0].Error)
@@ -546,16 +546,4 @@ func TestLogIsTheDefaultLoggers(t *testing.T) {
 	r.store.SetFault(ocsptest.Panic)
 	r.post(r.request(r.leaf))
 	require.Empty(t, quiet.take(t), "the default logger's own level holds")
-}
-
-// A Responder that is disabled writes nothing to the default logger.
-func TestDisabledLogsNothing(t *testing.T) {
-	before := slog.Default()
-	defer slog.SetDefault(before)
-	book := new(logBook)
-	slog.SetDefault(book.logger())
-	r, err := ocsp.New(ocsp.Config{Disabled: true, Observe: func(context.Context, ocsp.Event) { panic("Observe") }})
-	require.NoError(t, err)
-	require.Equal(t, ocsp.OutcomeUnauthorized, r.Respond(t.Context(), nil).Outcome)
-	require.Empty(t, book.take(t))
 }

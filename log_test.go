@@ -56,7 +56,7 @@ func TestLogSaysWhatIsBroken(t *testing.T) {
 			return answer.Err.Error()
 		}
 		storeHangs.Store(true)
-		require.Equal(t, `ocsp: store: issuer "`+r.ca.ID+`", serial 1f: ocsp: the store is silent: no answer in time`, ask(big.NewInt(0x1f)))
+		require.Equal(t, `ocsp: store: issuer "`+r.ca.ID+`", serial 1f: the store is silent: no answer in time`, ask(big.NewInt(0x1f)))
 		require.Contains(t, text.String(), `serial=1f error="ocsp: the store is silent: no answer in time"`)
 		// In the same second.
 		require.Contains(t, ask(unreadable), `serial 4d: invalid record: State Compromised without RevokedAt`)
@@ -116,7 +116,7 @@ func TestErrorTexts(t *testing.T) {
 		err    error
 		want   string
 	}{
-		"fails":      {ocsp.Record{}, down, "ocsp: the store is busy: down"}, // it has answered about the first ID
+		"fails":      {ocsp.Record{}, down, "the store is busy: down"}, // it has answered about the first ID
 		"unreadable": {ocsp.Record{State: ocsp.Compromised}, nil, "invalid record: State Compromised without RevokedAt"},
 	} {
 		t.Run(name, func(t *testing.T) {

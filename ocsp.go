@@ -23,6 +23,9 @@ const (
 )
 
 // Responder answers OCSP requests. Make one with New. It is safe for concurrent use.
+//
+// The zero Responder is disabled: its Handler answers 404 to everything, Respond answers unauthorized, and its other
+// methods do nothing. It is for hosts whose configuration turns OCSP off.
 type Responder struct {
 	cfg    Config // with defaults filled in
 	clock  *clock
@@ -43,8 +46,8 @@ type Responder struct {
 	http      httpPolicy
 }
 
-// New checks the configuration and makes a Responder. The error names each field at fault, what is wrong with it and a
-// hint; issuers are checked last, up to the first fault. Close the Responder when it is no longer needed.
+// New checks the configuration and makes a Responder. The error is a *ConfigError for each field that cannot be used.
+// Issuers are validated last, up to the first error. Close the Responder when it is no longer needed.
 func New(cfg Config) (_ *Responder, err error) {
 	defer contain("config", &err)
 	r := &Responder{cfg: cfg}
@@ -53,10 +56,6 @@ func New(cfg Config) (_ *Responder, err error) {
 	}
 	r.cfg.Logger = cfg.logger()
 	r.log.logger, r.log.configured = r.cfg.Logger, func(id string) bool { return r.issuers.load().byID[id] != nil }
-	r.issuers.start(&r.cfg)
-	if cfg.Disabled {
-		return r, nil
-	}
 	if err := r.cfg.check(); err != nil {
 		return nil, err
 	}
@@ -78,17 +77,17 @@ func New(cfg Config) (_ *Responder, err error) {
 	r.publishing = hostcall.NewLane(publishCalls, storeWaiting)
 	r.verifying = newVerifying()
 	r.http.set(&r.cfg)
-	r.issuers.open()
+	r.issuers.open(&r.cfg)
 	for i, issuer := range cfg.Issuers {
 		iss, err := r.issuers.check(issuer)
 		if err == nil && r.issuers.load().byID[iss.ID] != nil {
-			err = fmt.Errorf("the field ID is %q, like that of an earlier issuer: give each its own", iss.ID)
+			err = fieldError("ID", "give each its own", "is %q, like that of an earlier issuer", iss.ID)
 		}
 		if err == nil {
 			err = r.issuers.add(iss)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("ocsp: config: Issuers[%d]: %w", i, err)
+			return nil, ofIssuer("config", fmt.Sprintf("Issuers[%d].", i), err)
 		}
 	}
 	now := r.clock.now()
@@ -114,8 +113,8 @@ func (c *Config) statuses() statuses.Options {
 }
 
 // SetIssuer adds an issuer, or replaces the one with its ID, such as for a renewed certificate or delegate. No
-// answer begun after SetIssuer returned is signed with what it replaced. The error names the field at fault
-// and the cure; then nothing has changed. A disabled Responder ignores it.
+// answer begun after SetIssuer returned is signed with what it replaced. The error is a
+// *ConfigError, and then nothing has changed.
 //
 // An issuer that is not valid now, such as one with a delegate whose time has not come, may be added, and may replace
 // one that is not valid either. To replace one that is valid now is an error: add it under another ID instead, and it
@@ -126,8 +125,9 @@ func (c *Config) statuses() statuses.Options {
 // old key or a delegate that it signed, and RemoveIssuer when the last of its certificates has expired. The store must
 // find the old key's certificates under that other ID.
 func (r *Responder) SetIssuer(cfg Issuer) (err error) {
-	defer contain(fmt.Sprintf("issuer %q", cfg.ID), &err)
-	if r.cfg.Disabled {
+	where := fmt.Sprintf("issuer %q", cfg.ID)
+	defer contain(where, &err)
+	if r.disabled() {
 		return nil
 	}
 	iss, err := r.issuers.check(cfg)
@@ -136,7 +136,7 @@ func (r *Responder) SetIssuer(cfg Issuer) (err error) {
 		err = r.issuers.set(iss, now)
 	}
 	if err != nil {
-		return fmt.Errorf("ocsp: issuer %q: %w", cfg.ID, err)
+		return ofIssuer(where, "", err)
 	}
 	r.log.keepOnly(r.issuers.load())
 	iss.announce(r.cfg.Logger, now)
@@ -146,12 +146,27 @@ func (r *Responder) SetIssuer(cfg Issuer) (err error) {
 // RemoveIssuer removes an issuer. Requests begun after it returned that name it are unauthorized. Removing an
 // issuer that is not there does nothing.
 func (r *Responder) RemoveIssuer(id string) {
-	if r.cfg.Disabled {
+	if r.disabled() {
 		return
 	}
 	r.issuers.remove(id)
 	r.log.keepOnly(r.issuers.load())
 }
+
+// Issuers returns the IDs of the issuers in the order in which they were added.
+func (r *Responder) Issuers() []string {
+	if r.disabled() {
+		return nil
+	}
+	var ids []string
+	for _, iss := range r.issuers.load().issuers {
+		ids = append(ids, iss.ID)
+	}
+	return ids
+}
+
+// disabled reports whether New did not make the Responder.
+func (r *Responder) disabled() bool { return r.issuers.load() == nil }
 
 // contain returns a panic of the host's code as the error of a method that has no other way to report it.
 func contain(where string, err *error) {
@@ -167,7 +182,7 @@ func contain(where string, err *error) {
 // and the call may be repeated.
 func (r *Responder) Invalidate(ctx context.Context, issuerID string, serials ...*big.Int) (err error) {
 	defer contain("invalidate", &err) // the context may be one of the host's own
-	if r.cfg.Disabled || len(serials) == 0 {
+	if r.disabled() || len(serials) == 0 {
 		return nil
 	}
 	if slices.Contains(serials, nil) {
@@ -205,7 +220,7 @@ func (r *Responder) Invalidate(ctx context.Context, issuerID string, serials ...
 // Close ends the Responder: every answer from then on is tryLater. It waits for signatures and store reads
 // that are under way, for Config.Timeout at the most, and reports it if some have not ended then.
 func (r *Responder) Close() error {
-	if r.cfg.Disabled {
+	if r.disabled() {
 		return nil
 	}
 	if r.unfollow != nil {
@@ -215,7 +230,7 @@ func (r *Responder) Close() error {
 	r.reads.deadlines.Stop()
 	r.issuers.close()
 	if !ended {
-		return errors.New("ocsp: close: the store, the signer, the remote cache or Changes still has not returned from a call")
+		return errors.New("ocsp: close: the store, the signer, the remote cache or the change feed still has not returned from a call")
 	}
 	return nil
 }

@@ -74,6 +74,9 @@ type scratch struct {
 // Respond answers one DER OCSPRequest. It never fails: errors are answers too. ctx bounds the caller's wait;
 // the answer's own bound is Config.Timeout.
 func (r *Responder) Respond(ctx context.Context, requestDER []byte) Answer {
+	if r.disabled() {
+		return errorReplies[OutcomeUnauthorized].answer(OutcomeUnauthorized, errDisabled)
+	}
 	x := r.acquire("")
 	defer r.release(x)
 	p, _ := r.respond(ctx, requestDER, x)
@@ -93,7 +96,7 @@ func (r *Responder) Staple(ctx context.Context, leaf *x509.Certificate) ([]byte,
 	if leaf == nil {
 		return nil, errors.New("ocsp: staple: the certificate is nil")
 	}
-	if r.cfg.Disabled {
+	if r.disabled() {
 		return nil, fmt.Errorf("ocsp: staple: %w", errDisabled)
 	}
 	issuer, err := r.issuers.load().issuerOf(leaf)
@@ -146,9 +149,6 @@ func (r *Responder) recoverPanic(ctx context.Context, der []byte, x *exchange) (
 			p = x.fail(fmt.Errorf("ocsp: %w", &hostcall.PanicError{Value: v, Stack: debug.Stack()}))
 		}
 	}()
-	if r.cfg.Disabled {
-		return x.refuse(OutcomeUnauthorized, errDisabled), now
-	}
 	if r.cfg.Now != nil {
 		now = r.clock.now()
 	}

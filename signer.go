@@ -74,11 +74,6 @@ type signer struct {
 	failure atomic.Pointer[error] // why the last renewal of an answer failed; nil if it did not
 }
 
-// unfit is for a key that no answer can be signed with.
-func unfit(cure, format string, args ...any) error {
-	return &issuerError{fields: []string{fieldSigner}, fault: fmt.Errorf(format, args...), cure: cure}
-}
-
 // algorithmsFor lists what a public key can safely sign with, the default first.
 func algorithmsFor(pub crypto.PublicKey, profile Profile) ([]algorithm, error) {
 	var list []x509.SignatureAlgorithm
@@ -89,7 +84,7 @@ func algorithmsFor(pub crypto.PublicKey, profile Profile) ([]algorithm, error) {
 			least = 2048 // TLS BR 6.1.5, FIPS 186-5 section 5.1
 		}
 		if pub.N.BitLen() < least {
-			return nil, unfit("use at least 2048", "is an RSA key with %d bits", pub.N.BitLen())
+			return nil, fieldError(fieldSigner, "use at least 2048", "is an RSA key with %d bits", pub.N.BitLen())
 		}
 		list = []x509.SignatureAlgorithm{x509.SHA256WithRSA, x509.SHA384WithRSA, x509.SHA512WithRSA,
 			x509.SHA256WithRSAPSS, x509.SHA384WithRSAPSS, x509.SHA512WithRSAPSS}
@@ -102,12 +97,12 @@ func algorithmsFor(pub crypto.PublicKey, profile Profile) ([]algorithm, error) {
 		case elliptic.P521():
 			list = []x509.SignatureAlgorithm{x509.ECDSAWithSHA512, x509.ECDSAWithSHA256, x509.ECDSAWithSHA384}
 		default:
-			return nil, unfit("use P-256, P-384 or P-521", "is on the curve %s, which is not supported", pub.Curve.Params().Name)
+			return nil, fieldError(fieldSigner, "use P-256, P-384 or P-521", "is on the curve %s, which is not supported", pub.Curve.Params().Name)
 		}
 	case ed25519.PublicKey:
 		list = []x509.SignatureAlgorithm{x509.PureEd25519}
 	default:
-		return nil, unfit("use RSA, ECDSA or Ed25519", "has a public key of type %T, which is not supported", pub)
+		return nil, fieldError(fieldSigner, "use RSA, ECDSA or Ed25519", "has a public key of type %T, which is not supported", pub)
 	}
 	algorithms := make([]algorithm, len(list))
 	for i, alg := range list {
@@ -139,10 +134,10 @@ func signerOpts(alg x509.SignatureAlgorithm) crypto.SignerOpts {
 // certificate that signs.
 func newSigner(cfg *Issuer, c *Config, number func() uint64) (*signer, []DelegateFinding, error) {
 	if isNil(cfg.Signer) {
-		return nil, nil, unfit("give the private key as a crypto.Signer", "is nil")
+		return nil, nil, fieldError(fieldSigner, "give the private key as a crypto.Signer", "is nil")
 	}
 	if key, ok := cfg.Signer.(ed25519.PrivateKey); ok && len(key) != ed25519.PrivateKeySize {
-		return nil, nil, unfit(fmt.Sprintf("an Ed25519 private key has %d octets", ed25519.PrivateKeySize), "is nil or cut short")
+		return nil, nil, fieldError(fieldSigner, fmt.Sprintf("an Ed25519 private key has %d octets", ed25519.PrivateKeySize), "is nil or cut short")
 	}
 	ca, cert, field := cfg.Certificate, cfg.Certificate, fieldCertificate
 	if err := checkCA(ca); err != nil {
@@ -176,11 +171,8 @@ func newSigner(cfg *Issuer, c *Config, number func() uint64) (*signer, []Delegat
 		i := slices.IndexFunc(algorithms, func(a algorithm) bool { return a.alg == cfg.SignatureAlgorithm })
 		if i < 0 {
 			names := algorithmNames(algorithms)
-			return nil, nil, &issuerError{
-				fields: []string{fieldAlgorithm}, fault: fmt.Errorf("is %v, which this key cannot safely sign with", cfg.SignatureAlgorithm),
-				cure:    fmt.Sprintf("leave it zero or use one of %v", names),
-				setting: `use "` + strings.Join(names, `", "`) + `", or leave it out`,
-			}
+			return nil, nil, fieldError(fieldAlgorithm, "leave it out or use one of "+strings.Join(names, ", "),
+				"is %v, which this key cannot safely sign with", cfg.SignatureAlgorithm)
 		}
 		algorithms = algorithms[i : i+1]
 	} else if external {
@@ -202,11 +194,11 @@ func newSigner(cfg *Issuer, c *Config, number func() uint64) (*signer, []Delegat
 	s.fingerprint = sha256.Sum256(bytes.Join([][]byte{cert.Raw, s.responderID, s.certs}, []byte{0}))
 	if !external {
 		if _, err := hostcall.Protect(context.Background(), s.selfTest); err != nil {
-			cure := "give the whole private key"
+			hint := "give the whole private key"
 			if fips140.Enforced() {
-				cure += ", and one of two primes of the same length, as GODEBUG=fips140=only demands"
+				hint += ", and one of two primes of the same length, as GODEBUG=fips140=only demands"
 			}
-			return nil, nil, unfit(cure, "failed at a trial signature (%w)", err)
+			return nil, nil, fieldError(fieldSigner, hint, "failed at a trial signature (%w)", err)
 		}
 	}
 	return s, findings, nil
@@ -218,10 +210,8 @@ func checkKnownKey(field string, cert *x509.Certificate) error {
 	case *rsa.PublicKey, *ecdsa.PublicKey, ed25519.PublicKey:
 		return nil
 	}
-	return &issuerError{
-		fields: []string{field}, fault: fmt.Errorf("has a key of the algorithm %s, which is not supported", keyAlgorithm(cert)),
-		cure: "use RSA (rsaEncryption), ECDSA or Ed25519",
-	}
+	return fieldError(field, "use RSA (rsaEncryption), ECDSA or Ed25519",
+		"has a key of the algorithm %s, which is not supported", keyAlgorithm(cert))
 }
 
 // keyAlgorithms names the algorithms of keys that package x509 does not read or this package does not sign with.
@@ -268,23 +258,19 @@ func checkMatch(key crypto.Signer, field string, cert *x509.Certificate) error {
 	})
 	switch {
 	case absent:
-		return unfit("Public must return the public key, as the certificate's PublicKey is", "has a method Public that returns nil")
+		return fieldError(fieldSigner, "Public must return the public key, as the certificate's PublicKey is", "has a method Public that returns nil")
 	case err != nil: // such as of a key without numbers
-		return unfit("give the whole private key", "cannot be compared with the certificate's key (%w)", err)
+		return fieldError(fieldSigner, "give the whole private key", "cannot be compared with the certificate's key (%w)", err)
 	case matches:
 		return nil
 	}
 	switch pub := pub.(type) {
 	case *rsa.PublicKey, *ecdsa.PublicKey, ed25519.PublicKey:
-		return &issuerError{
-			fields: []string{fieldSigner, field}, fault: errors.New("do not match"),
-			cure:    "the certificate is for another key than the signer's",
-			setting: "give the uid of a certificate to which the KMS returns the key",
-		}
+		return fieldError(field, "give the key of this certificate, or the certificate of this key", "is for another key than the signer's")
 	case rsa.PublicKey, ecdsa.PublicKey, *ed25519.PublicKey:
-		return unfit(fmt.Sprintf("return a %T", cert.PublicKey), "has a method Public that returns a %T, which package crypto does not know as a key", pub)
+		return fieldError(fieldSigner, fmt.Sprintf("return a %T", cert.PublicKey), "has a method Public that returns a %T, which package crypto does not know as a key", pub)
 	default:
-		return unfit("use RSA, ECDSA or Ed25519", "has a public key of type %T, which is not supported", pub)
+		return fieldError(fieldSigner, "use RSA, ECDSA or Ed25519", "has a public key of type %T, which is not supported", pub)
 	}
 }
 
@@ -315,16 +301,10 @@ func algorithmNames(list []algorithm) []string {
 // answer would have no time left.
 func checkTime(field string, cert *x509.Certificate, now time.Time) error {
 	if now.Before(cert.NotBefore) {
-		return &issuerError{
-			fields: []string{field}, fault: fmt.Errorf("is not valid before %s", cert.NotBefore.UTC().Format(time.RFC3339)),
-			cure: "wait, or check the clock",
-		}
+		return fieldError(field, "wait, or check the clock", "is not valid before %s", cert.NotBefore.UTC().Format(time.RFC3339))
 	}
 	if !now.Before(cert.NotAfter) {
-		return &issuerError{
-			fields: []string{field}, fault: fmt.Errorf("expired at %s", cert.NotAfter.UTC().Format(time.RFC3339)),
-			cure: "renew it",
-		}
+		return fieldError(field, "renew it", "expired at %s", cert.NotAfter.UTC().Format(time.RFC3339))
 	}
 	return nil
 }
@@ -340,19 +320,13 @@ func checkFIPS(field string, cert *x509.Certificate) error {
 	if errors.Is(err, rsa.ErrVerification) {
 		return nil // a wrong signature, but a key that it takes
 	}
-	return &issuerError{
-		fields: []string{field}, fault: fmt.Errorf("has a key that GODEBUG=fips140=only refuses (%w)", err),
-		cure: "use an RSA key of 2048, 3072 or 4096 bits with the exponent 65537, or an ECDSA or Ed25519 key",
-	}
+	return fieldError(field, "use an RSA key of 2048, 3072 or 4096 bits with the exponent 65537, or an ECDSA or Ed25519 key",
+		"has a key that GODEBUG=fips140=only refuses (%w)", err)
 }
 
 func checkCA(ca *x509.Certificate) error {
 	if ca.Version >= 3 && !(ca.BasicConstraintsValid && ca.IsCA) {
-		return &issuerError{
-			fields: []string{fieldCertificate}, fault: errors.New("is not a CA certificate"),
-			cure:    "give the issuer's certificate, not one it issued",
-			setting: "give the uid of the issuer's certificate, not of one it issued",
-		}
+		return fieldError(fieldCertificate, "give the issuer's certificate, not one it issued", "is not a CA certificate")
 	}
 	return checkFIPS(fieldCertificate, ca)
 }
@@ -437,12 +411,12 @@ func (iss *issuer) announce(logger *slog.Logger, now time.Time) {
 	attrs := []any{slog.String("issuer", iss.ID), slog.String("subject", iss.signer.certificate.Subject.String())}
 	for _, f := range iss.findings {
 		logger.Warn("ocsp: clients may refuse answers because of the certificate that signs them", slices.Concat(attrs,
-			[]any{slog.String("finding", f.Problem), slog.String("cure", f.Hint), slog.String("rule", f.Rule)})...)
+			[]any{slog.String("finding", f.Problem), slog.String("hint", f.Hint), slog.String("rule", f.Rule)})...)
 	}
-	var fault *issuerError
+	var fault *ConfigError
 	if errors.As(iss.checkTime(now), &fault) {
 		logger.Warn("ocsp: an issuer is not valid now and signs nothing until it is", slices.Concat(attrs,
-			[]any{slog.String("certificate", fault.fields[0]), slog.String("finding", fault.fault.Error()), slog.String("cure", fault.cure)})...)
+			[]any{slog.String("certificate", fault.Field), slog.String("finding", fault.Problem), slog.String("hint", fault.Hint)})...)
 	}
 }
 

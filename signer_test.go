@@ -41,7 +41,7 @@ func TestNewRefusesHalfAKey(t *testing.T) {
 			issuer := test.ca.Issuer()
 			issuer.Signer = test.key
 			_, err := ocsp.New(ocsp.Config{Issuers: []ocsp.Issuer{issuer}, Store: ocsptest.NewStore()})
-			require.ErrorContains(t, err, "ocsp: config: Issuers[0]: ")
+			require.ErrorContains(t, err, "ocsp: config: the field Issuers[0].")
 			require.ErrorContains(t, err, "Signer")
 		})
 	}
@@ -113,23 +113,19 @@ func TestKeysThatGoDoesNotKnowAreNamed(t *testing.T) {
 				for _, want := range wants {
 					require.ErrorContains(t, err, want)
 				}
-				require.NotContains(t, err.Error(), "do not match")
+				require.NotContains(t, err.Error(), "is for another key")
 			}
 			issuer := ecCA.Issuer()
 			issuer.Certificate = withKey(t, ecCA.Certificate, test.info)
-			check(issuer, "the field Certificate "+want)
-			kms, _, _ := newFakeKMS()
-			kms.certs["ca-1"] = issuer.Certificate
-			_, err := ocsp.NewFromSettings(t.Context(), ocsp.Settings{Enabled: true, CAUID: "ca-1"}, kms)
-			require.ErrorContains(t, err, `ocsp: settings: ca_uid = "ca-1": the certificate `+want)
+			check(issuer, ".Certificate "+want)
 
 			delegate, key := ecCA.Delegate(ocsptest.Options{})
 			issuer.ResponderCertificate, issuer.Signer = delegate, key
-			check(issuer, "the field ResponderCertificate cannot be verified, since the CA's key is of the algorithm "+test.want)
+			check(issuer, ".ResponderCertificate cannot be verified, since the CA's key is of the algorithm "+test.want)
 
 			issuer = ecCA.Issuer()
 			issuer.ResponderCertificate = withKey(t, delegate, test.info)
-			check(issuer, "the field ResponderCertificate "+want)
+			check(issuer, ".ResponderCertificate "+want)
 			require.Contains(t, findings(issuer, ocsp.ProfilePrivate), want)
 		})
 	}
@@ -176,8 +172,8 @@ func TestPublicThatReturnsNoPointerIsNamed(t *testing.T) {
 			for _, key := range []crypto.Signer{publicSigner{test.ca.Key, test.public}, ocsp.NewSigner(test.public, nil)} {
 				issuer.Signer = key
 				_, err := ocsp.New(ocsp.Config{Issuers: []ocsp.Issuer{issuer}, Store: ocsptest.NewStore()})
-				require.ErrorContains(t, err, "the field Signer "+test.want)
-				require.NotContains(t, err.Error(), "do not match")
+				require.ErrorContains(t, err, "Signer "+test.want)
+				require.NotContains(t, err.Error(), "is for another key")
 			}
 		})
 	}

@@ -88,7 +88,7 @@ func StateFromKMIP(code uint32) (State, error) {
 }
 
 // Reason is why a certificate was revoked. It is neither a CRL reason code nor a KMIP one, which differ from
-// each other: convert with Code, ReasonFromCRL and ReasonFromKMIP. The zero value is no reason of its own.
+// each other: convert with its methods, ReasonFromCRL and ReasonFromKMIP. The zero value is no reason of its own.
 type Reason uint8
 
 // The revocation reasons of RFC 5280 section 5.3.1.
@@ -135,12 +135,24 @@ func (r Reason) String() string {
 	return reasons[r].name
 }
 
-// Code returns the CRLReason code of RFC 5280 section 5.3.1, 0 (unspecified) for the zero value.
+// CRLReason returns the code of RFC 5280 section 5.3.1, 0 (unspecified) for the zero value.
 func (r Reason) CRLReason() int {
 	if !r.valid() {
 		return 0
 	}
 	return reasons[r].crl
+}
+
+// KMIPReason returns the KMIP Revocation Reason Code, and false if KMIP has none for the reason, as for
+// CertificateHold. The zero value is 1 (Unspecified).
+func (r Reason) KMIPReason() (code uint32, ok bool) {
+	if r == 0 {
+		r = Unspecified
+	}
+	if !r.valid() || reasons[r].kmip == 0 {
+		return 0, false
+	}
+	return uint32(reasons[r].kmip), true
 }
 
 // ParseReason is the inverse of Reason.String; "" gives the zero value.
@@ -211,7 +223,7 @@ func (r Record) certStatus() (certStatus, error) {
 	for _, t := range [...]time.Time{r.RevokedAt, r.InvalidityDate, r.NotAfter} {
 		// Year 1 is what becomes of a zero time on its way through zones and roundings, and codec.NoTime.
 		if y := t.UTC().Year(); y < 2 && !t.IsZero() || y > 9999 {
-			return certStatus{}, fmt.Errorf("%w: the year of RevokedAt, CompromisedAt or NotAfter is %d: it must be zero or from 2 to 9999", ErrInvalidRecord, y)
+			return certStatus{}, fmt.Errorf("%w: the year of RevokedAt, InvalidityDate or NotAfter is %d: it must be zero or from 2 to 9999", ErrInvalidRecord, y)
 		}
 	}
 	s := certStatus{
@@ -230,7 +242,7 @@ func (r Record) certStatus() (certStatus, error) {
 	}
 	switch {
 	case s.status == Good && (r.Reason != 0 || !r.RevokedAt.IsZero() || !r.InvalidityDate.IsZero()):
-		return certStatus{}, fmt.Errorf("%w: State %v with Reason, RevokedAt or CompromisedAt set", ErrInvalidRecord, r.State)
+		return certStatus{}, fmt.Errorf("%w: State %v with Reason, RevokedAt or InvalidityDate set", ErrInvalidRecord, r.State)
 	case r.Reason == CertificateHold && r.State != Deactivated:
 		return certStatus{}, fmt.Errorf("%w: State %v cannot be on hold", ErrInvalidRecord, r.State)
 	case s.status == Revoked && r.RevokedAt.IsZero():

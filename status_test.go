@@ -58,6 +58,9 @@ func TestReasonCodes(t *testing.T) {
 	}
 	crl, kmip := map[int]ocsp.Reason{}, map[uint32]ocsp.Reason{}
 	for _, row := range rows {
+		code, ok := row.reason.KMIPReason()
+		require.Equal(t, row.kmip, code)
+		require.Equal(t, row.kmip != 0, ok)
 		require.Equal(t, row.name, row.reason.String())
 		require.Equal(t, row.crl, row.reason.CRLReason())
 		parsed, err := ocsp.ParseReason(row.name)
@@ -82,10 +85,15 @@ func TestReasonCodes(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "", none.String())
 	require.Zero(t, none.CRLReason())
+	code, ok := none.KMIPReason()
+	require.True(t, ok)
+	require.Equal(t, uint32(1), code)
 	_, err = ocsp.ParseReason("KeyCompromise")
 	require.ErrorContains(t, err, "KeyCompromise")
 	require.Equal(t, "Reason(99)", ocsp.Reason(99).String())
 	require.Zero(t, ocsp.Reason(99).CRLReason())
+	_, ok = ocsp.Reason(99).KMIPReason()
+	require.False(t, ok)
 }
 
 func TestStatusAndOutcomeNames(t *testing.T) {
@@ -98,5 +106,6 @@ func TestStatusAndOutcomeNames(t *testing.T) {
 		ocsp.OutcomeSigRequired: "sigRequired", ocsp.OutcomeUnauthorized: "unauthorized",
 	} {
 		require.Equal(t, name, outcome.String())
+		require.Equal(t, outcome > ocsp.OutcomeStale, outcome.IsError())
 	}
 }

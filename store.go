@@ -15,7 +15,7 @@ var ErrNotFound = errors.New("ocsp: certificate not found")
 // ErrInvalidRecord is what a CertStore returns, wrapped, when it has the certificate but not in a form that makes a
 // Record, such as a state or a reason that it cannot read. That is answered like a Record that makes no sense: with
 // internalError until the store is mended, and not from the cache, since the status may be another by now.
-var ErrInvalidRecord = errors.New("invalid record")
+var ErrInvalidRecord = errors.New("ocsp: invalid record")
 
 // ErrStoreSilent and ErrStoreBusy say, in Answer.Err and Event.Err, why the store brought no status. A silent store has
 // answered nobody for CacheOptions.StorePatience while a call waited, and a cached answer stands in if there is one. A
@@ -73,7 +73,7 @@ type Record struct {
 	// given as thisUpdate.
 	RevokedAt time.Time
 
-	// CompromisedAt is when the key is believed to have been compromised, or the certificate otherwise to have
+	// InvalidityDate is when the key is believed to have been compromised, or the certificate otherwise to have
 	// become invalid: the invalidityDate of RFC 5280 section 5.3.2. Zero leaves it out.
 	InvalidityDate time.Time
 

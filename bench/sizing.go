@@ -160,7 +160,7 @@ func (d *demand) units(ctx context.Context, o *options) (u unit, err error) {
 		return u, err
 	}
 	var reply storageReply
-	c, err := startChild(ctx, "storage", anywhere, storageArgument{Storage: ocsp.StorageGoCache, Entries: max(o.entries/10, few), P256: true}, &reply)
+	c, err := startChild(ctx, "storage", anywhere, storageArgument{Entries: max(o.entries/10, few), P256: true}, &reply)
 	if err != nil {
 		return u, err
 	}

@@ -64,10 +64,10 @@ func serveSoak(ctx context.Context, talk *parent) error {
 	}
 	f := newFleet(k.ca)
 	var responders []*ocsp.Responder
-	for _, kind := range []bool{false, true} {
+	for _, compact := range []bool{false, true} {
 		config := f.config()
 		config.Store, config.Validity = ocsp.CertStoreFunc(soakRecord), 20*time.Second
-		config.Cache = ocsp.CacheOptions{StatusTTL: time.Second, MaxEntries: soakEntries, Compact: kind}
+		config.Cache = ocsp.CacheOptions{StatusTTL: time.Second, MaxEntries: soakEntries, Compact: compact}
 		r, err := ocsp.New(config)
 		if err != nil {
 			return err

@@ -37,7 +37,7 @@ func (f *fleet) latency(r *ocsp.Responder, n int, random *rand.Rand, duration ti
 
 // storageArgument is what a child fills a cache with.
 type storageArgument struct {
-	Storage ocsp.Storage
+	Compact bool
 	Entries int
 	P256    bool   // the key, in place of RSA-2048
 	Folder  string // for files of requests; empty: there are none, and nothing is served
@@ -89,7 +89,7 @@ func serveStorage(_ context.Context, talk *parent) error {
 	f := newFleet(ocsptest.NewCA(options))
 	full := func(entries int) (*ocsp.Responder, error) {
 		config := f.config()
-		config.Cache = ocsp.CacheOptions{StatusTTL: time.Hour, MaxEntries: entries, Storage: a.Storage}
+		config.Cache = ocsp.CacheOptions{StatusTTL: time.Hour, MaxEntries: entries, Compact: a.Compact}
 		return f.filled(config, entries)
 	}
 	small, err := full(min(few, a.Entries))
@@ -106,8 +106,8 @@ func serveStorage(_ context.Context, talk *parent) error {
 	reply := storageReply{Bytes: (live() - before) / float64(a.Entries), Answer: len(r.Respond(context.Background(), f.request(nil, 0)).DER)}
 	if a.Folder != "" {
 		var err1, err2 error
-		reply.Few, err1 = f.serve(small, min(few, a.Entries), filepath.Join(a.Folder, fmt.Sprint("few", a.Storage)))
-		reply.Many, err2 = f.serve(r, a.Entries, filepath.Join(a.Folder, fmt.Sprint("many", a.Storage)))
+		reply.Few, err1 = f.serve(small, min(few, a.Entries), filepath.Join(a.Folder, fmt.Sprint("few", a.Compact)))
+		reply.Many, err2 = f.serve(r, a.Entries, filepath.Join(a.Folder, fmt.Sprint("many", a.Compact)))
 		if err := errors.Join(err1, err2); err != nil {
 			return err
 		}
@@ -157,7 +157,7 @@ func metric(name string) float64 {
 func storages(ctx context.Context, o *options) (res *result, err error) {
 	kinds := []struct {
 		name    string
-		kind    bool // compact
+		compact bool
 		memory  goal
 		child   *child
 		reply   storageReply
@@ -167,8 +167,8 @@ func storages(ctx context.Context, o *options) (res *result, err error) {
 		slowing []float64
 		clients []float64 // how much slower it is for them
 	}{
-		{name: "go-cache", kind: false, memory: goal{must: 700, stretch: 700}},
-		{name: "compact", kind: true, memory: goal{must: 650, stretch: 575}},
+		{name: "go-cache", memory: goal{must: 700, stretch: 700}},
+		{name: "compact", compact: true, memory: goal{must: 650, stretch: 575}},
 	}
 	defer func() {
 		for _, k := range kinds {
@@ -180,7 +180,7 @@ func storages(ctx context.Context, o *options) (res *result, err error) {
 	for i := range kinds {
 		k := &kinds[i]
 		o.progress("filling %s with %d answers", k.name, o.entries)
-		if k.child, err = startChild(ctx, "storage", anywhere, storageArgument{Storage: k.kind, Entries: o.entries, Folder: o.kit.dir}, &k.reply); err != nil {
+		if k.child, err = startChild(ctx, "storage", anywhere, storageArgument{Compact: k.compact, Entries: o.entries, Folder: o.kit.dir}, &k.reply); err != nil {
 			return nil, err
 		}
 	}

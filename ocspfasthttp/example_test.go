@@ -8,10 +8,7 @@ import (
 )
 
 func ExampleNewServer() {
-	responder, err := ocsp.New(ocsp.Config{Disabled: true}) // yours has issuers and a store
-	if err != nil {
-		log.Fatal(err)
-	}
+	responder := new(ocsp.Responder) // yours is made by ocsp.New
 	server := ocspfasthttp.NewServer(responder)
 	go func() {
 		if err := server.ListenAndServe("127.0.0.1:8889"); err != nil {

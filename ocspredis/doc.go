@@ -7,11 +7,11 @@ Valkey will do.
 	o := ocspredis.Options{Client: client, Keys: ocspredis.Keys{Current: "2026", Secrets: map[string][]byte{"2026": secret}}}
 	store, err := ocspredis.NewStore(o)
 	cache, err := ocspredis.NewCache(o)
-	bus, err := ocspredis.NewFeed(o)
+	feed, err := ocspredis.NewFeed(o)
 	responder, err := ocsp.New(ocsp.Config{
 		Issuers: issuers,
 		Store:   store,
-		Cache:   ocsp.CacheOptions{StatusTTL: time.Hour, Shared: cache, Changes: bus},
+		Cache:   ocsp.CacheOptions{StatusTTL: time.Hour, Remote: cache, Feed: feed},
 	})
 
 Each of the three may be used without the others: a store in PostgreSQL with a cache and a feed in Redis is usual.

@@ -138,16 +138,16 @@ func TestForeignValueInTheCache(t *testing.T) {
 	require.NotErrorIs(t, err, ocsp.ErrCacheMiss)
 }
 
-func newBus(t testing.TB, o ocspredis.Options) *ocspredis.Feed {
+func newFeed(t testing.TB, o ocspredis.Options) *ocspredis.Feed {
 	t.Helper()
 	b, err := ocspredis.NewFeed(o)
 	require.NoError(t, err)
 	return b
 }
 
-func TestBus(t *testing.T) {
+func TestFeed(t *testing.T) {
 	o := options(t)
-	require.NoError(t, ocsptest.TestChangeFeed(newBus(t, o), newBus(t, o)))
+	require.NoError(t, ocsptest.TestChangeFeed(newFeed(t, o), newFeed(t, o)))
 }
 
 var (

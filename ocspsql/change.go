@@ -40,7 +40,7 @@ type Revocation struct {
 	// At is when, to the second. Zero is now.
 	At time.Time
 
-	// CompromisedAt is since when the key may have been in other hands. Zero is not known.
+	// InvalidityDate is since when the key may have been in other hands. Zero is not known.
 	InvalidityDate time.Time
 }
 

@@ -412,7 +412,7 @@ func same(put, got ocsp.Record) error {
 	case !sameSecond(put.RevokedAt, got.RevokedAt):
 		field = "RevokedAt"
 	case !got.InvalidityDate.IsZero() && !sameSecond(put.InvalidityDate, got.InvalidityDate):
-		field = "CompromisedAt"
+		field = "InvalidityDate"
 	case !got.NotAfter.IsZero() && !sameSecond(put.NotAfter, got.NotAfter):
 		field = "NotAfter"
 	default:
@@ -437,7 +437,7 @@ func describe(r ocsp.Record) string {
 	for _, t := range []struct {
 		name string
 		at   time.Time
-	}{{"RevokedAt", r.RevokedAt}, {"CompromisedAt", r.InvalidityDate}, {"NotAfter", r.NotAfter}} {
+	}{{"RevokedAt", r.RevokedAt}, {"InvalidityDate", r.InvalidityDate}, {"NotAfter", r.NotAfter}} {
 		if !t.at.IsZero() {
 			text += " " + t.name + "=" + t.at.Format(time.RFC3339Nano)
 		}

@@ -92,7 +92,7 @@ grep -E '^(ok|\?|interop:)' "$work/race.out"
 
 # go test for a single package leaves a processor idle, so that these two run side by side.
 step "the root package again, with the compact storage; allocations and coverage with fips140=on"
-go test -race -vet=off -count=1 . -storage 1 >"$work/compact.out" 2>&1 &
+go test -race -vet=off -count=1 . -compact >"$work/compact.out" 2>&1 &
 compact=$!
 GODEBUG=fips140=on go test -p 1 -vet=off -count=1 \
 	-coverpkg=.,./internal/codec -coverprofile="$work/cover" . ./internal/... ./ocsptest \

@@ -39,6 +39,7 @@ import (
 	"github.com/kmsocsp/ocsp/examples/kms/internal/inventory"
 	"github.com/kmsocsp/ocsp/examples/kms/internal/keyfile"
 	"github.com/kmsocsp/ocsp/examples/kms/internal/page"
+	"github.com/kmsocsp/ocsp/ocspconfig"
 )
 
 func main() {
@@ -64,8 +65,8 @@ type kms struct {
 }
 
 var (
-	_ ocsp.KMS = (*kms)(nil)
-	_ api.KMS  = (*kms)(nil)
+	_ ocspconfig.KMS = (*kms)(nil)
+	_ api.KMS        = (*kms)(nil)
 )
 
 // open opens a data directory. The first time it creates the directory, the configuration and the
@@ -110,18 +111,17 @@ func (k *kms) close() error {
 }
 
 // newResponder builds the responder from the [ocsp] block of the configuration. The block names the
-// CA by its UID, and the responder asks the KMS for the rest: see ocsp.KMS, which FindBySerial,
-// Certificate and Signer implement.
+// CA by its UID, and the responder asks the KMS for the rest: see ocspconfig.KMS, which
+// FindBySerial, Certificate and Signer implement.
 func (k *kms) newResponder(ctx context.Context) (*ocsp.Responder, error) {
-	cfg, err := k.cfg.OCSP.Config(ctx, k)
-	if err != nil {
+	var shared ocsp.CacheOptions
+	if err := k.openShared(&shared); err != nil {
 		return nil, err
 	}
-	cfg.Logger, cfg.Observe = k.logger, k.observe
-	if err := k.openShared(&cfg.Cache); err != nil {
-		return nil, err
-	}
-	return ocsp.New(cfg)
+	return ocspconfig.New(ctx, k.cfg.OCSP.Settings, k, func(c *ocsp.Config) {
+		c.Logger, c.Observe = k.logger, k.observe
+		c.Cache.Remote, c.Cache.Feed = shared.Remote, shared.Feed
+	})
 }
 
 // observe is called with each answer.
@@ -144,7 +144,7 @@ func (k *kms) FindBySerial(
 	return record, err
 }
 
-// Certificate implements ocsp.KMS.
+// Certificate implements ocspconfig.KMS.
 func (k *kms) Certificate(ctx context.Context, uid string) (*x509.Certificate, error) {
 	o, err := k.store.Get(ctx, uid)
 	if err != nil {
@@ -153,7 +153,7 @@ func (k *kms) Certificate(ctx context.Context, uid string) (*x509.Certificate, e
 	return x509.ParseCertificate(o.DER)
 }
 
-// Signer implements ocsp.KMS. In production it would return a signer whose key is in an HSM.
+// Signer implements ocspconfig.KMS. In production it would return a signer whose key is in an HSM.
 func (k *kms) Signer(ctx context.Context, uid string) (crypto.Signer, error) {
 	o, err := k.store.Get(ctx, uid)
 	if err != nil {

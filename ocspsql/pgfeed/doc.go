@@ -6,7 +6,7 @@ program writes, by hand in psql too, reaches all replicas.
 	responder, err := ocsp.New(ocsp.Config{
 		Issuers: issuers,
 		Store:   store, // ocspsql's, over the same server
-		Cache:   ocsp.CacheOptions{StatusTTL: time.Hour, Changes: feed},
+		Cache:   ocsp.CacheOptions{StatusTTL: time.Hour, Feed: feed},
 	})
 
 The table of package ocspsql has triggers that notify. A table of yours needs one: docs/STORES.md has it. Without a

@@ -466,7 +466,7 @@ func TestUnreadableMessages(t *testing.T) {
 	for _, message := range []string{"hello", "*", "zz ca", " ca", "00", ""} {
 		begun := f.Resyncs()
 		r.exec(t, "SELECT pg_notify('ocsp_changes', '"+message+"')")
-		require.NoError(t, f.Wait("Begin, for it may be about anything", func() bool { return f.Resyncs() > begun }))
+		require.NoError(t, f.Wait("Resync, for it may be about anything", func() bool { return f.Resyncs() > begun }))
 	}
 	require.NoError(t, f.Wait("trust", f.Valid))
 }

@@ -20,9 +20,9 @@ import (
 
 	"github.com/pelletier/go-toml/v2"
 
-	"github.com/kmsocsp/ocsp"
 	"github.com/kmsocsp/ocsp/examples/kms/internal/inventory"
 	"github.com/kmsocsp/ocsp/examples/kms/internal/keyfile"
+	"github.com/kmsocsp/ocsp/ocspconfig"
 )
 
 // Config is the file. The comments in kms.toml.tmpl explain the keys.
@@ -78,7 +78,7 @@ func Scheme(url string) string {
 
 // OCSP is the block of the library, and a key of the KMS.
 type OCSP struct {
-	ocsp.Settings
+	ocspconfig.Settings
 	RequireAuth bool `toml:"require_auth"`
 }
 
@@ -98,7 +98,7 @@ func Default() Config {
 		Server: Server{Listen: "127.0.0.1:8080", Token: rand.Text()},
 		Store:  Store{URL: inventory.SQLite + ":" + inventory.DatabaseFile},
 		CA:     CA{KeyType: "ecdsa-p256", Name: "Example KMS CA"},
-		OCSP:   OCSP{Settings: ocsp.Settings{Enabled: true, CAUID: "ca", CacheTTLSecs: 86400, Nonce: "echo", Unissued: "unknown"}},
+		OCSP:   OCSP{Settings: ocspconfig.Settings{Enabled: true, CAUID: "ca", CacheTTLSecs: 86400, Nonce: "echo", Unissued: "unknown"}},
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 	"github.com/kmsocsp/ocsp"
 )
 
-// cacheTTL is how long TestCache has a value kept whose end it waits for.
+// cacheTTL is how long TestRemoteCache has a value kept whose end it waits for.
 const cacheTTL = time.Second
 
 // TestRemoteCache checks that a cache keeps the contract of [ocsp.RemoteCache], time to live included, which it waits for.

@@ -45,7 +45,7 @@ type FeedSink struct {
 	begun   int
 	until   time.Time
 	heard   []string
-	early   bool          // vouched before there was a Begin
+	early   bool          // vouched before there was a Resync
 	changed chan struct{} // closed at the next call
 }
 
@@ -79,7 +79,7 @@ func (f *FeedSink) Changed(issuerID string, serials ...*big.Int) {
 	})
 }
 
-// Begun returns how often Begin was called.
+// Resyncs returns how often Resync was called.
 func (f *FeedSink) Resyncs() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -92,7 +92,7 @@ func (f *FeedSink) vouched() time.Time {
 	return f.until
 }
 
-// Trusts reports whether it is vouched for now.
+// Valid reports whether it is vouched for now.
 func (f *FeedSink) Valid() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -150,7 +150,7 @@ func checkChangesOrder(a, _ ocsp.ChangeFeed) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.early {
-		err = errors.Join(err, errors.New("a call of ValidUntil came before Begin"))
+		err = errors.Join(err, errors.New("a call of ValidUntil came before Resync"))
 	}
 	return err
 }
@@ -162,7 +162,7 @@ func checkChangesDelivery(a, b ocsp.ChangeFeed) (err error) {
 	for _, c := range []ocsp.ChangeFeed{a, b} {
 		f, stop := following(c)
 		defer func() { err = errors.Join(err, stop()) }()
-		if err := f.Wait("Begin", func() bool { return f.Resyncs() > 0 }); err != nil {
+		if err := f.Wait("Resync", func() bool { return f.Resyncs() > 0 }); err != nil {
 			return err
 		}
 		followers = append(followers, f)

@@ -1,4 +1,4 @@
-package ocsp_test
+package ocspconfig_test
 
 import (
 	"bytes"
@@ -27,10 +27,11 @@ import (
 	xocsp "golang.org/x/crypto/ocsp"
 
 	"github.com/kmsocsp/ocsp"
+	"github.com/kmsocsp/ocsp/ocspconfig"
 	"github.com/kmsocsp/ocsp/ocsptest"
 )
 
-// fakeKMS is an ocsp.KMS of maps.
+// fakeKMS is an ocspconfig.KMS of maps.
 type fakeKMS struct {
 	*ocsptest.Store
 	certs map[string]*x509.Certificate
@@ -66,11 +67,11 @@ func newFakeKMS() (*fakeKMS, *ocsptest.CA, *x509.Certificate) {
 	return kms, ca, leaf
 }
 
-func TestNewFromSettings(t *testing.T) {
+func TestNew(t *testing.T) {
 	ctx := context.Background()
 	kms, ca, leaf := newFakeKMS()
 	t.Run("the three settings", func(t *testing.T) {
-		responder, err := ocsp.NewFromSettings(ctx, ocsp.Settings{Enabled: true, CAUID: "ca-1", CacheTTLSecs: 3600}, kms)
+		responder, err := ocspconfig.New(ctx, ocspconfig.Settings{Enabled: true, CAUID: "ca-1", CacheTTLSecs: 3600}, kms)
 		require.NoError(t, err)
 		answer, err := ocsptest.Query(responder.Handler(), ca.Certificate, leaf)
 		require.NoError(t, err)
@@ -79,7 +80,7 @@ func TestNewFromSettings(t *testing.T) {
 		require.NoError(t, responder.Close())
 	})
 	t.Run("a delegate", func(t *testing.T) {
-		responder, err := ocsp.NewFromSettings(ctx, ocsp.Settings{Enabled: true, CAUID: "ca-1", ResponderUID: "responder-1", ResponderID: "name"}, kms)
+		responder, err := ocspconfig.New(ctx, ocspconfig.Settings{Enabled: true, CAUID: "ca-1", ResponderUID: "responder-1", ResponderID: "name"}, kms)
 		require.NoError(t, err)
 		answer, err := ocsptest.Query(responder.Handler(), ca.Certificate, leaf)
 		require.NoError(t, err)
@@ -87,7 +88,7 @@ func TestNewFromSettings(t *testing.T) {
 		require.NoError(t, responder.Close())
 	})
 	t.Run("disabled", func(t *testing.T) {
-		responder, err := ocsp.NewFromSettings(ctx, ocsp.Settings{}, nil)
+		responder, err := ocspconfig.New(ctx, ocspconfig.Settings{}, nil)
 		require.NoError(t, err)
 		for _, method := range []string{"GET", "HEAD", "POST", "OPTIONS", "PUT"} {
 			for _, path := range []string{"/", "/ocsp", "/ocsp/", "/ocsp/MFE"} {
@@ -103,32 +104,29 @@ func TestNewFromSettings(t *testing.T) {
 		require.NoError(t, responder.Close())
 	})
 	t.Run("disabled, with bad values", func(t *testing.T) {
-		bad := ocsp.Settings{CAUID: "gone", CacheTTLSecs: -1, Nonce: "x", MaxRequestBytes: 10}
-		responder, err := ocsp.NewFromSettings(ctx, bad, nil)
+		bad := ocspconfig.Settings{CAUID: "gone", CacheTTLSecs: -1, Nonce: "x", MaxRequestBytes: 10}
+		responder, err := ocspconfig.New(ctx, bad, nil)
 		require.NoError(t, err)
 		require.NoError(t, responder.Close())
-		cfg, err := bad.Config(ctx, nil)
-		require.NoError(t, err)
-		require.Equal(t, ocsp.Config{Disabled: true}, cfg)
 		for _, key := range []string{"cache_ttl_secs", "nonce", "max_request_bytes"} {
 			require.ErrorContains(t, bad.Validate(), key, "whoever asks is told")
 		}
 	})
 	for _, c := range []struct {
 		name     string
-		settings ocsp.Settings
-		kms      ocsp.KMS
+		settings ocspconfig.Settings
+		kms      ocspconfig.KMS
 		want     []string
 	}{
-		{"no KMS", ocsp.Settings{Enabled: true, CAUID: "ca-1"}, nil, []string{"KMS"}},
-		{"no CA", ocsp.Settings{Enabled: true, CAUID: "gone"}, kms, []string{"ca_uid", `"gone"`, "certificate", "no such object"}},
-		{"no CA key", ocsp.Settings{Enabled: true, CAUID: "keyless"}, kms, []string{"ca_uid", `"keyless"`, "signer", "no such object"}},
-		{"no delegate", ocsp.Settings{Enabled: true, CAUID: "ca-1", ResponderUID: "gone"}, kms, []string{"responder_uid", `"gone"`, "no such object"}},
-		{"a contradiction", ocsp.Settings{Enabled: true, CAUID: "ca-1", CacheTTLSecs: 60, Profile: "cabf"}, kms, []string{"cache_ttl_secs = 60", "28800"}},
-		{"an invalid value", ocsp.Settings{Enabled: true, CAUID: "ca-1", Nonce: "x"}, kms, []string{"nonce"}},
+		{"no KMS", ocspconfig.Settings{Enabled: true, CAUID: "ca-1"}, nil, []string{"KMS"}},
+		{"no CA", ocspconfig.Settings{Enabled: true, CAUID: "gone"}, kms, []string{"ca_uid", `"gone"`, "certificate", "no such object"}},
+		{"no CA key", ocspconfig.Settings{Enabled: true, CAUID: "keyless"}, kms, []string{"ca_uid", `"keyless"`, "signer", "no such object"}},
+		{"no delegate", ocspconfig.Settings{Enabled: true, CAUID: "ca-1", ResponderUID: "gone"}, kms, []string{"responder_uid", `"gone"`, "no such object"}},
+		{"a contradiction", ocspconfig.Settings{Enabled: true, CAUID: "ca-1", CacheTTLSecs: 60, Profile: "cabf"}, kms, []string{"cache_ttl_secs = 60", "28800"}},
+		{"an invalid value", ocspconfig.Settings{Enabled: true, CAUID: "ca-1", Nonce: "x"}, kms, []string{"nonce"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			_, err := ocsp.NewFromSettings(ctx, c.settings, c.kms)
+			_, err := ocspconfig.New(ctx, c.settings, c.kms)
 			require.Error(t, err)
 			for _, text := range c.want {
 				require.ErrorContains(t, err, text)
@@ -165,7 +163,7 @@ func TestSettingsNameWhatTheKMSGives(t *testing.T) {
 	delegate("foreign", ocsptest.NewCA(ocsptest.Options{Name: "Strange CA"}), ocsptest.Options{})
 	delegate("old-key", ocsptest.NewCA(ocsptest.Options{}), ocsptest.Options{})
 	alike := *ca.Certificate
-	alike.RawSubject = derSeq(derTLV(0x31, derSeq(derOID(2, 5, 4, 3), derTLV(0x0c, []byte("Test CA")))))
+	alike.RawSubject = append([]byte{0x30, 0x12, 0x31, 0x10, 0x30, 0x0e, 6, 3, 0x55, 4, 3, 0x0c, 7}, "Test CA"...) // as a UTF8String
 	delegate("alike", &ocsptest.CA{Certificate: &alike, Key: ca.Key}, ocsptest.Options{})
 	delegate("no-eku", ca, ocsptest.Options{Adjust: func(t *x509.Certificate) { t.ExtKeyUsage = nil }})
 	delegate("delegate-usage", ca, ocsptest.Options{Adjust: func(t *x509.Certificate) { t.KeyUsage = x509.KeyUsageKeyEncipherment }})
@@ -175,31 +173,31 @@ func TestSettingsNameWhatTheKMSGives(t *testing.T) {
 	profiles := map[string]string{"ca-sign-only": "cabf"} // by CA
 	for _, c := range []struct{ ca, responder, algorithm, want string }{
 		{"nil", "", "", `ca_uid = "nil": the certificate is nil: the KMS must return it, or an error`},
-		{"nil-key", "", "", `ca_uid = "nil-key": the key is nil: the KMS must return the private key as a crypto.Signer, or an error`},
-		{"typed-nil-key", "", "", `ca_uid = "typed-nil-key": the key is nil: the KMS must return`},
+		{"nil-key", "", "", `ca_uid = "nil-key": the key is nil: give the private key as a crypto.Signer`},
+		{"typed-nil-key", "", "", `ca_uid = "typed-nil-key": the key is nil: give`},
 		{"short-key", "", "", `ca_uid = "short-key": the key is nil or cut short: an Ed25519 private key has 64 octets`},
-		{"no-der", "", "", `ca_uid = "no-der": the certificate was not parsed from DER: the KMS must make it with x509.ParseCertificate`},
-		{"wrong-key", "", "", `ca_uid = "wrong-key": the key and the certificate do not match: give the uid of a certificate to which the KMS returns the key`},
-		{"leaf", "", "", `ca_uid = "leaf": the certificate is not a CA certificate: give the uid of the issuer's certificate`},
+		{"no-der", "", "", `ca_uid = "no-der": the certificate was not parsed from DER: it must come from x509.ParseCertificate`},
+		{"wrong-key", "", "", `ca_uid = "wrong-key": the certificate is for another key than the signer's: give the key of this certificate, or the certificate of this key`},
+		{"leaf", "", "", `ca_uid = "leaf": the certificate is not a CA certificate: give the issuer's certificate, not one it issued`},
 		{"rsa-1024", "", "", `ca_uid = "rsa-1024": the key is an RSA key with 1024 bits: use at least 2048`},
-		{"ca-sign-only", "", "", `ca_uid = "ca-sign-only": the certificate has a key usage without digitalSignature, so clients may refuse what it signs: reissue it with that usage or let responder_uid name one that has it`},
-		{"ca-1", "", "Ed25519", `signature_algorithm = "Ed25519": the key of ca_uid = "ca-1" cannot safely sign with it: use "ECDSA-SHA256", "ECDSA-SHA384", "ECDSA-SHA512", or leave it out`},
-		{"rsa", "", "ECDSA-SHA256", `signature_algorithm = "ECDSA-SHA256": the key of ca_uid = "rsa" cannot safely sign with it: use "SHA256-RSA", "SHA384-RSA"`},
-		{"ca-1", "delegate-rsa", "ECDSA-SHA256", `signature_algorithm = "ECDSA-SHA256": the key of responder_uid = "delegate-rsa" cannot safely sign with it: use "SHA256-RSA"`},
+		{"ca-sign-only", "", "", `ca_uid = "ca-sign-only": the certificate has a key usage without digitalSignature, so clients may refuse what it signs: reissue it with that usage, or use a delegated responder's certificate that has it`},
+		{"ca-1", "", "Ed25519", `signature_algorithm = "Ed25519": the key of ca_uid = "ca-1" cannot safely sign with it: leave it out or use one of ECDSA-SHA256, ECDSA-SHA384, ECDSA-SHA512`},
+		{"rsa", "", "ECDSA-SHA256", `signature_algorithm = "ECDSA-SHA256": the key of ca_uid = "rsa" cannot safely sign with it: leave it out or use one of SHA256-RSA, SHA384-RSA`},
+		{"ca-1", "delegate-rsa", "ECDSA-SHA256", `signature_algorithm = "ECDSA-SHA256": the key of responder_uid = "delegate-rsa" cannot safely sign with it: leave it out or use one of SHA256-RSA,`},
 		{"ca-1", "nil", "", `responder_uid = "nil": the certificate is nil: the KMS must return it, or an error`},
 		{"ca-1", "nil-key", "", `responder_uid = "nil-key": the key is nil: `},
-		{"ca-1", "no-der", "", `responder_uid = "no-der": the certificate was not parsed from DER: the KMS must`},
+		{"ca-1", "no-der", "", `responder_uid = "no-der": the certificate was not parsed from DER: it must come`},
 		{"ca-1", "ca-1", "", `responder_uid = "ca-1": the certificate lacks the extended key usage OCSPSigning: reissue it with id-kp-OCSPSigning`},
 		{"ca-1", "no-eku", "", `responder_uid = "no-eku": the certificate lacks the extended key usage OCSPSigning: `},
 		{"ca-1", "alike", "", `responder_uid = "alike": the certificate was issued by "CN=Test CA", like the CA's name but encoded differently, as with another string type: reissue it with the CA's subject`},
 		{"ca-1", "foreign", "", `responder_uid = "foreign": the certificate was issued by `},
 		{"ca-1", "old-key", "", `responder_uid = "old-key": the certificate was not signed with the CA's present key (x509: `},
 		{"ca-1", "delegate-usage", "", `responder_uid = "delegate-usage": the certificate has a key usage without digitalSignature`},
-		{"ca-1", "delegate-wrong-key", "", `responder_uid = "delegate-wrong-key": the key and the certificate do not match: `},
+		{"ca-1", "delegate-wrong-key", "", `responder_uid = "delegate-wrong-key": the certificate is for another key than the signer's: `},
 	} {
-		s := ocsp.Settings{Enabled: true, CAUID: c.ca, ResponderUID: c.responder, SignatureAlgorithm: c.algorithm, Profile: profiles[c.ca]}
-		_, err := ocsp.NewFromSettings(context.Background(), s, kms)
-		require.ErrorContains(t, err, "ocsp: settings: "+c.want)
+		s := ocspconfig.Settings{Enabled: true, CAUID: c.ca, ResponderUID: c.responder, SignatureAlgorithm: c.algorithm, Profile: profiles[c.ca]}
+		_, err := ocspconfig.New(context.Background(), s, kms)
+		require.ErrorContains(t, err, "ocspconfig: "+c.want)
 		for _, word := range []string{"field", "ResponderCertificate", "SignatureAlgorithm", "Issuers"} {
 			require.NotContains(t, err.Error(), word, "the words of Config")
 		}
@@ -216,7 +214,7 @@ func TestSettingsOfACAThatIsNotValidNow(t *testing.T) {
 			kms, ca, leaf := newFakeKMS()
 			renewed := ocsptest.NewCA(ocsptest.Options{Signer: ca.Key, NotBefore: opts.NotBefore, NotAfter: opts.NotAfter})
 			kms.certs["ca-1"] = renewed.Certificate
-			responder, err := ocsp.NewFromSettings(t.Context(), ocsp.Settings{Enabled: true, CAUID: "ca-1"}, kms)
+			responder, err := ocspconfig.New(t.Context(), ocspconfig.Settings{Enabled: true, CAUID: "ca-1"}, kms)
 			require.NoError(t, err)
 			answer := responder.Respond(t.Context(), ocsptest.Client{}.Request(ca.Certificate, leaf))
 			require.Equal(t, ocsp.OutcomeTryLater, answer.Outcome)
@@ -227,11 +225,11 @@ func TestSettingsOfACAThatIsNotValidNow(t *testing.T) {
 }
 
 func TestSettingsValidate(t *testing.T) {
-	require.NoError(t, ocsp.Settings{}.Validate())
-	valid := ocsp.Settings{Enabled: true, CAUID: "x", CacheTTLSecs: 10, Nonce: "echo-bare", Unissued: "revoked", Profile: "private", ResponderID: "key",
+	require.NoError(t, ocspconfig.Settings{}.Validate())
+	valid := ocspconfig.Settings{Enabled: true, CAUID: "x", CacheTTLSecs: 10, Nonce: "echo-bare", Unissued: "revoked", Profile: "private", ResponderID: "key",
 		SignatureAlgorithm: "SHA512-RSAPSS", RetentionDays: -1}
 	require.NoError(t, valid.Validate())
-	for key, s := range map[string]ocsp.Settings{
+	for key, s := range map[string]ocspconfig.Settings{
 		"ca_uid":                    {Enabled: true},
 		"cache_ttl_secs":            {CacheTTLSecs: 9},
 		"status_ttl_secs":           {StatusTTLSecs: -1},
@@ -255,48 +253,47 @@ func TestSettingsValidate(t *testing.T) {
 		"cache_disabled":            {CacheDisabled: true, StatusTTLSecs: 1},
 	} {
 		err := s.Validate()
-		require.ErrorContains(t, err, "ocsp: settings: "+key+" = ")
-		require.Equal(t, 1, strings.Count(err.Error(), "ocsp: settings:"), err)
+		require.ErrorContains(t, err, "ocspconfig: "+key+" = ")
+		require.Equal(t, 1, strings.Count(err.Error(), "ocspconfig: "), err)
 	}
-	require.ErrorContains(t, ocsp.Settings{CacheTTLSecs: 60, BackdateSecs: 30}.Validate(), "backdate_secs = 30: use less than half of cache_ttl_secs, which is 60")
-	require.ErrorContains(t, ocsp.Settings{Profile: "cabf", Unissued: "revoked"}.Validate(), "unissued")
-	for want, s := range map[string]ocsp.Settings{
+	require.ErrorContains(t, ocspconfig.Settings{CacheTTLSecs: 60, BackdateSecs: 30}.Validate(), "backdate_secs = 30: use less than half of cache_ttl_secs, which is 60")
+	require.ErrorContains(t, ocspconfig.Settings{Profile: "cabf", Unissued: "revoked"}.Validate(), "unissued")
+	for want, s := range map[string]ocspconfig.Settings{
 		"store_patience_ms = 10001: use at most timeout_secs, which is 10":          {StorePatienceMs: 10_001},
 		"store_patience_ms = 2001: use at most timeout_secs, which is 2":            {StorePatienceMs: 2001, TimeoutSecs: 2},
 		"store_patience_ms = 1: leave it out beside fail_closed = true, under":      {StorePatienceMs: 1, FailClosed: true},
 		"store_patience_ms = 1: leave it out beside cache_disabled = true, under w": {StorePatienceMs: 1, CacheDisabled: true},
 	} {
-		require.ErrorContains(t, s.Validate(), "ocsp: settings: "+want)
+		require.ErrorContains(t, s.Validate(), "ocspconfig: "+want)
 	}
-	err := ocsp.Settings{Nonce: "x", CacheTTLSecs: -1}.Validate()
+	err := ocspconfig.Settings{Nonce: "x", CacheTTLSecs: -1}.Validate()
 	require.ErrorContains(t, err, "nonce")
 	require.ErrorContains(t, err, "cache_ttl_secs", "all that is wrong is named at once")
 }
 
 // What is refused alone is no reason to refuse another value, and is not refused again.
 func TestSettingsAreRefusedOnce(t *testing.T) {
-	for want, s := range map[string]ocsp.Settings{
+	for want, s := range map[string]ocspconfig.Settings{
 		"cache_ttl_secs = -1: ":           {CacheTTLSecs: -1},
 		"cache_ttl_secs = 9: ":            {CacheTTLSecs: 9, Profile: "cabf", BackdateSecs: 5},
 		"cache_ttl_secs = 60: profile":    {CacheTTLSecs: 60, Profile: "cabf", BackdateSecs: 40},
 		"backdate_secs = 2000000000: use": {BackdateSecs: 2_000_000_000},
 		"status_ttl_secs = -1: ":          {StatusTTLSecs: -1, CacheDisabled: true},
 		"cache_max_entries = -1: ":        {CacheMaxEntries: -1, CacheDisabled: true},
-		`cache_storage = "disk": `:        {CacheStorage: "disk", CacheDisabled: true},
 		`profile = "etsi": `:              {Profile: "etsi", Unissued: "revoked", CacheTTLSecs: 60},
 	} {
 		err := s.Validate()
-		require.ErrorContains(t, err, "ocsp: settings: "+want)
+		require.ErrorContains(t, err, "ocspconfig: "+want)
 		require.NotContains(t, err.Error(), "\n", want)
 	}
-	err := ocsp.Settings{StatusTTLSecs: -1, CacheStorage: "compact", CacheDisabled: true}.Validate()
-	require.ErrorContains(t, err, "cache_disabled", "cache_storage is good, and contradicts it")
+	err := ocspconfig.Settings{StatusTTLSecs: -1, CacheCompact: true, CacheDisabled: true}.Validate()
+	require.ErrorContains(t, err, "cache_disabled", "cache_compact is good, and contradicts it")
 }
 
 // settingsInts lists the keys of the settings that are numbers.
 func settingsInts() (keys []string) {
-	for i := range reflect.TypeFor[ocsp.Settings]().NumField() {
-		if field := reflect.TypeFor[ocsp.Settings]().Field(i); field.Type.Kind() == reflect.Int {
+	for i := range reflect.TypeFor[ocspconfig.Settings]().NumField() {
+		if field := reflect.TypeFor[ocspconfig.Settings]().Field(i); field.Type.Kind() == reflect.Int {
 			keys = append(keys, field.Tag.Get("toml"))
 		}
 	}
@@ -307,8 +304,8 @@ func settingsInts() (keys []string) {
 func TestSettingsBounds(t *testing.T) {
 	ctx := context.Background()
 	kms, ca, _ := newFakeKMS()
-	with := func(key string, value int) ocsp.Settings {
-		s := ocsp.Settings{Enabled: true, CAUID: "ca-1"}
+	with := func(key string, value int) ocspconfig.Settings {
+		s := ocspconfig.Settings{Enabled: true, CAUID: "ca-1"}
 		if key == "backdate_secs" {
 			s.CacheTTLSecs = 316224000
 		}
@@ -332,7 +329,7 @@ func TestSettingsBounds(t *testing.T) {
 			if key == "retention_days" && value == -1 {
 				continue // for ever
 			}
-			require.ErrorContains(t, with(key, value).Validate(), fmt.Sprintf("ocsp: settings: %s = %d: use %d to %d, ", key, value, b[0], b[1]))
+			require.ErrorContains(t, with(key, value).Validate(), fmt.Sprintf("ocspconfig: %s = %d: use %d to %d, ", key, value, b[0], b[1]))
 		}
 		if key == "backdate_secs" {
 			b[1] = b[1]/2 - 1 // less than half of cache_ttl_secs
@@ -340,7 +337,7 @@ func TestSettingsBounds(t *testing.T) {
 		for _, value := range []int{0, b[0], b[1]} {
 			s := with(key, value)
 			require.NoError(t, s.Validate())
-			responder, err := ocsp.NewFromSettings(ctx, s, kms)
+			responder, err := ocspconfig.New(ctx, s, kms)
 			require.NoError(t, err, "%s = %d", key, value)
 			require.NoError(t, responder.Close())
 		}
@@ -351,7 +348,7 @@ func TestSettingsBounds(t *testing.T) {
 	kms.Add("ca-1", leaf)
 	request := ocsptest.Client{NoParameters: true}.Request(ca.Certificate, leaf)
 	require.Len(t, request, 66)
-	responder, err := ocsp.NewFromSettings(ctx, with("max_request_bytes", 66), kms)
+	responder, err := ocspconfig.New(ctx, with("max_request_bytes", 66), kms)
 	require.NoError(t, err)
 	require.Equal(t, ocsp.OutcomeSigned, responder.Respond(ctx, request).Outcome)
 	require.NoError(t, responder.Close())
@@ -361,14 +358,20 @@ func TestSettingsBounds(t *testing.T) {
 // Every setting must reach the Config: setting it alone must change something there.
 func TestEverySettingCounts(t *testing.T) {
 	kms, _, _ := newFakeKMS()
-	base := ocsp.Settings{Enabled: true, CAUID: "ca-1"}
-	before, err := base.Config(context.Background(), kms)
-	require.NoError(t, err)
+	base := ocspconfig.Settings{Enabled: true, CAUID: "ca-1"}
+	configOf := func(s ocspconfig.Settings) (cfg ocsp.Config) {
+		if r, err := ocspconfig.New(t.Context(), s, kms, func(c *ocsp.Config) { cfg = *c }); err == nil {
+			require.NoError(t, r.Close())
+		}
+		return cfg
+	}
+	before := configOf(base)
+	require.NotEmpty(t, before.Issuers)
 	special := map[string]any{"ca_uid": "keyless", "responder_uid": "responder-1", "responder_id": "name", "signature_algorithm": "ECDSA-SHA512",
-		"nonce": "ignore", "unissued": "revoked", "profile": "cabf", "cache_storage": "compact"}
+		"nonce": "ignore", "unissued": "revoked", "profile": "cabf"}
 	kms.keys["keyless"] = kms.keys["ca-1"]
-	for i := range reflect.TypeFor[ocsp.Settings]().NumField() {
-		field := reflect.TypeFor[ocsp.Settings]().Field(i)
+	for i := range reflect.TypeFor[ocspconfig.Settings]().NumField() {
+		field := reflect.TypeFor[ocspconfig.Settings]().Field(i)
 		key := field.Tag.Get("toml")
 		assert.Equal(t, key, field.Tag.Get("json"))
 		assert.Equal(t, key, field.Tag.Get("yaml"))
@@ -386,8 +389,44 @@ func TestEverySettingCounts(t *testing.T) {
 		require.NoError(t, err)
 		changed := base
 		require.NoError(t, json.Unmarshal(text, &changed))
-		after, err := changed.Config(context.Background(), kms)
-		require.NoError(t, err, key)
-		assert.NotEqual(t, before, after, key)
+		assert.NotEqual(t, before, configOf(changed), key)
 	}
+}
+
+// panickingKMS is a KMS that panics instead of returning a certificate, or a key.
+type panickingKMS struct {
+	*fakeKMS
+	certificate, key string
+}
+
+func (k *panickingKMS) Certificate(ctx context.Context, uid string) (*x509.Certificate, error) {
+	if uid == k.certificate {
+		panic("certificate")
+	}
+	return k.fakeKMS.Certificate(ctx, uid)
+}
+
+func (k *panickingKMS) Signer(ctx context.Context, uid string) (crypto.Signer, error) {
+	if uid == k.key {
+		panic("signer")
+	}
+	return k.fakeKMS.Signer(ctx, uid)
+}
+
+// A KMS that panics does not reach the host either. The error says which uid it was asked for.
+func TestKMSPanics(t *testing.T) {
+	kms, _, _ := newFakeKMS()
+	settings := ocspconfig.Settings{Enabled: true, CAUID: "ca-1", ResponderUID: "responder-1"}
+	for want, kms := range map[string]ocspconfig.KMS{
+		`ocspconfig: ca_uid = "ca-1": certificate: panic: certificate`:               &panickingKMS{fakeKMS: kms, certificate: "ca-1"},
+		`ocspconfig: responder_uid = "responder-1": certificate: panic: certificate`: &panickingKMS{fakeKMS: kms, certificate: "responder-1"},
+		`ocspconfig: responder_uid = "responder-1": signer: panic: signer`:           &panickingKMS{fakeKMS: kms, key: "responder-1"},
+	} {
+		r, err := ocspconfig.New(t.Context(), settings, kms)
+		require.EqualError(t, err, want)
+		require.Nil(t, r)
+	}
+	r, err := ocspconfig.New(t.Context(), settings, (*fakeKMS)(nil))
+	require.ErrorContains(t, err, `ocspconfig: ca_uid = "ca-1": certificate: panic: `)
+	require.Nil(t, r)
 }

@@ -35,23 +35,23 @@ var _ ocsp.ChangeFeed = (*Feed)(nil)
 // others at some time, and nothing tells when. It talks to Redis when it is first used.
 func NewFeed(o Options) (*Feed, error) {
 	if err := o.check(); err != nil {
-		return nil, fmt.Errorf("ocspredis: bus: %w", err)
+		return nil, fmt.Errorf("ocspredis: feed: %w", err)
 	}
 	client, ok := o.Client.(*redis.Client)
 	if !ok {
-		return nil, fmt.Errorf("ocspredis: bus: the field Client is a %T: use a *redis.Client, of a single server", o.Client)
+		return nil, fmt.Errorf("ocspredis: feed: the field Client is a %T: use a *redis.Client, of a single server", o.Client)
 	}
 	keys, err := o.Keys.ring()
 	if err != nil {
-		return nil, fmt.Errorf("ocspredis: bus: %w", err)
+		return nil, fmt.Errorf("ocspredis: feed: %w", err)
 	}
 	if o.MaxLag == 0 {
 		o.MaxLag = defaultMaxLag
 	}
 	if o.MaxLag < minMaxLag {
-		return nil, fmt.Errorf("ocspredis: bus: the field MaxLag is %v: use %v or more", o.MaxLag, minMaxLag)
+		return nil, fmt.Errorf("ocspredis: feed: the field MaxLag is %v: use %v or more", o.MaxLag, minMaxLag)
 	}
-	return &Feed{client, keys, o.Prefix + "bus", o.MaxLag}, nil
+	return &Feed{client, keys, o.Prefix + "feed", o.MaxLag}, nil
 }
 
 // Publish implements ocsp.ChangeFeed.

@@ -43,30 +43,30 @@ func eventually(t *testing.T, what string, condition func() bool) {
 
 func TestLostConnection(t *testing.T) {
 	_, o := own(t)
-	f := follow(t, newBus(t, o))
+	f := follow(t, newFeed(t, o))
 	for range 5 {
 		begun := f.Resyncs()
 		require.NoError(t, o.Client.Do(ctx, "CLIENT", "KILL", "TYPE", "pubsub").Err())
 		// Whether this is heard is up to chance; what was read before is not trusted in either case.
-		require.NoError(t, newBus(t, o).Publish(ctx, "ca", serial))
-		require.NoError(t, f.Wait("Begin, again", func() bool { return f.Resyncs() > begun }))
+		require.NoError(t, newFeed(t, o).Publish(ctx, "ca", serial))
+		require.NoError(t, f.Wait("Resync, again", func() bool { return f.Resyncs() > begun }))
 		require.NoError(t, f.Wait("trust, again", f.Valid))
 	}
 }
 
 func TestUnreadableMessage(t *testing.T) {
 	o := options(t)
-	f := follow(t, newBus(t, o))
+	f := follow(t, newFeed(t, o))
 	foreign := o
 	foreign.Keys = keys("z")
 	for _, publish := range []func() error{
-		func() error { return o.Client.Publish(ctx, o.Prefix+"bus", "hello").Err() },
-		func() error { return o.Client.Publish(ctx, o.Prefix+"bus", "").Err() },
-		func() error { return newBus(t, foreign).Publish(ctx, "ca", serial) },
+		func() error { return o.Client.Publish(ctx, o.Prefix+"feed", "hello").Err() },
+		func() error { return o.Client.Publish(ctx, o.Prefix+"feed", "").Err() },
+		func() error { return newFeed(t, foreign).Publish(ctx, "ca", serial) },
 	} {
 		begun := f.Resyncs()
 		require.NoError(t, publish())
-		require.NoError(t, f.Wait("Begin, for it may be about anything", func() bool { return f.Resyncs() > begun }))
+		require.NoError(t, f.Wait("Resync, for it may be about anything", func() bool { return f.Resyncs() > begun }))
 		require.NoError(t, f.Wait("trust, again", f.Valid))
 	}
 	require.False(t, f.Heard("ca", serial))
@@ -74,29 +74,29 @@ func TestUnreadableMessage(t *testing.T) {
 
 func TestServerThatHangsAndComesBack(t *testing.T) {
 	s, o := own(t)
-	f := follow(t, newBus(t, o))
+	f := follow(t, newFeed(t, o))
 	require.NoError(t, s.Pause())
 	eventually(t, "trust ends", func() bool { return !f.Valid() })
 	require.NoError(t, s.Resume())
-	require.NoError(t, f.Wait("trust, again", f.Valid)) // with a Begin if the PING was given up
+	require.NoError(t, f.Wait("trust, again", f.Valid)) // with a Resync if the PING was given up
 
 	begun := f.Resyncs()
 	require.NoError(t, s.Stop())
 	eventually(t, "trust ends", func() bool { return !f.Valid() })
-	require.Error(t, newBus(t, o).Publish(ctx, "ca", serial))
+	require.Error(t, newFeed(t, o).Publish(ctx, "ca", serial))
 	require.NoError(t, s.Start())
 	require.NoError(t, f.Wait("trust, again", func() bool { return f.Valid() && f.Resyncs() > begun }))
-	require.NoError(t, newBus(t, o).Publish(ctx, "ca", serial))
+	require.NoError(t, newFeed(t, o).Publish(ctx, "ca", serial))
 	require.NoError(t, f.Wait("the change", func() bool { return f.Heard("ca", serial) }))
 }
 
 func TestMessagesShowNothing(t *testing.T) {
 	o := options(t)
-	sub := o.Client.Subscribe(ctx, o.Prefix+"bus")
+	sub := o.Client.Subscribe(ctx, o.Prefix+"feed")
 	defer func() { _ = sub.Close() }()
 	_, err := sub.Receive(ctx)
 	require.NoError(t, err)
-	require.NoError(t, newBus(t, o).Publish(ctx, "the-issuers-name", serial))
+	require.NoError(t, newFeed(t, o).Publish(ctx, "the-issuers-name", serial))
 	m, err := sub.ReceiveMessage(ctx)
 	require.NoError(t, err)
 	require.NotContains(t, m.Payload, "issuer")
@@ -113,7 +113,7 @@ func TestWrongPasswordStaysOutOfErrors(t *testing.T) {
 	require.ErrorContains(t, err, "WRONGPASS")
 	require.NotContains(t, err.Error(), "s3cret")
 	require.NotErrorIs(t, err, ocsp.ErrNotFound)
-	err = newBus(t, o).Follow(ctx, ocsptest.NewFeedSink())
+	err = newFeed(t, o).Follow(ctx, ocsptest.NewFeedSink())
 	require.ErrorContains(t, err, "WRONGPASS")
 	require.NotContains(t, err.Error(), "s3cret")
 }
@@ -135,7 +135,7 @@ func replicaAt(t *testing.T, ca *ocsptest.CA, o ocspredis.Options, ahead time.Du
 	r, err := ocsp.New(ocsp.Config{
 		Issuers: []ocsp.Issuer{issuer}, Store: newStore(t, o), Timeout: 5 * time.Second,
 		Now:   func() time.Time { return time.Now().Add(ahead) },
-		Cache: ocsp.CacheOptions{StatusTTL: time.Hour, Remote: cache, Feed: newBus(t, o)},
+		Cache: ocsp.CacheOptions{StatusTTL: time.Hour, Remote: cache, Feed: newFeed(t, o)},
 	})
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, r.Close()) })
