@@ -21,8 +21,8 @@ func WithoutHotAnswers(r *Responder) {
 
 // TakeVerifying takes all places among those whose signatures are verified, until the function that it returns is called.
 func TakeVerifying(r *Responder) (giveBack func()) {
-	n := take(r.verifying)
-	return func() { release(r.verifying, n) }
+	n := take(r.signers.lane)
+	return func() { release(r.signers.lane, n) }
 }
 
 func take(l *hostcall.Lane) (n int) {

@@ -1,12 +1,16 @@
 package ocsp
 
 import (
+	"bytes"
+	"context"
 	"errors"
 	"io"
 	"net/http"
 	"os"
 	"strings"
 	"time"
+
+	"github.com/kmsocsp/ocsp/internal/getpath"
 )
 
 // Handler returns the HTTP side of the Responder (RFC 6960 appendix A, RFC 9919 section 6). It may
@@ -56,7 +60,7 @@ func (r *Responder) serveHTTP(w http.ResponseWriter, req *http.Request) {
 		endConnection(w, req)
 	}
 	x := r.acquire(req.Method)
-	defer r.release(x)
+	defer x.release()
 	var m HTTPRequest
 	m.Method, m.Path, m.RawPath = req.Method, req.URL.Path, req.URL.RawPath
 	if m.RawPath == "" && len(m.Path) > r.http.maxPath/3 { // a shorter path is within the limit
@@ -76,7 +80,7 @@ func (r *Responder) serveHTTP(w http.ResponseWriter, req *http.Request) {
 		m.IfNoneMatch = allValues(req, "If-None-Match")
 		m.IfModifiedSince = firstValue(req, "If-Modified-Since")
 	}
-	writeResponse(w, r.respondHTTP(req.Context(), &m, x))
+	writeResponse(w, x.respondHTTP(req.Context(), &m))
 }
 
 // firstValue returns the first value of a header field. The name must be canonical, which saves the
@@ -176,3 +180,49 @@ func readUpTo(body io.Reader, buf []byte, limit int) ([]byte, error) {
 		}
 	}
 }
+
+// RespondHTTP answers an HTTP request as Handler does, for servers other than those of net/http,
+// such as fasthttp. The server itself must limit the size and the time of what it reads, and must
+// close the connection of a client whose body it did not read.
+func (r *Responder) RespondHTTP(ctx context.Context, req *HTTPRequest) HTTPResponse {
+	if r.disabled() {
+		return httpError(http.StatusNotFound, req.Method)
+	}
+	x := r.acquire(req.Method)
+	defer x.release()
+	h := x.respondHTTP(ctx, req)
+	if h.pooled {
+		h.Body = bytes.Clone(h.Body)
+	}
+	return h
+}
+
+func (x *exchange) respondHTTP(ctx context.Context, req *HTTPRequest) HTTPResponse {
+	der := req.Body
+	switch req.Method {
+	case http.MethodGet, http.MethodHead:
+		if max(len(req.Path), len(req.RawPath)) > x.http.maxPath {
+			return httpError(http.StatusRequestURITooLong, req.Method)
+		}
+		// A path without a request leaves x.buf empty, which is malformed.
+		if x.http.strict {
+			x.buf, x.repaired = getpath.FindStrict(req.Path, x.buf, x.accepts)
+		} else {
+			x.buf, x.repaired = getpath.Find(req.Path, x.buf, x.accepts)
+		}
+		der = x.buf
+	case http.MethodPost:
+		if code := x.http.checkPost(req, int64(len(req.Body))); code != 0 {
+			return httpError(code, req.Method)
+		}
+	case http.MethodOptions:
+		return HTTPResponse{StatusCode: http.StatusNoContent}
+	default:
+		return httpError(http.StatusMethodNotAllowed, req.Method)
+	}
+	p, now := x.Responder.respond(ctx, der, x)
+	return x.http.response(req, p, now, x.renewing)
+}
+
+// accepts reports whether a repaired request can be answered.
+func (x *exchange) accepts(der []byte) bool { return x.issuers.load().accepts(der, x.limits) }

@@ -32,7 +32,6 @@ type reads struct {
 	group     *hostcall.Group
 	memory    *memory
 	deadlines hostcall.Deadlines
-	standsIn  func(*exchange) bool // a cached answer can stand in for the one to this request
 	pool      sync.Pool
 }
 
@@ -57,37 +56,30 @@ type storeRead struct {
 	err    error
 }
 
-// status returns what may be answered about a certificate: what the store said less than StatusTTL ago, or what it says
-// in a read that begins after the request came. newer is the second, since 1970, in which the read must have begun at
-// the earliest. The time that status returns is now, unless it had to wait.
-func (q *reads) status(ctx context.Context, a *authority, key *statuses.Key, serial []byte, now time.Time, newer int64, x *exchange) (look, time.Time, error) {
-	l := q.memory.Look(key, q.clock.moment(now))
-	if l.Trusted && q.clock.unix(l.At) >= newer {
-		return l, now, nil
-	}
-	if x.observed {
-		defer func(start time.Time) { x.storeTime += time.Since(start) }(time.Now())
-	}
-	l, err := q.read(ctx, a, serial, l, now, newer, x)
-	if err != nil {
-		err = blame("store", a.ids[0], codec.SerialInt(serial), err)
-	}
-	return l, q.clock.now(), err
-}
+// asker is a request for whose answer a cached one may stand in while the store is silent.
+type asker interface{ canStandIn() bool }
 
 // waiter is a request that waits for a read.
 type waiter struct {
 	*reads
 	ctx, limit context.Context
 	serial     []byte
-	x          *exchange
+	asker      asker
 	begun      time.Time
 	patience   time.Time // until when it waits for a store that is silent; zero: it has not seen one
 }
 
-// read returns what the store says to those who have taken the look l.
-func (q *reads) read(ctx context.Context, a *authority, serial []byte, l look, now time.Time, newer int64, x *exchange) (look, error) {
-	w := waiter{reads: q, ctx: ctx, limit: q.deadlines.Next(), serial: serial, x: x, begun: time.Now()}
+// read returns what the store says in a read that begins after the look l was taken, or in one whose
+// status is trusted and that began in the second newer, since 1970, or later.
+func (q *reads) read(
+	ctx context.Context, a *authority, serial []byte, l look, now time.Time, newer int64, by asker,
+) (_ look, err error) {
+	defer func() {
+		if err != nil {
+			err = blame("store", a.ids[0], codec.SerialInt(serial), err)
+		}
+	}()
+	w := waiter{reads: q, ctx: ctx, limit: q.deadlines.Next(), serial: serial, asker: by, begun: time.Now()}
 	mine, begun := q.acquire(a), false
 	var other *storeRead
 	defer func() {
@@ -150,7 +142,7 @@ func (w *waiter) own(s *storeRead) (look, error) {
 	switch {
 	case atOnce:
 		src.lane.watch.Begin(&s.call, true)
-	case src.lane.watch.StuckIn() <= 0 && w.standsIn(w.x):
+	case src.lane.watch.StuckIn() <= 0 && w.asker.canStandIn():
 		return w.cancel(s, ErrStoreSilent)
 	default:
 		s.queued.Store(true)
@@ -247,7 +239,7 @@ func (w *waiter) waitAt(
 			s.Pass()
 			return waitStopped, nil
 		}
-		if silence = nil; !s.queued.Load() && w.standsIn(w.x) {
+		if silence = nil; !s.queued.Load() && w.asker.canStandIn() {
 			if w.patience.IsZero() {
 				w.patience = time.Now().Add(patience)
 			}
@@ -278,7 +270,7 @@ func (w *waiter) waitAt(
 		case <-w.limit.Done():
 			err = w.overdue(lane, !s.queued.Load())
 		case <-silence:
-			if silence = nil; !s.queued.Load() && w.standsIn(w.x) {
+			if silence = nil; !s.queued.Load() && w.asker.canStandIn() {
 				err = ErrStoreSilent
 			}
 		case <-grace:
@@ -288,7 +280,7 @@ func (w *waiter) waitAt(
 		case <-stuck:
 			if left := lane.watch.StuckIn(); left > 0 {
 				alarm.Reset(left)
-			} else if s.queued.Load() && w.standsIn(w.x) {
+			} else if s.queued.Load() && w.asker.canStandIn() {
 				err = ErrStoreSilent
 			}
 		}
@@ -463,4 +455,14 @@ func (q *reads) warnOfRemoveFromCRL(a *authority, issuerID string, serial *big.I
 		q.cfg.Logger.Warn("ocsp: a revoked certificate's record has the reason removeFromCRL, which releases nothing; it is answered as revoked without a reason; to release it set State Active",
 			slog.String("issuer", issuerID), slog.String("serial", serial.Text(16)))
 	}
+}
+
+// unissued returns the status of a serial that the issuer never issued. Extended revoke is spelled out in RFC
+// 6960 section 2.2.
+func unissued(policy UnissuedPolicy) certStatus {
+	s := certStatus{revokedAt: codec.NoTime, invalidityDate: codec.NoTime, notAfter: codec.NoTime}
+	if policy == UnissuedRevoked {
+		s.status, s.reason, s.revokedAt = Revoked, CertificateHold, 0
+	}
+	return s
 }

@@ -8,114 +8,13 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"runtime/debug"
-	"slices"
 	"sync"
 	"time"
 
-	"github.com/kmsocsp/ocsp/internal/codec"
 	"github.com/kmsocsp/ocsp/internal/hostcall"
 	"github.com/kmsocsp/ocsp/internal/signed"
 	"github.com/kmsocsp/ocsp/internal/statuses"
 )
-
-type (
-	answerID     = signed.ID[certStatus]
-	signedAnswer = signed.Answer[certStatus]
-)
-
-// wireAnswer is a signed answer as it is sent. Those that hang on a status are immutable.
-type wireAnswer struct {
-	signedAnswer // its signature is a part of der
-	der          []byte
-	header       *headerValues // nil: made for each response
-}
-
-// single is what a response will say about one certificate: a SingleResponse to be.
-type single struct {
-	issuerID string
-	certID   []byte // as in the request
-	serial   []byte
-	status   certStatus
-	foreign  bool // of an issuer that is not configured
-
-	read                   int64 // when the read of the status began, in seconds since 1970
-	trusted                bool  // the read began before the request came: another would be newer
-	thisUpdate, nextUpdate int64 // once they are chosen
-}
-
-// newSingle says about a certificate of a configured issuer what was found at the look.
-func newSingle(id *codec.CertID, look *look, a *authority, c *clock) single {
-	return single{
-		issuerID: a.ids[look.Status.issuer], certID: id.Raw, serial: id.Serial, status: look.Status,
-		read: c.unix(look.At), trusted: look.Trusted,
-	}
-}
-
-// foreignSingle says unknown about a certificate of an issuer that is not configured.
-func foreignSingle(id *codec.CertID) single {
-	return single{certID: id.Raw, serial: id.Serial, status: unissued(UnissuedUnknown), foreign: true}
-}
-
-// revokedAt returns the revocation time that a response gives: none later than what it says was known.
-func (p *single) revokedAt(s certStatus) int64 { return min(s.revokedAt, p.thisUpdate) }
-
-// draft is a response to be found or signed.
-type draft struct {
-	id        answerID // if it is about one certificate
-	authority *authority
-	signer    *signer
-	algorithm int
-	now       time.Time // no status in it was read later
-	singles   []single
-	nonce     []byte
-}
-
-// draft returns the exchange's draft of a response about one certificate, without nonce and in the default algorithm.
-func (x *exchange) draft(look *look, s *signer, id *codec.CertID, c *clock) *draft {
-	x.singles[0] = newSingle(id, look, x.match.authority, c)
-	x.draftOne = draft{
-		id:        answerID{Certificate: x.key, Encoding: uint32(x.match.encoding), Signer: s.number, Status: look.Status},
-		authority: x.match.authority, signer: s, singles: x.singles[:],
-	}
-	return &x.draftOne
-}
-
-// reusable reports whether the response may serve others too: HTTP caches may keep it.
-func (d *draft) reusable() bool {
-	return d.nonce == nil && !slices.ContainsFunc(d.singles, func(p single) bool { return p.foreign || !p.status.issued })
-}
-
-// cacheable reports whether the responder itself caches the response. It caches the default algorithm only: clients
-// rarely ask for another, and could make it sign and cache one after the other.
-func (d *draft) cacheable() bool {
-	return len(d.singles) == 1 && d.algorithm == 0 && d.reusable()
-}
-
-// clone returns the draft with memory of its own.
-func (d *draft) clone() *draft {
-	c := *d
-	c.singles = slices.Clone(d.singles)
-	for i := range c.singles {
-		p := &c.singles[i]
-		p.certID = slices.Clone(p.certID)
-		p.serial = p.certID[len(p.certID)-len(p.serial):]
-	}
-	return &c
-}
-
-// wrap appends the response with that signature.
-func (d *draft) wrap(dst, tbs, signature []byte) []byte {
-	return codec.AppendResponse(dst, tbs, d.signer.algorithms[d.algorithm].der, signature, d.signer.certs)
-}
-
-// reply returns the exchange's reply, which has those octets.
-func (d *draft) reply(der []byte, pooled bool, a *signedAnswer, h *headerValues, x *exchange) *reply {
-	x.reply = reply{
-		der: der, pooled: pooled, Life: a.Life, digest: a.Digest, header: h,
-		authority: d.authority, singles: d.singles, reusable: d.reusable(),
-	}
-	return &x.reply
-}
 
 // signatures finds signed answers and makes new ones: within the budget for signatures, and one at a time for all who
 // ask the same.
@@ -198,34 +97,35 @@ func (s *signatures) abandon(c *claim) {
 	}
 }
 
-// find returns the answer that attests what the draft does: the one that hangs on the status, or another one, which
-// then belongs to the exchange.
-func (s *signatures) find(d *draft, look *look, x *exchange) (*wireAnswer, bool) {
-	if look.Hot != nil && look.Hot.ID == d.id {
-		if s.answers != nil && rand.Uint32N(64) == 0 {
-			s.answers.Find(&d.id, x.signature) // which counts as its use there
+// find returns the answer that attests what the draft does, or nil: the one that hangs on the status,
+// or another one, which then belongs to the scratch.
+func (s *signatures) find(d *draft, look *look, x *scratch) *wireAnswer {
+	hot := look.Hot != nil && look.Hot.ID == d.id
+	if s.answers == nil || hot && rand.Uint32N(64) != 0 { // one look of 64 counts as a use in answers
+		if hot {
+			return look.Hot
 		}
-		return look.Hot, true
-	}
-	if s.answers == nil {
-		return nil, false
+		return nil
 	}
 	a, ok := s.answers.Find(&d.id, x.signature)
-	if !ok {
-		return nil, false
+	switch {
+	case hot:
+		return look.Hot
+	case !ok:
+		return nil
 	}
 	x.wire = wireAnswer{signedAnswer: a}
-	return &x.wire, true
+	return &x.wire
 }
 
 // write makes the reply that sends an answer. What it says is a matter of the draft and the answer's life alone, so that
 // it is, octet for octet, what was signed.
-func (s *signatures) write(d *draft, look *look, a *wireAnswer, x *exchange) *reply {
+func (s *signatures) write(d *draft, look *look, a *wireAnswer, x *scratch) *reply {
 	d.singles[0].thisUpdate, d.singles[0].nextUpdate = a.ThisUpdate, a.NextUpdate
 	if a.der != nil {
 		return d.reply(a.der, false, &a.signedAnswer, a.header, x)
 	}
-	x.tbs = s.appendTBS(d, a.ProducedAt, x.tbs[:0])
+	x.tbs = d.appendTBS(s.cfg, a.ProducedAt, x.tbs[:0])
 	x.der = d.wrap(x.der[:0], x.tbs, a.Signature)
 	if s.attaches(look, &d.id) {
 		s.memory.Attach(look, newWireAnswer(a.signedAnswer, bytes.Clone(x.der)))
@@ -239,21 +139,9 @@ func (s *signatures) attaches(look *look, id *answerID) bool {
 	return look.Hot != nil && look.Hot.Encoding == id.Encoding || s.memory.HasRoom(look)
 }
 
-// newWireAnswer returns an answer to hang on a status.
-func newWireAnswer(a signedAnswer, der []byte) *wireAnswer {
-	w := &wireAnswer{signedAnswer: a, der: der}
-	i := bytes.LastIndex(der, a.Signature)
-	w.Signature = der[i : i+len(a.Signature) : i+len(a.Signature)]
-	w.header = newHeaderValues(a.Digest, &a.Life, len(der))
-	return w
-}
-
 // makeOnce signs a response for this exchange alone.
-func (s *signatures) makeOnce(ctx context.Context, d *draft, x *exchange) (*reply, error) {
-	if x.observed {
-		defer func(start time.Time) { x.signTime += time.Since(start) }(time.Now())
-	}
-	a, tbs, err := s.sign(ctx, d, s.cfg.remaining(x), x.tbs[:0])
+func (s *signatures) makeOnce(ctx context.Context, d *draft, x *scratch) (*reply, error) {
+	a, tbs, err := s.sign(ctx, d, d.remaining(), x.tbs[:0])
 	if err != nil {
 		return nil, err
 	}
@@ -283,10 +171,7 @@ func (s *signatures) outdate(d *draft) {
 
 // share returns a reply that is signed for all who ask the same: it joins the flight under way, or begins one, which
 // goes on when the caller leaves. c is nil, or the claim to a renewal, which share uses up.
-func (s *signatures) share(ctx context.Context, d *draft, look *look, c *claim, x *exchange) (*reply, Outcome, error) {
-	if x.observed {
-		defer func(start time.Time) { x.signTime += time.Since(start) }(time.Now())
-	}
+func (s *signatures) share(ctx context.Context, d *draft, look *look, c *claim, x *scratch) (*reply, Outcome, error) {
 	key, begun := flightKey{id: d.id}, true
 	var f *flight
 	if c != nil {
@@ -310,7 +195,7 @@ func (s *signatures) share(ctx context.Context, d *draft, look *look, c *claim, 
 	if begun {
 		s.launch(ctx, key, f, d.clone(), *look)
 	}
-	wire, outcome, err := f.wait(ctx, s.cfg.remaining(x))
+	wire, outcome, err := f.wait(ctx, d.remaining())
 	if err != nil {
 		return nil, 0, blame("signer", d.authority.ids[0], nil, err)
 	}
@@ -372,11 +257,11 @@ func (s *signatures) make(ctx context.Context, d *draft, look *look, limit time.
 	if s.answers != nil {
 		if a, ok := s.answers.Find(&d.id, nil); ok && isFresh(&a.Life, d.now) {
 			d.singles[0].thisUpdate, d.singles[0].nextUpdate = a.ThisUpdate, a.NextUpdate
-			return newWireAnswer(a, d.wrap(nil, s.appendTBS(d, a.ProducedAt, nil), a.Signature)), OutcomeCached, nil
+			return newWireAnswer(a, d.wrap(nil, d.appendTBS(s.cfg, a.ProducedAt, nil), a.Signature)), OutcomeCached, nil
 		}
 	}
 	outcome = OutcomeCached
-	a, der, ok := s.remote.fetch(ctx, d, s)
+	a, der, ok := s.remote.fetch(ctx, d)
 	if !ok {
 		var tbs []byte
 		if a, tbs, err = s.sign(ctx, d, limit, room); err != nil {
@@ -417,7 +302,7 @@ func (s *signatures) sign(ctx context.Context, d *draft, limit time.Duration, ro
 	if a.Life, err = s.cfg.life(d); err != nil {
 		return a, nil, err
 	}
-	tbs = s.appendTBS(d, a.ProducedAt, room)
+	tbs = d.appendTBS(s.cfg, a.ProducedAt, room)
 	lane := by.budget.all
 	if !d.cacheable() {
 		lane = by.budget.uncacheable
@@ -462,30 +347,4 @@ func (s *signatures) warnOfEnd(ctx context.Context, a *authority, by *signer, no
 		s.cfg.Logger.WarnContext(ctx, message, slog.String("issuer", a.ids[0]), slog.String("subject", by.certificate.Subject.String()),
 			slog.Time("begins", time.Unix(by.notBefore, 0).UTC()), slog.Time("ends", time.Unix(by.notAfter, 0).UTC()))
 	}
-}
-
-// appendTBS appends what a response signs, with the times that its singles have.
-func (s *signatures) appendTBS(d *draft, producedAt int64, dst []byte) []byte {
-	var one [1]codec.Single
-	data := codec.ResponseData{ResponderID: d.signer.responderID, ProducedAt: producedAt, Singles: one[:0], Nonce: d.nonce}
-	for i := range d.singles {
-		p := &d.singles[i]
-		st := p.status.compromised(d.authority.compromised)
-		single := codec.Single{
-			CertID: p.certID, Status: codec.Unknown, RevokedAt: codec.NoTime, InvalidityDate: st.invalidityDate,
-			ThisUpdate: p.thisUpdate, NextUpdate: p.nextUpdate, ArchiveCutoff: codec.NoTime,
-		}
-		switch st.status {
-		case Good:
-			single.Status = codec.Good
-		case Revoked:
-			single.Status, single.Reason, single.RevokedAt = codec.Revoked, byte(st.reason.CRLReason()), p.revokedAt(st)
-			data.ExtendedRevoke = data.ExtendedRevoke || !st.issued
-		}
-		if st.issued {
-			single.ArchiveCutoff = s.cfg.archiveCutoff(d.signer.ca, producedAt)
-		}
-		data.Singles = append(data.Singles, single)
-	}
-	return data.AppendTBS(dst)
 }
