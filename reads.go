@@ -65,7 +65,7 @@ type waiter struct {
 	ctx, limit context.Context
 	serial     []byte
 	asker      asker
-	begun      time.Time
+	begun      time.Time // when it first waited behind another read
 	patience   time.Time // until when it waits for a store that is silent; zero: it has not seen one
 }
 
@@ -79,7 +79,7 @@ func (q *reads) read(
 			err = blame("store", a.ids[0], codec.SerialInt(serial), err)
 		}
 	}()
-	w := waiter{reads: q, ctx: ctx, limit: q.deadlines.Next(), serial: serial, asker: by, begun: time.Now()}
+	w := waiter{reads: q, ctx: ctx, limit: q.deadlines.Next(), serial: serial, asker: by}
 	mine, begun := q.acquire(a), false
 	var other *storeRead
 	defer func() {
@@ -121,6 +121,9 @@ func (w *waiter) waitFor(s *storeRead, how statuses.How) (ended bool, err error)
 	case statuses.JoinedEarlier: // which is of use only as long as its status would be trusted
 		patience = min(s.Outlasts(), w.cfg.Cache.StatusTTL)
 	default: // there must be time for the next read
+		if w.begun.IsZero() {
+			w.begun = time.Now()
+		}
 		patience = max(0, min(s.Outlasts(), w.cfg.Timeout/4-time.Since(w.begun)))
 	}
 	timer := time.NewTimer(patience)

@@ -36,9 +36,9 @@ type Read[S comparable, H any] struct {
 	stripe     *stripe[S, H]
 	generation uint64 // of the stripe, at the beginning
 	key        Key
-	lease      uint32    // the generation of the lease, at the beginning
-	at         Moment    // the beginning
-	begun      time.Time // the same, for the patience
+	lease      uint32        // the generation of the lease, at the beginning
+	at         Moment        // the beginning
+	begun      time.Duration // the same, since Memory.origin: for the patience
 	holds      atomic.Int32
 	done       chan struct{} // has room for one signal; closed instead if the read is shared
 
@@ -75,7 +75,7 @@ func (m *Memory[S, H]) Begin(
 		}
 	}
 	if other := st.current(&l.key); other != nil {
-		if other.generation == generation && time.Since(other.begun) < m.patience {
+		if other.generation == generation && time.Since(m.origin)-other.begun < m.patience {
 			how := Behind
 			switch {
 			case l.behind != nil && l.behind != other:
@@ -124,7 +124,7 @@ func (r *Read[S, H]) begin(l *Look[S, H], now Moment, generation uint64) {
 	}
 	var zero S
 	r.memory, r.stripe, r.generation, r.key = l.memory, l.stripe, generation, l.key
-	r.lease, r.at, r.begun = r.memory.lease.generation.Load(), now, time.Now()
+	r.lease, r.at, r.begun = r.memory.lease.generation.Load(), now, time.Since(r.memory.origin)
 	r.shared, r.spoiled, r.passed, r.ended = false, false, false, false
 	r.status, r.hot, r.recorded, r.err = zero, nil, false, nil
 	r.next, r.stripe.reads = r.stripe.reads, r
@@ -136,7 +136,7 @@ func (r *Read[S, H]) Done() <-chan struct{} { return r.done }
 
 // Outlasts returns the time until the read has outlasted the patience, and delays no other.
 func (r *Read[S, H]) Outlasts() time.Duration {
-	return max(0, r.memory.patience-time.Since(r.begun))
+	return max(0, r.begun+r.memory.patience-time.Since(r.memory.origin))
 }
 
 // Pass lets others begin beside the read, as if it had outlasted the patience. It is for a store

@@ -101,6 +101,7 @@ type Options struct {
 // H is what a caller attaches to a certificate. A Memory is safe for concurrent use.
 type Memory[S comparable, H any] struct {
 	ttl, patience time.Duration
+	origin        time.Time
 	leased        bool
 	lease         lease
 	seed          maphash.Seed
@@ -113,10 +114,10 @@ type Memory[S comparable, H any] struct {
 // stripe has the certificates whose serials have one hash, whatever their issuers.
 type stripe[S comparable, H any] struct {
 	mu         sync.Mutex
-	generation atomic.Uint64             // changed by Invalidate
-	first      atomic.Uint32             // in the table; changed with mu held
-	reads      *Read[S, H]               // in flight
-	hot        atomic.Pointer[hot[S, H]] // changed with mu held
+	generation atomic.Uint64 // changed by Invalidate
+	first      atomic.Uint32 // in the table; changed with mu held
+	reads      *Read[S, H]   // in flight
+	hot        *hot[S, H]
 }
 
 const minStripes, maxStripes = 1 << 12, 1 << 20
@@ -125,7 +126,7 @@ const minStripes, maxStripes = 1 << 12, 1 << 20
 func New[S comparable, H any](o Options) *Memory[S, H] {
 	stripes := min(max(o.Max/2, minStripes), maxStripes)
 	m := &Memory[S, H]{
-		ttl: o.TTL, patience: o.Patience, leased: o.Lease,
+		ttl: o.TTL, patience: o.Patience, origin: time.Now(), leased: o.Lease,
 		seed: maphash.MakeSeed(), stripes: make([]stripe[S, H], 1<<bits.Len(uint(stripes-1))),
 	}
 	m.table.init(o.Max)

@@ -509,24 +509,6 @@ func TestStands(t *testing.T) {
 	assert.False(t, new(look).Stands())
 }
 
-// Forget before fence: the generation has not changed as long as the entry is being removed.
-func TestForgetThenFence(t *testing.T) {
-	m := newMemory(nil)
-	learn(t, m, key(1), now, 1)
-	l := m.Look(key(1), now)
-	m.Attach(&l, new(string))
-	release := m.HoldHot()
-	done := make(chan struct{})
-	go func() { defer close(done); m.Invalidate(key(1)) }()
-	for m.Attached(key(1)) {
-		time.Sleep(time.Millisecond)
-	}
-	assert.True(t, l.Stands(), "the fence comes before the entry is removed")
-	release()
-	<-done
-	assert.False(t, l.Stands())
-}
-
 // Forget before fence: a look loads the generation, and then the entry.
 func TestLookLoadsGenerationFirst(t *testing.T) {
 	m := newMemory(nil)
