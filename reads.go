@@ -113,23 +113,18 @@ func (q *reads) read(
 }
 
 // waitFor waits for a read of another request. ended is false if another one may begin beside it.
+// A request waits at most a quarter of Timeout for reads that began too early, so that there is time
+// for its own.
 func (w *waiter) waitFor(s *storeRead, how statuses.How) (ended bool, err error) {
-	var patience time.Duration
-	switch how {
-	case statuses.Joined:
+	if how == statuses.Joined {
 		return w.wait(s, how, false, nil)
-	case statuses.JoinedEarlier: // which is of use only as long as its status would be trusted
-		patience = min(s.Outlasts(), w.cfg.Cache.StatusTTL)
-	default: // there must be time for the next read
-		if w.begun.IsZero() {
-			w.begun = time.Now()
-		}
-		patience = max(0, min(s.Outlasts(), w.cfg.Timeout/4-time.Since(w.begun)))
 	}
-	timer := time.NewTimer(patience)
+	if w.begun.IsZero() {
+		w.begun = time.Now()
+	}
+	timer := time.NewTimer(min(s.Outlasts(), w.cfg.Timeout/4-time.Since(w.begun)))
 	defer timer.Stop()
-	ended, err = w.wait(s, how, false, timer.C)
-	if !ended && err == nil && how == statuses.Behind {
+	if ended, err = w.wait(s, how, false, timer.C); !ended && err == nil {
 		s.Pass()
 	}
 	return ended, err
@@ -238,8 +233,7 @@ func (w *waiter) waitAt(
 	silent, silence := lane.watch.State()
 	var grace, stuck <-chan time.Time
 	if silent {
-		if how == statuses.Behind || how == statuses.JoinedEarlier { // each request asks a silent store again
-			s.Pass()
+		if how == statuses.Behind { // each request asks a silent store again
 			return waitStopped, nil
 		}
 		if silence = nil; !s.queued.Load() && w.asker.canStandIn() {

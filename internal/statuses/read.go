@@ -14,10 +14,6 @@ const (
 	Own How = iota
 	// Joined: the other read began after the request came. Its result is the request's too.
 	Joined
-	// JoinedEarlier: the other read began before the request came, but less than the TTL ago. The
-	// request waits for its end and calls Begin again with the same look, which is then Renewed if
-	// the read was recorded and is trusted. The Result must not be answered, unless it is an error.
-	JoinedEarlier
 	// Behind: the other read began too early. The request waits for its end, or for as long as
 	// Outlasts returns, and calls Begin again with the same look.
 	Behind
@@ -76,17 +72,11 @@ func (m *Memory[S, H]) Begin(
 	}
 	if other := st.current(&l.key); other != nil {
 		if other.generation == generation && time.Since(m.origin)-other.begun < m.patience {
-			how := Behind
-			switch {
-			case l.behind != nil && l.behind != other:
-				// Later than the request: when the request was put behind a read, that was the only
-				// one not passed (One after the other). This one is not passed, so it is later.
-				how = Joined
-			case !other.spoiled && other.at.Wall >= after && m.trusts(other.at, other.lease, now):
-				how = JoinedEarlier
-			}
-			if how != Joined {
-				l.behind = other
+			// Later than the request: when the request was put behind a read, that was the only one
+			// not passed (One after the other). Another one that is not passed is later.
+			how := Joined
+			if l.behind == nil || l.behind == other {
+				l.behind, how = other, Behind
 			}
 			other.shared = true
 			other.holds.Add(1)
