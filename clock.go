@@ -7,13 +7,14 @@ import (
 	"github.com/kmsocsp/ocsp/internal/statuses"
 )
 
-// clock is the host's clock, beside the monotonic one. Neither alone counts how long a status is trusted: the host's may
-// be set back, and the monotonic one stands still while the machine is suspended.
+// clock is the host's clock beside the monotonic one. Neither is enough to count how long a status
+// is trusted: the host's clock may be set back, and the monotonic clock stops while the machine is
+// suspended.
 type clock struct {
 	now    func() time.Time
-	origin time.Time            // that moments count from, by the host's clock
+	origin time.Time            // from which moments count, by the host's clock
 	begun  time.Time            // the same instant, by time.Now
-	steady func() time.Duration // the monotonic clock since then; nil: what now returns has its reading
+	steady func() time.Duration // the monotonic clock since begun; nil: results of now have its reading
 }
 
 func newClock(cfg *Config) *clock {
@@ -25,7 +26,7 @@ func newClock(cfg *Config) *clock {
 	return c
 }
 
-// moment returns the present, which is now by the host's clock.
+// moment returns the present. now is the present by the host's clock.
 func (c *clock) moment(now time.Time) statuses.Moment {
 	m := statuses.Moment{Wall: now.Round(0).Sub(c.origin)}
 	if c.steady != nil {
@@ -36,7 +37,7 @@ func (c *clock) moment(now time.Time) statuses.Moment {
 	return m
 }
 
-// unix returns a moment as an answer gives it, in seconds since 1970.
+// unix returns a moment in seconds since 1970, as an answer has it.
 func (c *clock) unix(m statuses.Moment) int64 { return c.origin.Add(m.Wall).Unix() }
 
 // wall returns the least Moment.Wall of a read that began in that second.
@@ -49,7 +50,7 @@ func ceilSecond(t time.Time) int64 {
 	return t.Unix()
 }
 
-// clock returns Now, or its default. A panic of the host's clock is contained like all of the host's, and names it.
+// clock returns Now or its default. If Now panics, the panic that is recovered names it.
 func (c *Config) clock() func() time.Time {
 	if c.Now == nil {
 		return time.Now

@@ -407,6 +407,8 @@ func TestClose(t *testing.T) {
 		require.Equal(t, ocsp.OutcomeTryLater, r.responder.Respond(context.Background(), r.request(r.leaf)).Outcome)
 		_, err := r.responder.Staple(context.Background(), r.leaf)
 		require.Error(t, err)
+		err = r.responder.Invalidate(context.Background(), r.ca.ID, r.leaf.SerialNumber)
+		require.EqualError(t, err, "ocsp: the responder is closed")
 	})
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Timeout = time.Second })

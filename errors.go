@@ -11,21 +11,21 @@ import (
 )
 
 var (
-	// errClosed is hostcall.ErrClosed for those who ask a Responder.
+	// errClosed is hostcall.ErrClosed for callers of a Responder.
 	errClosed    = fmt.Errorf("ocsp: the responder is %w", hostcall.ErrClosed)
 	errOvertaken = errors.New("ocsp: the certificate's status keeps changing")
 )
 
-// hostError is an error of one of the host's components, in an answer about a certificate.
+// hostError is an error of one of the host's components while it worked for an answer.
 type hostError struct {
 	component string // "store" or "signer"
 	issuerID  string
-	serial    *big.Int // nil: the certificate does not matter
+	serial    *big.Int // nil: the error concerns no certificate in particular
 	err       error
 }
 
 func (e *hostError) Error() string {
-	err := strings.TrimPrefix(fmt.Sprint(e.err), "ocsp: ") // which the text begins with already
+	err := strings.TrimPrefix(fmt.Sprint(e.err), "ocsp: ") // the text already begins with it
 	if e.serial == nil {
 		return fmt.Sprintf("ocsp: %s: issuer %q: %s", e.component, e.issuerID, err)
 	}
@@ -34,33 +34,34 @@ func (e *hostError) Error() string {
 
 func (e *hostError) Unwrap() error { return e.err }
 
-// blame names the component that returned an error, unless the error names one or is no component's.
-func blame(component, issuerID string, serial *big.Int, err error) error {
-	var known *hostError
+// wrapHostError adds the component's name to its error. Errors that already name a component, and
+// those of the responder itself, are returned as they are.
+func wrapHostError(component, issuerID string, serial *big.Int, err error) error {
+	var named *hostError
 	switch {
 	case errors.Is(err, hostcall.ErrClosed):
 		return errClosed
-	case errors.As(err, &known), errors.Is(err, errOvertaken):
+	case errors.As(err, &named), errors.Is(err, errOvertaken):
 		return err
 	}
 	return &hostError{component, issuerID, serial, err}
 }
 
-// ConfigError is a field of a Config or an Issuer that cannot be used. New and SetIssuer return it. New joins the errors
-// of several fields (errors.Join): errors.As then gets the first.
+// ConfigError reports a field of a Config or an Issuer that cannot be used. SetIssuer returns one.
+// New joins those of several fields (errors.Join); errors.As then returns the first.
 type ConfigError struct {
-	// Field is the path of the field, such as "Cache.StatusTTL". New says "Issuers[0].Signer" of an issuer's, and
-	// SetIssuer "Signer".
+	// Field is the path of the field, such as "Cache.StatusTTL". For a field of an issuer it is
+	// "Issuers[0].Signer" in errors of New, and "Signer" in errors of SetIssuer.
 	Field string
 
-	// Problem is what is wrong with the field, which is its subject: "is nil".
+	// Problem describes what is wrong, with the field as its subject: "is nil".
 	Problem string
 
-	// Hint is what to do about it: "give the private key as a crypto.Signer".
+	// Hint describes what to do: "give the private key as a crypto.Signer".
 	Hint string
 
-	where string // "config", or the issuer that SetIssuer was given
-	cause error  // which Problem quotes; nil for none
+	where string // "config", or the issuer passed to SetIssuer
+	cause error  // quoted in Problem; nil for none
 }
 
 // Error returns the field, the problem and the hint in one line.
@@ -68,16 +69,20 @@ func (e *ConfigError) Error() string {
 	return fmt.Sprintf("ocsp: %s: the field %s %s: %s", e.where, e.Field, e.Problem, e.Hint)
 }
 
-// Unwrap returns the error that Problem quotes, such as one of Issuer.Signer, or nil.
+// Unwrap returns the error that Problem quotes, such as one of Issuer.Signer. It returns nil if
+// there is none.
 func (e *ConfigError) Unwrap() error { return e.cause }
 
-// fieldError returns a ConfigError whose problem is formatted as by fmt.Errorf.
+// fieldError returns a ConfigError. Its problem is formatted as by fmt.Errorf.
 func fieldError(field, hint, format string, args ...any) error {
 	problem := fmt.Errorf(format, args...)
-	return &ConfigError{Field: field, Problem: problem.Error(), Hint: hint, where: "config", cause: errors.Unwrap(problem)}
+	return &ConfigError{
+		Field: field, Problem: problem.Error(), Hint: hint,
+		where: "config", cause: errors.Unwrap(problem),
+	}
 }
 
-// ofIssuer returns a ConfigError about an issuer with its context.
+// ofIssuer adds the issuer to a ConfigError about one of its fields.
 func ofIssuer(where, path string, err error) error {
 	var e *ConfigError
 	if errors.As(err, &e) {
@@ -86,7 +91,8 @@ func ofIssuer(where, path string, err error) error {
 	return err
 }
 
-// configErrors collects errors, one for each field: a second one may only follow from the first.
+// configErrors collects at most one error for each field, because a second one may only follow from
+// the first.
 type configErrors struct {
 	errs   []error
 	fields []string
@@ -99,7 +105,7 @@ func (c *configErrors) add(field, hint, format string, args ...any) {
 	}
 }
 
-// none reports whether nothing is wrong with any of the fields so far.
+// none reports whether none of the fields has an error so far.
 func (c *configErrors) none(fields ...string) bool {
 	return !slices.ContainsFunc(fields, func(f string) bool { return slices.Contains(c.fields, f) })
 }

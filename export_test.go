@@ -80,8 +80,8 @@ func TakeNoncePlaces(r *Responder) (n int, giveBack func()) {
 // SetSteady replaces the monotonic clock by which trust is counted.
 func SetSteady(r *Responder, steady func() time.Duration) { r.clock.steady = steady }
 
-// LogPlaces returns how many components and issuers the log has limits for.
-func LogPlaces(r *Responder) int { return len(r.log.places) }
+// LogStates returns how many components and issuers the log has limits for.
+func LogStates(r *Responder) int { return len(r.log.states) }
 
 // LogsFailing reports whether a success may have to log that a failure is over.
 func LogsFailing(r *Responder) bool { return r.log.failing.Load() != 0 }

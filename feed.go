@@ -13,13 +13,14 @@ import (
 	"github.com/kmsocsp/ocsp/internal/statuses"
 )
 
-// Pauses before Follow is called again, doubled from the first to the last while it does not get to vouch.
+// Pauses before Follow is called again. The pause doubles from the first to the last until a call
+// of Follow extends the lease.
 const (
 	firstFollowPause = 50 * time.Millisecond
 	lastFollowPause  = 5 * time.Second
 )
 
-// feed follows Changes, and keeps the lease under which statuses are trusted.
+// feed follows a ChangeFeed and maintains the lease under which statuses are trusted.
 type feed struct {
 	changes ChangeFeed
 	clock   *clock
@@ -27,7 +28,7 @@ type feed struct {
 	memory  *memory
 }
 
-// follow calls Follow again and again, until ctx ends.
+// follow calls Follow again and again until ctx ends.
 func (f *feed) follow(ctx context.Context) {
 	pause := firstFollowPause
 	for {
@@ -53,7 +54,8 @@ func (f *feed) follow(ctx context.Context) {
 	}
 }
 
-// followOnce calls Follow, in a goroutine that it may end as it may panic: the lease must end with it either way.
+// followOnce calls Follow in its own goroutine, so that a panic or runtime.Goexit in Follow also
+// ends the lease.
 func (f *feed) followOnce(ctx context.Context, s *feedSink) error {
 	ended := make(chan error, 1)
 	go func() {
@@ -70,10 +72,10 @@ func (f *feed) followOnce(ctx context.Context, s *feedSink) error {
 type feedSink struct {
 	feed *feed
 
-	mu      sync.Mutex
-	begun   bool
-	vouched bool // ever
-	ended   bool
+	mu       sync.Mutex
+	begun    bool
+	extended bool // at least once
+	ended    bool
 }
 
 func (s *feedSink) Resync() {
@@ -86,8 +88,8 @@ func (s *feedSink) Resync() {
 }
 
 func (s *feedSink) ValidUntil(t time.Time) {
-	if s.extend(t) {
-		s.feed.log.succeeded("change feed", "", nil, logChanges) // without the lock, since the host's log may hang
+	if s.extend(t) { // log without the lock: the host's handler may hang
+		s.feed.log.succeeded("change feed", "", nil, logChanges)
 	}
 }
 
@@ -99,18 +101,19 @@ func (s *feedSink) extend(t time.Time) bool {
 		return false
 	}
 	defer func() {
-		if recover() != nil { // of the host's clock, in a goroutine that may be anybody's
+		if recover() != nil { // the host's clock panicked, perhaps in a goroutine of the feed's own
 			s.feed.memory.EndLease()
 		}
 	}()
-	// The time left is the shorter one of the two by time.Now's clocks: t may have been made before the machine was
-	// suspended. The present is read first, so that no suspension goes between it and that.
+	// The time left is the shorter of the times by the monotonic clock and by the wall clock,
+	// because t may have been made before the machine was suspended. at is read before now, so that
+	// a suspension between the two shortens the lease.
 	at := s.feed.clock.moment(s.feed.clock.now())
 	now := time.Now()
 	left := min(t.Sub(now), t.Round(0).Sub(now.Round(0)))
-	left = min(max(left, -1), math.MaxInt64/4) // no sum with it overflows
+	left = min(max(left, -1), math.MaxInt64/4) // sums do not overflow
 	s.feed.memory.ExtendLease(statuses.Moment{Wall: at.Wall + left, Steady: at.Steady + left})
-	s.vouched = true
+	s.extended = true
 	return true
 }
 
@@ -122,17 +125,17 @@ func (s *feedSink) Changed(issuerID string, serials ...*big.Int) {
 	}
 	for _, serial := range serials {
 		if serial != nil {
-			key := statuses.NewKey(0, codec.SerialBytes(serial)) // of every issuer
+			key := statuses.NewKey(0, codec.SerialBytes(serial)) // 0: of every issuer
 			s.feed.memory.Invalidate(&key)
 		}
 	}
 }
 
-// end takes the lease back and reports whether there ever was one.
+// end ends the lease and reports whether it was ever extended.
 func (s *feedSink) end() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ended = true
 	s.feed.memory.EndLease()
-	return s.vouched
+	return s.extended
 }

@@ -3,6 +3,7 @@ package ocsp
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"crypto"
 	"crypto/sha256"
 	"crypto/x509"
@@ -27,7 +28,7 @@ var (
 // issuer is a checked Issuer.
 type issuer struct {
 	Issuer
-	name     string // RawSubject and the key: what makes an authority
+	name     string // RawSubject and SubjectPublicKeyInfo, which identify the authority
 	signer   *signer
 	lane     *storeLane
 	findings []DelegateFinding // warnings about the certificate that signs
@@ -35,13 +36,14 @@ type issuer struct {
 
 // checkTime returns an error if a certificate of the issuer is not valid now.
 func (i *issuer) checkTime(now time.Time) error {
-	if err := checkTime(fieldCertificate, i.Certificate, now); err != nil || i.ResponderCertificate == nil {
+	err := checkTime(fieldCertificate, i.Certificate, now)
+	if err != nil || i.ResponderCertificate == nil {
 		return err
 	}
 	return checkTime(fieldResponder, i.ResponderCertificate, now)
 }
 
-// check checks an Issuer and prepares its signer. The error names the field and the cure.
+// check validates an Issuer and prepares its signer. The error is a *ConfigError.
 func (s *issuers) check(cfg Issuer) (*issuer, error) {
 	if cfg.Certificate == nil {
 		return nil, fieldError(fieldCertificate, "give the CA's certificate", "is nil")
@@ -54,13 +56,16 @@ func (s *issuers) check(cfg Issuer) (*issuer, error) {
 		cfg.ID = hex.EncodeToString(sum[:])
 	}
 	if cfg.ResponderID > ResponderIDByName {
-		return nil, fieldError("ResponderID", "use ResponderIDByKey or ResponderIDByName", "is %d", cfg.ResponderID)
+		return nil, fieldError("ResponderID", "use ResponderIDByKey or ResponderIDByName",
+			"is %d", cfg.ResponderID)
 	}
 	if y := cfg.CompromisedAt.UTC().Year(); y < 2 && !cfg.CompromisedAt.IsZero() || y > 9999 {
-		return nil, fieldError("CompromisedAt", "it must be zero or from 2 to 9999", "has the year %d", y)
+		return nil, fieldError("CompromisedAt", "it must be zero or from 2 to 9999",
+			"has the year %d", y)
 	}
 	if slices.ContainsFunc(cfg.NameAliases, func(n []byte) bool { return !isSequence(n) }) {
-		return nil, fieldError("NameAliases", "use the RawSubject of a certificate", "has a name that is not the DER of a SEQUENCE")
+		return nil, fieldError("NameAliases", "use the RawSubject of a certificate",
+			"has a name that is not the DER of a SEQUENCE")
 	}
 	signer, findings, err := newSigner(&cfg, s.cfg, s.number)
 	if err != nil {
@@ -73,26 +78,27 @@ func (s *issuers) check(cfg Issuer) (*issuer, error) {
 	return &issuer{Issuer: cfg, name: name, signer: signer, findings: findings}, nil
 }
 
-// authority is what a client takes for one CA: one name and one key.
+// authority is what clients regard as one CA: one name and one key.
 type authority struct {
-	number      uint64    // in its certificates' keys in the cache; never used for another authority
-	ids         []string  // of its issuers, in the order of configuration
-	sources     []source  // where they are asked for
-	signers     []*signer // at least one; see lineUp
-	compromised int64     // codec.NoTime: it is not
-	encodings   []string
-	warned      atomic.Int64 // when warnOfRemoveFromCRL last did, in seconds since 1970
+	number      uint64       // part of its certificates' keys in the cache; never reused
+	ids         []string     // of its issuers, in the order of configuration
+	sources     []source     // the stores of its issuers, in that order
+	signers     []*signer    // at least one; see lineUp
+	compromised int64        // when its key was, in seconds since 1970, or codec.NoTime
+	encodings   []string     // of CertID.Issuer
+	warned      atomic.Int64 // when warnOfRemoveFromCRL last logged, in seconds since 1970
 }
 
-// source is a store and the IDs under which it is asked about an authority's certificates.
+// source is a store and the IDs with which it is called about an authority's certificates.
 type source struct {
-	lane   *storeLane
-	places *hostcall.Lane // of the lane, for this authority
-	first  int            // the index of the first ID in authority.ids
-	ids    []string
+	lane  *storeLane
+	calls *hostcall.Lane // the authority's share of the lane, or all of it
+	first int            // the index of the first ID in authority.ids
+	ids   []string
 }
 
-// signerAt returns the signer that is valid at that time and ends last. If none is valid, it returns one that is not.
+// signerAt returns the signer that is valid at now and ends last. If none is valid it returns one
+// that is not.
 func (a *authority) signerAt(now time.Time) *signer {
 	last := len(a.signers) - 1
 	if last > 0 {
@@ -103,8 +109,8 @@ func (a *authority) signerAt(now time.Time) *signer {
 	return a.signers[last]
 }
 
-// lineUp sets the signers to those that are chosen at some time, in that order: each begins and ends later than the one
-// before. A signer is never chosen if another one begins no later and ends no earlier.
+// lineUp sets the signers to those that signerAt can choose, in order: each begins and ends later
+// than the one before. A signer is never chosen if another one begins no later and ends no earlier.
 func (a *authority) lineUp(signers []*signer) {
 	slices.SortStableFunc(signers, func(s, t *signer) int {
 		return cmp.Or(cmp.Compare(s.notBefore, t.notBefore), cmp.Compare(t.notAfter, s.notAfter))
@@ -116,7 +122,7 @@ func (a *authority) lineUp(signers []*signer) {
 	}
 }
 
-// issuers are the issuers of a Responder.
+// issuers holds the issuers of a Responder.
 type issuers struct {
 	cfg     *Config
 	present atomic.Pointer[registry]
@@ -127,26 +133,27 @@ type issuers struct {
 	stores  storeLanes
 }
 
-// open prepares for issuers. The Config has its defaults.
+// open initializes s. The Config MUST have its defaults.
 func (s *issuers) open(cfg *Config) {
 	s.cfg, s.budgets, s.stores = cfg, newBudgets(cfg.Signing), newStoreLanes(cfg)
 	s.present.Store(&registry{})
 }
 
-// load returns the present registry. It is nil for a disabled Responder.
+// load returns the present registry, nil for a disabled Responder.
 func (s *issuers) load() *registry { return s.present.Load() }
 
 // number returns a number for a new signer or authority.
 func (s *issuers) number() uint64 { return s.numbers.Add(1) }
 
-// add adds a checked issuer, or replaces the one with its ID.
+// add adds a validated issuer, or replaces the one with its ID.
 func (s *issuers) add(iss *issuer) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.put(iss)
 }
 
-// set is add, but one that is not valid now replaces none that is.
+// set is like add, but returns an error if the issuer is not valid now and would replace one that
+// is.
 func (s *issuers) set(iss *issuer, now time.Time) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -160,7 +167,7 @@ func (s *issuers) set(iss *issuer, now time.Time) error {
 	return s.put(iss)
 }
 
-// put is add. s.mu is locked.
+// put is like add. Callers MUST hold s.mu.
 func (s *issuers) put(iss *issuer) error {
 	list := slices.Clone(s.load().issuers)
 	iss.lane = s.stores.of(iss.Store)
@@ -179,17 +186,19 @@ func (s *issuers) put(iss *issuer) error {
 	return nil
 }
 
-// remove removes the issuer with that ID, if there is one.
+// remove removes the issuer with that ID, if any.
 func (s *issuers) remove(id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	list := slices.DeleteFunc(slices.Clone(s.load().issuers), func(o *issuer) bool { return o.ID == id })
-	if next, err := newRegistry(list, s.load(), s.number); err == nil { // fewer issuers have no new conflicts
+	removed := func(i *issuer) bool { return i.ID == id }
+	list := slices.DeleteFunc(slices.Clone(s.load().issuers), removed)
+	// There is no error: fewer issuers have no new conflicts.
+	if next, err := newRegistry(list, s.load(), s.number); err == nil {
 		s.replace(next)
 	}
 }
 
-// replace makes the next registry the present one. s.mu is locked.
+// replace publishes the next registry. Callers MUST hold s.mu.
 func (s *issuers) replace(next *registry) {
 	s.present.Store(next)
 	s.stores.prune(storeUsers(next.issuers))
@@ -200,7 +209,7 @@ func (s *issuers) replace(next *registry) {
 	s.budgets.prune(used)
 }
 
-// storeUsers returns the names of the issuers that share each store.
+// storeUsers returns the names of the issuers of each store.
 func storeUsers(issuers []*issuer) map[*storeLane]map[string]bool {
 	users := map[*storeLane]map[string]bool{}
 	for _, iss := range issuers {
@@ -212,14 +221,14 @@ func storeUsers(issuers []*issuer) map[*storeLane]map[string]bool {
 	return users
 }
 
-// close ends the watch of all stores.
+// close stops the watches of all stores.
 func (s *issuers) close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.stores.close()
 }
 
-// registry finds the authority for a CertID. It is replaced, never changed.
+// registry maps CertIDs to authorities. It is immutable: changes publish a new one.
 type registry struct {
 	issuers  []*issuer // in the order of configuration
 	byName   map[string]*authority
@@ -227,14 +236,14 @@ type registry struct {
 	byCertID map[string]certIDMatch // CertID.Issuer -> authority
 }
 
-// certIDMatch is an authority and which of its encodings the CertID has.
+// certIDMatch is the authority of a CertID and the index of the CertID's encoding.
 type certIDMatch struct {
 	*authority
 	encoding int
 }
 
-// newRegistry groups issuers into authorities. An authority about which nothing changed since the old registry
-// but its signers, or IDs that joined, keeps its number, so that what is cached about its certificates stays.
+// newRegistry groups issuers into authorities. An authority keeps its number, and so its cached
+// certificates, if nothing changed since the old registry except its signers and added IDs.
 func newRegistry(issuers []*issuer, old *registry, nextNumber func() uint64) (*registry, error) {
 	reg := &registry{
 		issuers:  issuers,
@@ -254,10 +263,12 @@ func newRegistry(issuers []*issuer, old *registry, nextNumber func() uint64) (*r
 		if n := len(a.sources); n > 0 && a.sources[n-1].lane == iss.lane {
 			a.sources[n-1].ids = append(a.sources[n-1].ids, iss.ID)
 		} else {
-			a.sources = append(a.sources, source{lane: iss.lane, first: len(a.ids) - 1, ids: []string{iss.ID}})
+			a.sources = append(a.sources,
+				source{lane: iss.lane, first: len(a.ids) - 1, ids: []string{iss.ID}})
 		}
 		reg.byID[iss.ID] = a
-		if at := iss.CompromisedAt.Unix(); at != codec.NoTime && (a.compromised == codec.NoTime || at < a.compromised) {
+		at := iss.CompromisedAt.Unix()
+		if at != codec.NoTime && (a.compromised == codec.NoTime || at < a.compromised) {
 			a.compromised = at
 		}
 		key := publicKeyBits(iss.Certificate)
@@ -270,8 +281,10 @@ func newRegistry(issuers []*issuer, old *registry, nextNumber func() uint64) (*r
 						reg.byCertID[certID] = certIDMatch{a, len(a.encodings)}
 						a.encodings = append(a.encodings, certID)
 					case match.authority != a:
-						return nil, fieldError("NameAliases", "drop the alias",
-							"makes the issuers %q and %q one to clients, who know a CA by name and key", match.ids[0], iss.ID)
+						const problem = "makes the issuers %q and %q one to clients, " +
+							"who know a CA by name and key"
+						return nil, fieldError("NameAliases", "drop the alias", problem,
+							match.ids[0], iss.ID)
 					}
 				}
 			}
@@ -281,14 +294,15 @@ func newRegistry(issuers []*issuer, old *registry, nextNumber func() uint64) (*r
 	for name, a := range reg.byName {
 		for i := range a.sources {
 			src := &a.sources[i]
-			if src.places = src.lane.calls; len(users[src.lane]) > 1 {
-				src.places = src.lane.share(name)
+			if src.calls = src.lane.calls; len(users[src.lane]) > 1 {
+				src.calls = src.lane.share(name)
 			}
 		}
+		a.lineUp(signers[name])
 		lost := func(id string) bool { return reg.byID[id] != a }
 		before := old.byName[name]
-		a.lineUp(signers[name])
-		if before != nil && before.compromised == a.compromised && slices.Equal(before.encodings, a.encodings) && !slices.ContainsFunc(before.ids, lost) {
+		if before != nil && before.compromised == a.compromised &&
+			slices.Equal(before.encodings, a.encodings) && !slices.ContainsFunc(before.ids, lost) {
 			a.number = before.number
 		} else {
 			a.number = nextNumber()
@@ -297,11 +311,14 @@ func newRegistry(issuers []*issuer, old *registry, nextNumber func() uint64) (*r
 	return reg, nil
 }
 
-// matchAll finds the issuers of a request with several CertIDs, and the one authority that signs the answer.
-func (reg *registry) matchAll(entries []codec.RequestEntry, strict bool) (matches []certIDMatch, signing *authority, err error) {
+// matchAll returns the issuers of a request with several CertIDs, and the one authority that signs
+// the answer.
+func (r *registry) matchAll(
+	entries []codec.RequestEntry, strict bool,
+) (matches []certIDMatch, signing *authority, err error) {
 	matches = make([]certIDMatch, len(entries))
 	for i := range entries {
-		match, ok := reg.byCertID[string(entries[i].CertID.Issuer)]
+		match, ok := r.byCertID[string(entries[i].CertID.Issuer)]
 		switch {
 		case !ok && strict:
 			return nil, nil, errNoIssuer
@@ -317,21 +334,23 @@ func (reg *registry) matchAll(entries []codec.RequestEntry, strict bool) (matche
 	return matches, signing, nil
 }
 
-// issuerOf returns how a certificate's CertID names, with SHA-1, the issuer that signed the certificate.
-func (reg *registry) issuerOf(leaf *x509.Certificate) (certIDIssuer []byte, err error) {
+// issuerOf returns the issuer part of a CertID, with SHA-1, for the issuer that signed the
+// certificate.
+func (r *registry) issuerOf(leaf *x509.Certificate) (certIDIssuer []byte, err error) {
 	type unverified struct {
 		a            *authority
 		certIDIssuer []byte
-		identified   bool // by a SubjectKeyId that is the leaf's AuthorityKeyId
-		other        bool // by SubjectKeyIds that all are others
+		identified   bool // a SubjectKeyId is the leaf's AuthorityKeyId
+		other        bool // all SubjectKeyIds differ from it
 	}
 	var undecided []unverified
 	var refusal error
 	named := false
-	for _, iss := range reg.issuers {
-		a := reg.byID[iss.ID]
-		certID := codec.CertIDIssuer(crypto.SHA1, true, leaf.RawIssuer, publicKeyBits(iss.Certificate))
-		if reg.byCertID[string(certID)].authority != a {
+	for _, iss := range r.issuers {
+		a := r.byID[iss.ID]
+		key := publicKeyBits(iss.Certificate)
+		certID := codec.CertIDIssuer(crypto.SHA1, true, leaf.RawIssuer, key)
+		if r.byCertID[string(certID)].authority != a {
 			continue
 		}
 		named = true
@@ -345,20 +364,23 @@ func (reg *registry) issuerOf(leaf *x509.Certificate) (certIDIssuer []byte, err 
 		refusal = err
 		i := slices.IndexFunc(undecided, func(u unverified) bool { return u.a == a })
 		if i < 0 {
-			i, undecided = len(undecided), append(undecided, unverified{a: a, certIDIssuer: certID, other: true})
+			i = len(undecided)
+			undecided = append(undecided, unverified{a: a, certIDIssuer: certID, other: true})
 		}
-		id, its := leaf.AuthorityKeyId, iss.Certificate.SubjectKeyId
-		undecided[i].identified = undecided[i].identified || len(id) > 0 && bytes.Equal(id, its)
-		undecided[i].other = undecided[i].other && len(id) > 0 && len(its) > 0 && !bytes.Equal(id, its)
+		u, id, its := &undecided[i], leaf.AuthorityKeyId, iss.Certificate.SubjectKeyId
+		u.identified = u.identified || len(id) > 0 && bytes.Equal(id, its)
+		u.other = u.other && len(id) > 0 && len(its) > 0 && !bytes.Equal(id, its)
 	}
 	switch {
 	case len(undecided) > 0:
 	case named:
-		return nil, fmt.Errorf("no configured issuer signed the certificate, though one has the name %q", leaf.Issuer)
+		return nil, fmt.Errorf("no configured issuer signed the certificate, "+
+			"though one has the name %q", leaf.Issuer)
 	default:
-		return nil, reg.explainForeign(leaf)
+		return nil, r.explainForeign(leaf)
 	}
-	identified := slices.DeleteFunc(slices.Clone(undecided), func(u unverified) bool { return !u.identified })
+	unidentified := func(u unverified) bool { return !u.identified }
+	identified := slices.DeleteFunc(slices.Clone(undecided), unidentified)
 	switch {
 	case len(identified) == 1:
 		return identified[0].certIDIssuer, nil
@@ -367,53 +389,68 @@ func (reg *registry) issuerOf(leaf *x509.Certificate) (certIDIssuer []byte, err 
 	}
 	why := "it has no AuthorityKeyId"
 	if len(leaf.AuthorityKeyId) > 0 {
-		why = fmt.Sprintf("its AuthorityKeyId %x is the SubjectKeyId of %d of them", leaf.AuthorityKeyId, len(identified))
+		why = fmt.Sprintf("its AuthorityKeyId %x is the SubjectKeyId of %d of them",
+			leaf.AuthorityKeyId, len(identified))
 	}
-	return nil, fmt.Errorf("%d configured issuers have the name %q, and none is known to have signed the certificate: its signature cannot be verified (%w), and %s",
+	return nil, fmt.Errorf("%d configured issuers have the name %q, and none is known to have "+
+		"signed the certificate: its signature cannot be verified (%w), and %s",
 		len(undecided), leaf.Issuer, refusal, why)
 }
 
-// explainForeign returns the error for a certificate under a name that no issuer has.
-func (reg *registry) explainForeign(leaf *x509.Certificate) error {
-	for _, iss := range reg.issuers {
+// explainForeign returns the error for a certificate whose issuer name no configured issuer has.
+func (r *registry) explainForeign(leaf *x509.Certificate) error {
+	for _, iss := range r.issuers {
 		if iss.Certificate.Subject.String() != leaf.Issuer.String() {
 			continue
 		}
 		if err := checkSignedBy(leaf, iss.Certificate); err == nil || isUnverifiable(err) {
-			return fmt.Errorf("%w: the certificate's issuer is %s: %s", errNoIssuer, encodedDifferently(leaf.Issuer), hintNameAliases)
+			return fmt.Errorf("%w: the certificate's issuer is %s: %s",
+				errNoIssuer, encodedDifferently(leaf.Issuer), hintNameAliases)
 		}
 	}
 	return errNoIssuer
 }
 
-// succeeds reports whether another signer can take over from one before that ends.
+// succeeds reports whether another signer takes over from s before s ends.
 func (a *authority) succeeds(s *signer) bool {
-	return slices.ContainsFunc(a.signers, func(c *signer) bool { return c.notAfter > s.notAfter && c.notBefore < s.notAfter })
+	return slices.ContainsFunc(a.signers, func(c *signer) bool {
+		return c.notAfter > s.notAfter && c.notBefore < s.notAfter
+	})
 }
 
-// announce logs the warnings about a new issuer, and whether it cannot sign now.
-func (iss *issuer) announce(logger *slog.Logger, now time.Time) {
-	attrs := []any{slog.String("issuer", iss.ID), slog.String("subject", iss.signer.certificate.Subject.String())}
-	for _, f := range iss.findings {
-		logger.Warn("ocsp: clients may refuse answers because of the certificate that signs them", slices.Concat(attrs,
-			[]any{slog.String("finding", f.Problem), slog.String("hint", f.Hint), slog.String("rule", f.Rule)})...)
+// announce logs the warnings about a new issuer, and whether it is not valid now.
+func (i *issuer) announce(logger *slog.Logger, now time.Time) {
+	warn := func(message string, attrs ...slog.Attr) {
+		about := []slog.Attr{
+			slog.String("issuer", i.ID),
+			slog.String("subject", i.signer.certificate.Subject.String()),
+		}
+		logger.LogAttrs(context.Background(), slog.LevelWarn, message, append(about, attrs...)...)
+	}
+	for _, f := range i.findings {
+		warn("ocsp: clients may refuse answers because of the certificate that signs them",
+			slog.String("finding", f.Problem),
+			slog.String("hint", f.Hint),
+			slog.String("rule", f.Rule))
 	}
 	var fault *ConfigError
-	if errors.As(iss.checkTime(now), &fault) {
-		logger.Warn("ocsp: an issuer is not valid now and signs nothing until it is", slices.Concat(attrs,
-			[]any{slog.String("certificate", fault.Field), slog.String("finding", fault.Problem), slog.String("hint", fault.Hint)})...)
+	if errors.As(i.checkTime(now), &fault) {
+		warn("ocsp: an issuer is not valid now and signs nothing until it is",
+			slog.String("certificate", fault.Field),
+			slog.String("finding", fault.Problem),
+			slog.String("hint", fault.Hint))
 	}
 }
 
-// accepts reports whether a repaired request can be answered: all its issuers are configured.
-// Anything less could be part of another client's request.
-func (reg *registry) accepts(der []byte, limits codec.ReadLimits) bool {
+// accepts reports whether a repaired request can be answered: all of its issuers are configured.
+// Otherwise it may be part of another client's request.
+func (r *registry) accepts(der []byte, limits codec.ReadLimits) bool {
 	var req codec.Request
 	if codec.ParseRequest(der, &req, limits) != nil {
 		return false
 	}
 	return !slices.ContainsFunc(req.Entries, func(e codec.RequestEntry) bool {
-		_, ok := reg.byCertID[string(e.CertID.Issuer)]
+		_, ok := r.byCertID[string(e.CertID.Issuer)]
 		return !ok
 	})
 }

@@ -19,10 +19,14 @@ import (
 	"github.com/kmsocsp/ocsp/internal/codec"
 )
 
-// NewSigner makes a crypto.Signer of a function that signs with a key elsewhere: a remote KMS, a cloud
-// service, an HSM session that takes a context. digest is the hash that opts.HashFunc names, or the whole
-// message when that is zero, as it is for Ed25519. The context ends at SigningOptions.Timeout.
-func NewSigner(pub crypto.PublicKey, sign func(ctx context.Context, digest []byte, opts crypto.SignerOpts) ([]byte, error)) crypto.Signer {
+// NewSigner returns a crypto.Signer that calls sign, for keys that live elsewhere: in a remote KMS,
+// a cloud service, or an HSM session that takes a context. digest is the hash that opts.HashFunc
+// names, or the whole message if that is zero, as it is for Ed25519. The context ends at
+// SigningOptions.Timeout. sign MUST be safe for concurrent use.
+func NewSigner(
+	pub crypto.PublicKey,
+	sign func(ctx context.Context, digest []byte, opts crypto.SignerOpts) ([]byte, error),
+) crypto.Signer {
 	return &funcSigner{pub, sign}
 }
 
@@ -37,42 +41,54 @@ func (f *funcSigner) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([
 	return f.sign(context.Background(), digest, opts)
 }
 
-// algorithm is one way in which a key signs.
+// algorithm is one way to sign with a key.
 type algorithm struct {
 	alg  x509.SignatureAlgorithm
 	der  []byte // AlgorithmIdentifier
 	opts crypto.SignerOpts
 }
 
-// algorithmsFor lists what a public key can safely sign with, the default first.
+// algorithmsFor returns the algorithms that a public key can safely sign with. The first one is the
+// default.
 func algorithmsFor(pub crypto.PublicKey, profile Profile) ([]algorithm, error) {
 	var list []x509.SignatureAlgorithm
 	switch pub := pub.(type) {
 	case *rsa.PublicKey:
-		least := 2047 // some generators of 2048 bits leave the first one zero
+		least := 2047 // some generators of 2048-bit keys leave the first bit zero
 		if profile == ProfileCABF || fips140.Enforced() {
 			least = 2048 // TLS BR 6.1.5, FIPS 186-5 section 5.1
 		}
 		if pub.N.BitLen() < least {
-			return nil, fieldError(fieldSigner, "use at least 2048", "is an RSA key with %d bits", pub.N.BitLen())
+			return nil, fieldError(fieldSigner, "use at least 2048",
+				"is an RSA key with %d bits", pub.N.BitLen())
 		}
-		list = []x509.SignatureAlgorithm{x509.SHA256WithRSA, x509.SHA384WithRSA, x509.SHA512WithRSA,
-			x509.SHA256WithRSAPSS, x509.SHA384WithRSAPSS, x509.SHA512WithRSAPSS}
+		list = []x509.SignatureAlgorithm{
+			x509.SHA256WithRSA, x509.SHA384WithRSA, x509.SHA512WithRSA,
+			x509.SHA256WithRSAPSS, x509.SHA384WithRSAPSS, x509.SHA512WithRSAPSS,
+		}
 	case *ecdsa.PublicKey:
 		switch pub.Curve {
 		case elliptic.P256():
-			list = []x509.SignatureAlgorithm{x509.ECDSAWithSHA256, x509.ECDSAWithSHA384, x509.ECDSAWithSHA512}
+			list = []x509.SignatureAlgorithm{
+				x509.ECDSAWithSHA256, x509.ECDSAWithSHA384, x509.ECDSAWithSHA512,
+			}
 		case elliptic.P384():
-			list = []x509.SignatureAlgorithm{x509.ECDSAWithSHA384, x509.ECDSAWithSHA256, x509.ECDSAWithSHA512}
+			list = []x509.SignatureAlgorithm{
+				x509.ECDSAWithSHA384, x509.ECDSAWithSHA256, x509.ECDSAWithSHA512,
+			}
 		case elliptic.P521():
-			list = []x509.SignatureAlgorithm{x509.ECDSAWithSHA512, x509.ECDSAWithSHA256, x509.ECDSAWithSHA384}
+			list = []x509.SignatureAlgorithm{
+				x509.ECDSAWithSHA512, x509.ECDSAWithSHA256, x509.ECDSAWithSHA384,
+			}
 		default:
-			return nil, fieldError(fieldSigner, "use P-256, P-384 or P-521", "is on the curve %s, which is not supported", pub.Curve.Params().Name)
+			return nil, fieldError(fieldSigner, "use P-256, P-384 or P-521",
+				"is on the curve %s, which is not supported", pub.Curve.Params().Name)
 		}
 	case ed25519.PublicKey:
 		list = []x509.SignatureAlgorithm{x509.PureEd25519}
 	default:
-		return nil, fieldError(fieldSigner, "use RSA, ECDSA or Ed25519", "has a public key of type %T, which is not supported", pub)
+		return nil, fieldError(fieldSigner, "use RSA, ECDSA or Ed25519",
+			"has a public key of type %T, which is not supported", pub)
 	}
 	algorithms := make([]algorithm, len(list))
 	for i, alg := range list {
@@ -108,7 +124,8 @@ func algorithmNames(list []algorithm) []string {
 	return names
 }
 
-// checkKnownKey refuses a certificate whose key package x509 does not read, or this package does not sign with.
+// checkKnownKey returns an error for a certificate whose key this package, or package x509, does
+// not support.
 func checkKnownKey(field string, cert *x509.Certificate) error {
 	switch cert.PublicKey.(type) {
 	case *rsa.PublicKey, *ecdsa.PublicKey, ed25519.PublicKey:
@@ -118,7 +135,7 @@ func checkKnownKey(field string, cert *x509.Certificate) error {
 		"has a key of the algorithm %s, which is not supported", keyAlgorithm(cert))
 }
 
-// keyAlgorithms names the algorithms of keys that package x509 does not read or this package does not sign with.
+// keyAlgorithms has the names of algorithms that this package or package x509 does not support.
 var keyAlgorithms = map[string]string{
 	"1.2.840.10040.4.1":       "DSA",
 	"1.2.840.113549.1.1.7":    "RSAES-OAEP",
@@ -131,7 +148,7 @@ var keyAlgorithms = map[string]string{
 	"2.16.840.1.101.3.4.3.19": "ML-DSA-87",
 }
 
-// keyAlgorithm returns the OID of a key's algorithm and, if it is known, the name.
+// keyAlgorithm returns the OID of a key's algorithm and, if known, its name.
 func keyAlgorithm(cert *x509.Certificate) string {
 	var info struct {
 		Algorithm pkix.AlgorithmIdentifier
@@ -147,13 +164,14 @@ func keyAlgorithm(cert *x509.Certificate) string {
 	return oid
 }
 
-// isNil reports whether there is no key, though perhaps a type for one.
+// isNil reports whether a key is nil or a nil pointer.
 func isNil(key any) bool {
 	v := reflect.ValueOf(key)
 	return !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil()
 }
 
-// isGoKey reports whether the key is one that lives in this process and whose signatures need no checking.
+// isGoKey reports whether a key is one of Go's own private keys. Its signatures are computed in
+// this process and need no verification.
 func isGoKey(key crypto.Signer) bool {
 	switch key.(type) {
 	case *rsa.PrivateKey, *ecdsa.PrivateKey, ed25519.PrivateKey:
@@ -162,22 +180,25 @@ func isGoKey(key crypto.Signer) bool {
 	return false
 }
 
-// checkFIPS returns an error if GODEBUG=fips140=only is set and refuses the key of a certificate. Without it, New
-// would accept a key in an HSM whose every signature fails the check.
+// checkFIPS returns an error if GODEBUG=fips140=only is set and refuses the certificate's key.
+// Without this check New would accept a key in an HSM whose signatures all fail verification.
 func checkFIPS(field string, cert *x509.Certificate) error {
 	key, ok := cert.PublicKey.(*rsa.PublicKey)
 	if !ok || !fips140.Enforced() {
-		return nil // the module has all curves that algorithmsFor accepts, and Ed25519
+		return nil // the module supports all curves that algorithmsFor accepts, and Ed25519
 	}
-	err := rsa.VerifyPKCS1v15(key, crypto.SHA256, make([]byte, sha256.Size), make([]byte, key.Size()))
+	digest, signature := make([]byte, sha256.Size), make([]byte, key.Size())
+	err := rsa.VerifyPKCS1v15(key, crypto.SHA256, digest, signature)
 	if errors.Is(err, rsa.ErrVerification) {
-		return nil // a wrong signature, but a key that it takes
+		return nil // the signature is wrong, but the module accepts the key
 	}
-	return fieldError(field, "use an RSA key of 2048, 3072 or 4096 bits with the exponent 65537, or an ECDSA or Ed25519 key",
-		"has a key that GODEBUG=fips140=only refuses (%w)", err)
+	const hint = "use an RSA key of 2048, 3072 or 4096 bits with the exponent 65537, " +
+		"or an ECDSA or Ed25519 key"
+	return fieldError(field, hint, "has a key that GODEBUG=fips140=only refuses (%w)", err)
 }
 
-// hashOf returns the hash of a signature algorithm, 0 if it has none of its own or is not known.
+// hashOf returns the hash of a signature algorithm. It returns 0 if the algorithm has none or is
+// not known.
 func hashOf(alg x509.SignatureAlgorithm) crypto.Hash {
 	switch alg {
 	case x509.MD5WithRSA:

@@ -20,22 +20,24 @@ const (
 	logUnchecked   // a cached answer was served because the status could not be read
 	logPastRefresh // a cached answer was served because it could not be renewed
 	logSubstitute  // a cached answer was served because one with the nonce could not be signed
-	logSharedGet
-	logSharedPut
-	logSharedValue
+	logRemoteGet
+	logRemotePut
+	logRemoteValue
 	logChanges
 	logKinds
 )
 
-// callFailures are the kinds of failure that a call of the store or the signer may lead to.
-var callFailures = []logKind{logTryLater, logInternalError, logPanic, logUnchecked, logPastRefresh, logSubstitute}
-
-// ofCertificate reports whether such a failure may be that of one certificate alone.
-func (k logKind) ofCertificate() bool {
-	return k == logInternalError || k == logPanic || k == logSharedValue
+// callFailures are the kinds of failure that a call of the store or the signer may cause.
+var callFailures = []logKind{
+	logTryLater, logInternalError, logPanic, logUnchecked, logPastRefresh, logSubstitute,
 }
 
-// failure is a failure to log. The zero values of component, issuer and serial are for none in particular.
+// ofCertificate reports whether a failure of this kind may concern one certificate alone.
+func (k logKind) ofCertificate() bool {
+	return k == logInternalError || k == logPanic || k == logRemoteValue
+}
+
+// failure is a failure to log. Zero component, issuer and serial mean none in particular.
 type failure struct {
 	kind      logKind
 	component string // "store", "signer", "remote cache", "change feed" or "observer"
@@ -44,58 +46,65 @@ type failure struct {
 	err       error
 }
 
-// failureLog keeps what outsiders can provoke from flooding the log: it lets one line a second through for each kind,
-// component and issuer. It also knows which failures are not over. It has room for configured issuers only.
+// failureLog limits what clients can make the responder log: it writes one line a second for each
+// kind of failure, component and issuer. It also tracks which failures are not over. It has state
+// for configured issuers only.
 type failureLog struct {
 	logger     *slog.Logger
-	configured func(issuer string) bool // an issuer with that ID is
-	failing    atomic.Int64             // kinds at all places that are not over: while it is zero, a success costs one load
-	mu         sync.RWMutex
-	places     map[logPlace]*placeLog
+	configured func(issuer string) bool // reports whether an issuer has that ID
+
+	// failing is how many failures are not over, by kind, component and issuer. While it is zero, a
+	// success costs one load.
+	failing atomic.Int64
+
+	mu     sync.RWMutex
+	states map[logKey]*logState
 }
 
-// logPlace is where something fails.
-type logPlace struct{ component, issuer string }
+// logKey identifies what fails.
+type logKey struct{ component, issuer string }
 
-// placeLog is what was logged about one place.
-type placeLog struct {
-	over  int64 // the second of the last line that said that a failure is over, since 1970
-	kinds [logKinds]kindLog
+// logState is what was logged about one component and issuer. Times are seconds since 1970.
+type logState struct {
+	ended int64 // the last line about the end of a failure
+	kinds [logKinds]kindState
 }
 
-// kindLog is what was logged about one kind of failure at one place.
-type kindLog struct {
-	last       int64    // the second of the last line, since 1970
+// kindState is what was logged about one kind of failure of them.
+type kindState struct {
+	last       int64    // the last line
 	suppressed int64    // failures since the last line
-	failing    bool     // no success since
+	failing    bool     // there was no success since
 	serial     *big.Int // in the last line
 }
 
-// endsWith reports whether a success about that serial number ends the failure.
-func (p *placeLog) endsWith(kind logKind, serial *big.Int) bool {
-	k := &p.kinds[kind]
-	return k.failing && (!kind.ofCertificate() || k.serial == nil || serial != nil && k.serial.Cmp(serial) == 0)
+// endsWith reports whether a success for that serial number ends the failure.
+func (s *logState) endsWith(kind logKind, serial *big.Int) bool {
+	k := &s.kinds[kind]
+	return k.failing && (!kind.ofCertificate() || k.serial == nil ||
+		serial != nil && k.serial.Cmp(serial) == 0)
 }
 
-// due notes a failure. It reports whether to log it, and how many of its kind were not logged since the last line.
+// due records a failure. It reports whether to log it, and how many of its kind were suppressed
+// since the last line.
 func (l *failureLog) due(f *failure) (suppressed int64, due bool) {
 	now := time.Now().Unix()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	place := logPlace{f.component, f.issuer}
+	key := logKey{f.component, f.issuer}
 	if !l.configured(f.issuer) { // it was just removed
-		place.issuer = ""
+		key.issuer = ""
 	}
-	p := l.places[place]
-	if p == nil {
-		if l.places == nil {
-			l.places = map[logPlace]*placeLog{}
+	s := l.states[key]
+	if s == nil {
+		if l.states == nil {
+			l.states = map[logKey]*logState{}
 		}
-		p = &placeLog{}
-		l.places[place] = p
+		s = &logState{}
+		l.states[key] = s
 	}
-	k := &p.kinds[f.kind]
-	if !k.failing && f.component != "" && f.issuer == place.issuer { // there may be a success
+	k := &s.kinds[f.kind]
+	if !k.failing && f.component != "" && f.issuer == key.issuer { // a success may follow
 		k.failing = true
 		l.failing.Add(1)
 	}
@@ -110,75 +119,81 @@ func (l *failureLog) due(f *failure) (suppressed int64, due bool) {
 	return suppressed, true
 }
 
-// succeeded notes that a component has worked, for the certificate with that serial number or, if it is nil, for
-// none in particular. The first success after failures of these kinds is logged, within the same limits.
+// succeeded records that a component worked for the certificate with that serial number; nil is
+// none in particular. The first success after failures of these kinds is logged, within the same
+// limits.
 func (l *failureLog) succeeded(component, issuer string, serial *big.Int, kinds ...logKind) {
 	if l.failing.Load() == 0 {
 		return
 	}
 	f := failure{component: component, issuer: issuer}
-	if suppressed, over := l.end(&f, serial, kinds); over {
+	if suppressed, ended := l.end(&f, serial, kinds); ended {
 		l.line(context.Background(), slog.LevelWarn, "ocsp: a failure is over", &f, suppressed)
 	}
 }
 
-// end ends the failures that are over with a success. It sets f.serial if they are those of one certificate.
-func (l *failureLog) end(f *failure, serial *big.Int, kinds []logKind) (suppressed int64, over bool) {
-	place, now := logPlace{f.component, f.issuer}, time.Now().Unix()
-	ends := func(kind logKind) bool { return l.places[place].endsWith(kind, serial) }
+// end ends the failures that a success ends. It sets f.serial if they concern one certificate.
+func (l *failureLog) end(
+	f *failure, serial *big.Int, kinds []logKind,
+) (suppressed int64, ended bool) {
+	key, now := logKey{f.component, f.issuer}, time.Now().Unix()
 	l.mu.RLock()
-	p := l.places[place]
-	over = p != nil && p.over != now && slices.ContainsFunc(kinds, ends)
+	s := l.states[key]
+	ends := func(kind logKind) bool { return s.endsWith(kind, serial) }
+	ended = s != nil && s.ended != now && slices.ContainsFunc(kinds, ends)
 	l.mu.RUnlock()
-	if !over {
+	if !ended {
 		return 0, false
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.places[place] != p || p.over == now { // the issuer was removed, or another success was first
+	if l.states[key] != s || s.ended == now { // removed, or ended by another success
 		return 0, false
 	}
 	for _, kind := range kinds {
 		if !ends(kind) {
 			continue
 		}
-		k := &p.kinds[kind]
+		k := &s.kinds[kind]
 		if kind.ofCertificate() && k.serial != nil {
 			f.serial = k.serial
 		}
 		suppressed += k.suppressed
-		k.suppressed, k.failing, p.over = 0, false, now
+		k.suppressed, k.failing, s.ended = 0, false, now
 		l.failing.Add(-1)
 	}
-	return suppressed, p.over == now
+	return suppressed, s.ended == now
 }
 
-// keepOnly forgets the issuers that are not configured any more.
-func (l *failureLog) keepOnly() {
+// prune removes the state of issuers that are no longer configured.
+func (l *failureLog) prune() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for place, p := range l.places {
-		if place.issuer == "" || l.configured(place.issuer) {
+	for key, s := range l.states {
+		if key.issuer == "" || l.configured(key.issuer) {
 			continue
 		}
-		for kind := range p.kinds {
-			if p.kinds[kind].failing {
+		for kind := range s.kinds {
+			if s.kinds[kind].failing {
 				l.failing.Add(-1)
 			}
 		}
-		delete(l.places, place)
+		delete(l.states, key)
 	}
 }
 
-// warn logs a failure, if it is due.
+// warn logs a failure if a line is due.
 func (l *failureLog) warn(ctx context.Context, message string, f *failure) {
 	if suppressed, due := l.due(f); due {
 		l.line(ctx, slog.LevelWarn, message, f, suppressed)
 	}
 }
 
-// line writes a line about a failure.
-func (l *failureLog) line(ctx context.Context, level slog.Level, message string, f *failure, suppressed int64, attrs ...slog.Attr) {
+// line logs one line about a failure.
+func (l *failureLog) line(
+	ctx context.Context, level slog.Level, message string,
+	f *failure, suppressed int64, attrs ...slog.Attr,
+) {
 	if f.component != "" {
 		attrs = append(attrs, slog.String("component", f.component))
 	}
@@ -197,7 +212,7 @@ func (l *failureLog) line(ctx context.Context, level slog.Level, message string,
 	l.logger.LogAttrs(ctx, level, message, attrs...)
 }
 
-// safeHandler lets a panic in the host's log handler cost the line and nothing else.
+// safeHandler recovers panics of the host's log handler. A panic costs the line and nothing else.
 type safeHandler struct{ slog.Handler }
 
 func (h safeHandler) Enabled(ctx context.Context, level slog.Level) bool {
@@ -210,7 +225,7 @@ func (h safeHandler) Handle(ctx context.Context, record slog.Record) error {
 	return h.Handler.Handle(ctx, record)
 }
 
-// defaultHandler is that of slog.Default, whichever that is when a line is written, from Warn up.
+// defaultHandler is the handler of slog.Default, looked up for each line, from slog.LevelWarn up.
 type defaultHandler struct{}
 
 func (defaultHandler) Enabled(ctx context.Context, level slog.Level) bool {
@@ -229,7 +244,7 @@ func (defaultHandler) WithGroup(name string) slog.Handler {
 	return slog.Default().Handler().WithGroup(name)
 }
 
-// newLogger returns a logger that lets no panic of the host's handler through. Nil is slog.Default.
+// newLogger returns a logger that recovers panics of the host's handler. Nil is slog.Default.
 func newLogger(l *slog.Logger) *slog.Logger {
 	if l != nil {
 		return slog.New(safeHandler{l.Handler()})

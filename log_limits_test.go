@@ -475,7 +475,7 @@ func TestLogIsBounded(t *testing.T) {
 			r.post([]byte("noise"))
 		}
 		require.Len(t, r.book.take(t), 3, "two that fail, one that is over")
-		require.Equal(t, 2, ocsp.LogPlaces(r.responder))
+		require.Equal(t, 2, ocsp.LogStates(r.responder))
 
 		for i := range 100 {
 			tenant := b.Issuer()
@@ -488,7 +488,7 @@ func TestLogIsBounded(t *testing.T) {
 			r.responder.RemoveIssuer(tenant.ID)
 		}
 		require.Len(t, r.book.take(t), 100)
-		require.Equal(t, 2, ocsp.LogPlaces(r.responder))
+		require.Equal(t, 2, ocsp.LogStates(r.responder))
 	})
 }
 

@@ -10,18 +10,21 @@ import (
 	"github.com/kmsocsp/ocsp/internal/hostcall"
 )
 
-// observe reports an answer to the host. A panic of Observe must not cost the client its answer.
+// observe passes an answer to Config.Observe. A panic of Observe does not cost the client its
+// answer.
 func (x *exchange) observe(ctx context.Context, p *reply, now time.Time) {
 	var e Event
 	defer func() {
 		if v := recover(); v != nil {
 			err := &hostcall.PanicError{Value: v}
-			x.log.warn(ctx, "ocsp: Observe panicked", &failure{logPanic, "observer", e.First.IssuerID, nil, err})
+			x.log.warn(ctx, "ocsp: Observe panicked",
+				&failure{logPanic, "observer", e.First.IssuerID, nil, err})
 		}
 	}()
 	e = Event{
-		Method: x.method, CertIDs: len(x.req.Entries), Nonce: x.req.NonceForm != 0, Outcome: x.outcome,
-		StoreTime: x.storeTime, SignTime: x.signTime, Total: time.Since(x.start), Err: x.err,
+		Method: x.method, CertIDs: len(x.req.Entries), Nonce: x.req.NonceForm != 0,
+		Outcome: x.outcome, Err: x.err,
+		StoreTime: x.storeTime, SignTime: x.signTime, Total: time.Since(x.start),
 	}
 	if len(x.req.Entries) > 0 {
 		e.Hash = x.req.Entries[0].CertID.Hash
@@ -31,15 +34,19 @@ func (x *exchange) observe(ctx context.Context, p *reply, now time.Time) {
 		e.First = p.entry(0)
 		e.Age = now.Sub(time.Unix(p.ThisUpdate, 0))
 	case a != nil:
-		e.First = SingleResponse{IssuerID: a.ids[0], Serial: codec.SerialInt(x.req.Entries[0].CertID.Serial)}
+		serial := codec.SerialInt(x.req.Entries[0].CertID.Serial)
+		e.First = SingleResponse{IssuerID: a.ids[0], Serial: serial}
 	}
 	x.cfg.Observe(ctx, e)
 	x.log.succeeded("observer", e.First.IssuerID, nil, logPanic)
 }
 
-// logFailure logs an answer that the store, the signer or the host spoiled; what clients do wrong is for Observe.
+// logFailure logs an answer that failed because of the store, the signer or another component of
+// the host. Clients' errors are only observed.
 func (x *exchange) logFailure(ctx context.Context, now time.Time) {
-	if x.outcome != OutcomeTryLater && x.outcome != OutcomeInternalError && x.outcome != OutcomeStale {
+	switch x.outcome {
+	case OutcomeTryLater, OutcomeInternalError, OutcomeStale:
+	default:
 		return
 	}
 	defer func() { _ = recover() }() // of the host's error or context
@@ -48,7 +55,7 @@ func (x *exchange) logFailure(ctx context.Context, now time.Time) {
 	if errors.As(x.err, &host) {
 		f.component, f.issuer, f.serial = host.component, host.issuerID, host.serial
 		if x.err == error(host) {
-			f.err = host.err // the rest of its text are attributes
+			f.err = host.err // the rest of its text is in attributes
 		}
 	} else if x.id != nil {
 		f.issuer, f.serial = x.match.ids[0], codec.SerialInt(x.id.Serial)
@@ -60,21 +67,24 @@ func (x *exchange) logFailure(ctx context.Context, now time.Time) {
 	case errors.As(x.err, &p):
 		f.kind, message = logPanic, "ocsp: a panic was contained"
 		attrs = append(attrs, slog.String("stack", string(p.Stack)))
-	case ctx.Err() != nil || errors.Is(x.err, errClosed): // the client has left, or the host stops; that is no failure
+	case ctx.Err() != nil || errors.Is(x.err, errClosed): // the client left or the host stops
 		return
-	case errors.Is(x.err, errNotValidNow): // warnOfEnd logs it, once an hour
+	case errors.Is(x.err, errNotValidNow): // warnOfEnd logs it once an hour
 		return
 	case x.outcome == OutcomeInternalError:
 		f.kind = logInternalError
 	case x.outcome == OutcomeTryLater:
 		f.kind = logTryLater
 	case f.component == "store":
-		level, f.kind, message = slog.LevelWarn, logUnchecked, "ocsp: a cached answer was served unchecked"
+		level, f.kind = slog.LevelWarn, logUnchecked
+		message = "ocsp: a cached answer was served unchecked"
 	case !isFresh(&x.reply.Life, now):
-		level, f.kind, message = slog.LevelWarn, logPastRefresh, "ocsp: a cached answer was served past its refresh point"
+		level, f.kind = slog.LevelWarn, logPastRefresh
+		message = "ocsp: a cached answer was served past its refresh point"
 	default:
 		level, f.kind = slog.LevelWarn, logSubstitute
-		message = "ocsp: a cached answer was served without the nonce or the algorithm that the client asked for"
+		message = "ocsp: a cached answer was served without the nonce or the algorithm " +
+			"that the client asked for"
 	}
 	if suppressed, due := x.log.due(&f); due {
 		x.log.line(ctx, level, message, &f, suppressed, attrs...)

@@ -15,19 +15,21 @@ import (
 )
 
 const (
-	// publishCalls bounds the calls by which Invalidate tells others, which clients must not crowd out.
+	// publishCalls bounds the calls by which Invalidate informs others. They have a lane of their own,
+	// so that answers to clients do not delay them.
 	publishCalls = 64
-	// hotAnswers bounds the signed answers that are cached as they are sent. Of some 900 octets each,
-	// they are 15 MB; with a delegate's certificate, and both keys of RSA-4096, 40 MB.
+	// hotAnswers bounds the signed answers that are cached in the form in which they are sent. At some
+	// 900 octets each they take 15 MB; with a delegate's certificate and RSA-4096 keys, 40 MB.
 	hotAnswers = 16_384
 )
 
-// Responder answers OCSP requests. Make one with New. It is safe for concurrent use.
+// Responder answers OCSP requests. New makes one. It is safe for concurrent use.
 //
-// The zero Responder is disabled: its Handler answers 404 to everything, Respond answers unauthorized, and its other
-// methods do nothing. It is for hosts whose configuration turns OCSP off.
+// The zero Responder is disabled: its Handler answers 404 to every request, Respond answers
+// unauthorized, and Staple returns an error. Issuers returns nil, and the other methods do nothing
+// and return nil. It is for hosts whose configuration turns OCSP off.
 type Responder struct {
-	cfg    Config // with defaults filled in
+	cfg    Config // with its defaults set
 	clock  *clock
 	limits codec.ReadLimits
 	log    failureLog
@@ -37,30 +39,38 @@ type Responder struct {
 	memory     *memory
 	reads      reads
 	signatures signatures
-	unfollow   context.CancelFunc // ends following CacheOptions.Feed
+	unfollow   context.CancelFunc // stops the feed; nil: there is none
 
-	publishing *hostcall.Lane  // calls for Invalidate
-	signers    *requestSigners // nil: requests need no signature
+	publishing *hostcall.Lane  // calls made by Invalidate
+	signers    *requestSigners // nil: signatures of requests are ignored
 
 	exchanges sync.Pool
 	http      httpPolicy
 }
 
-// New checks the configuration and makes a Responder. The error is a *ConfigError for each field that cannot be used.
-// Issuers are validated last, up to the first error. Close the Responder when it is no longer needed.
+// New validates the configuration and returns a Responder. If fields cannot be used, the error
+// joins a *ConfigError for each. Issuers are validated last, stopping at the first error. Callers
+// should Close the Responder when it is no longer needed.
 func New(cfg Config) (_ *Responder, err error) {
 	defer contain("config", &err)
 	r := &Responder{cfg: cfg}
 	r.exchanges.New = func() any {
-		return &exchange{scratch: scratch{signature: make([]byte, 0, 512), tbs: make([]byte, 0, 512)}}
+		return &exchange{
+			scratch: scratch{signature: make([]byte, 0, 512), tbs: make([]byte, 0, 512)},
+		}
 	}
 	r.cfg.Logger = newLogger(cfg.Logger)
-	r.log.logger, r.log.configured = r.cfg.Logger, func(id string) bool { return r.issuers.load().byID[id] != nil }
+	r.log.logger = r.cfg.Logger
+	r.log.configured = func(id string) bool { return r.issuers.load().byID[id] != nil }
 	if err := r.cfg.check(); err != nil {
 		return nil, err
 	}
 	r.cfg.setDefaults()
-	r.limits = codec.ReadLimits{CertIDs: r.cfg.Limits.MaxCertIDs, Extensions: r.cfg.Limits.MaxExtensions, Strict: cfg.Strict}
+	r.limits = codec.ReadLimits{
+		CertIDs:    r.cfg.Limits.MaxCertIDs,
+		Extensions: r.cfg.Limits.MaxExtensions,
+		Strict:     cfg.Strict,
+	}
 	r.clock = newClock(&r.cfg)
 	r.memory = statuses.New[certStatus, wireAnswer](r.cfg.statuses())
 	r.reads = reads{
@@ -72,7 +82,9 @@ func New(cfg Config) (_ *Responder, err error) {
 		remote: newRemote(&r.cfg, &r.log, &r.group), flights: map[flightKey]*flight{},
 	}
 	if !cfg.Cache.Disabled {
-		r.signatures.answers = signed.New[certStatus](signed.Options{Max: r.cfg.Cache.MaxEntries, Compact: r.cfg.Cache.Compact})
+		r.signatures.answers = signed.New[certStatus](signed.Options{
+			Max: r.cfg.Cache.MaxEntries, Compact: r.cfg.Cache.Compact,
+		})
 	}
 	r.publishing = hostcall.NewLane(publishCalls, storeWaiting)
 	r.signers = newRequestSigners(cfg.RequestSigners)
@@ -81,7 +93,8 @@ func New(cfg Config) (_ *Responder, err error) {
 	for i, issuer := range cfg.Issuers {
 		iss, err := r.issuers.check(issuer)
 		if err == nil && r.issuers.load().byID[iss.ID] != nil {
-			err = fieldError("ID", "give each its own", "is %q, like that of an earlier issuer", iss.ID)
+			err = fieldError("ID", "give each its own",
+				"is %q, like that of an earlier issuer", iss.ID)
 		}
 		if err == nil {
 			err = r.issuers.add(iss)
@@ -103,27 +116,29 @@ func New(cfg Config) (_ *Responder, err error) {
 	return r, nil
 }
 
-// statuses returns the options of the memory of what the stores said.
+// statuses returns the options of the memory of statuses.
 func (c *Config) statuses() statuses.Options {
 	o := statuses.Options{Patience: c.patience()}
 	if !c.Cache.Disabled {
-		o.Max, o.Hot, o.TTL, o.Lease = c.Cache.MaxEntries, hotAnswers, c.Cache.StatusTTL, c.Cache.Feed != nil
+		o.Max, o.Hot = c.Cache.MaxEntries, hotAnswers
+		o.TTL, o.Lease = c.Cache.StatusTTL, c.Cache.Feed != nil
 	}
 	return o
 }
 
-// SetIssuer adds an issuer, or replaces the one with its ID, such as for a renewed certificate or delegate. No
-// answer begun after SetIssuer returned is signed with what it replaced. The error is a
-// *ConfigError, and then nothing has changed.
+// SetIssuer adds an issuer, or replaces the one with its ID, such as with a renewed certificate or
+// delegate. No answer begun after SetIssuer returned is signed with what it replaced. If the issuer
+// cannot be used, SetIssuer returns a *ConfigError and changes nothing.
 //
-// An issuer that is not valid now, such as one with a delegate whose time has not come, may be added, and may replace
-// one that is not valid either. To replace one that is valid now is an error: add it under another ID instead, and it
-// takes over when its time comes.
+// An issuer that is not valid now, such as one whose delegate is not valid yet, may be added, and
+// may replace one that is not valid either. It is an error to replace one that is valid now: add
+// the new one under another ID, and it takes over when it becomes valid.
 //
-// Clients name a CA by the hash of its key. So a CA with a new key must not replace the one with the old key:
-// whatever that issued would be unauthorized at once. Call SetIssuer for the old one under another ID first, with its
-// old key or a delegate that it signed, and RemoveIssuer when the last of its certificates has expired. The store must
-// find the old key's certificates under that other ID.
+// Clients identify a CA by the hash of its key. So a CA with a new key MUST NOT replace the one
+// with the old key: the certificates issued with the old key would be unauthorized at once. First
+// call SetIssuer for the old CA under another ID, with its old key or a delegate that it signed.
+// Call RemoveIssuer when the last of its certificates has expired. The store must have the old
+// key's certificates under that other ID.
 func (r *Responder) SetIssuer(cfg Issuer) (err error) {
 	where := fmt.Sprintf("issuer %q", cfg.ID)
 	defer contain(where, &err)
@@ -138,19 +153,19 @@ func (r *Responder) SetIssuer(cfg Issuer) (err error) {
 	if err != nil {
 		return ofIssuer(where, "", err)
 	}
-	r.log.keepOnly()
+	r.log.prune()
 	iss.announce(r.cfg.Logger, now)
 	return nil
 }
 
-// RemoveIssuer removes an issuer. Requests begun after it returned that name it are unauthorized. Removing an
-// issuer that is not there does nothing.
+// RemoveIssuer removes an issuer. Requests for it that begin after RemoveIssuer returned are
+// unauthorized. If there is no such issuer, RemoveIssuer does nothing.
 func (r *Responder) RemoveIssuer(id string) {
 	if r.disabled() {
 		return
 	}
 	r.issuers.remove(id)
-	r.log.keepOnly()
+	r.log.prune()
 }
 
 // Issuers returns the IDs of the issuers in the order in which they were added.
@@ -168,20 +183,25 @@ func (r *Responder) Issuers() []string {
 // disabled reports whether New did not make the Responder.
 func (r *Responder) disabled() bool { return r.issuers.load() == nil }
 
-// contain returns a panic of the host's code as the error of a method that has no other way to report it.
+// contain recovers a panic of the host's code and returns it as the error of a method.
 func contain(where string, err *error) {
 	if v := recover(); v != nil {
 		*err = fmt.Errorf("ocsp: %s: %w", where, hostcall.NewPanicError(v))
 	}
 }
 
-// Invalidate makes sure that every answer about the issuer's certificates with those serials that is sent after it has
-// returned says what the store said in a read that began after Invalidate was called. Call it when a revocation, a release
-// or a new certificate has been stored: it makes a long StatusTTL safe within this process. It also cleans the shared
-// cache and informs other replicas through CacheOptions.Feed; their errors are returned after the local part is done,
-// and the call may be repeated.
-func (r *Responder) Invalidate(ctx context.Context, issuerID string, serials ...*big.Int) (err error) {
-	defer contain("invalidate", &err) // the context may be one of the host's own
+// Invalidate drops the cached statuses of the issuer's certificates with those serials. Every
+// answer about them that is sent after Invalidate returned is about a read of the store that began
+// after Invalidate was called. Call it when a revocation, a release or a new certificate has been
+// stored: it makes a long StatusTTL safe within this process.
+//
+// Invalidate also deletes their answers from the remote cache and informs other replicas through
+// CacheOptions.Feed. It returns errors of these, and of an unknown issuer, after the local part is
+// done. It may be called again with the same arguments.
+func (r *Responder) Invalidate(
+	ctx context.Context, issuerID string, serials ...*big.Int,
+) (err error) {
+	defer contain("invalidate", &err) // the host may implement ctx
 	if r.disabled() || len(serials) == 0 {
 		return nil
 	}
@@ -192,33 +212,46 @@ func (r *Responder) Invalidate(ctx context.Context, issuerID string, serials ...
 	var keys []string
 	for _, serial := range serials {
 		content := codec.SerialBytes(serial)
-		key := statuses.NewKey(0, content) // of every issuer, also one that has just been removed
+		key := statuses.NewKey(0, content) // 0: of every issuer, also of one that was just removed
 		r.memory.Invalidate(&key)
 		if a != nil && r.cfg.Cache.Remote != nil {
 			keys = append(keys, a.remoteKeys(content)...)
 		}
 	}
 	var errs []error
+	closed := false
 	if a == nil {
 		errs = append(errs, fmt.Errorf("ocsp: invalidate: no issuer has the ID %q", issuerID))
 	}
-	call := func(what string, f func(ctx context.Context) error) {
-		_, err := hostcall.Do(ctx, &r.group, r.publishing, r.cfg.Timeout, func(ctx context.Context) (struct{}, error) { return struct{}{}, f(ctx) })
-		if err != nil {
-			errs = append(errs, fmt.Errorf("ocsp: invalidate: %s: %w", what, err))
+	call := func(component string, f func(ctx context.Context) error) {
+		run := func(ctx context.Context) (struct{}, error) { return struct{}{}, f(ctx) }
+		_, err := hostcall.Do(ctx, &r.group, r.publishing, r.cfg.Timeout, run)
+		switch {
+		case errors.Is(err, hostcall.ErrClosed):
+			closed = true
+		case err != nil:
+			errs = append(errs, fmt.Errorf("ocsp: invalidate: %s: %w", component, err))
 		}
 	}
 	if r.cfg.Cache.Feed != nil {
-		call("change feed", func(ctx context.Context) error { return r.cfg.Cache.Feed.Publish(ctx, issuerID, serials...) })
+		call("change feed", func(ctx context.Context) error {
+			return r.cfg.Cache.Feed.Publish(ctx, issuerID, serials...)
+		})
 	}
 	if len(keys) > 0 {
-		call("remote cache", func(ctx context.Context) error { return r.cfg.Cache.Remote.Delete(ctx, keys...) })
+		call("remote cache", func(ctx context.Context) error {
+			return r.cfg.Cache.Remote.Delete(ctx, keys...)
+		})
+	}
+	if closed {
+		errs = append(errs, errClosed)
 	}
 	return errors.Join(errs...)
 }
 
-// Close ends the Responder: every answer from then on is tryLater. It waits for signatures and store reads
-// that are under way, for Config.Timeout at the most, and reports it if some have not ended then.
+// Close ends the Responder: every later answer is tryLater. It waits for signatures, store reads
+// and other calls in progress, for Config.Timeout at most, and returns an error if some have not
+// ended by then. Close may be called again.
 func (r *Responder) Close() error {
 	if r.disabled() {
 		return nil
@@ -230,7 +263,8 @@ func (r *Responder) Close() error {
 	r.reads.deadlines.Stop()
 	r.issuers.close()
 	if !ended {
-		return errors.New("ocsp: close: the store, the signer, the remote cache or the change feed still has not returned from a call")
+		return errors.New("ocsp: close: " +
+			"the store, the signer, the remote cache or the change feed has not returned from a call")
 	}
 	return nil
 }

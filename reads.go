@@ -76,7 +76,7 @@ func (q *reads) read(
 ) (_ look, err error) {
 	defer func() {
 		if err != nil {
-			err = blame("store", a.ids[0], codec.SerialInt(serial), err)
+			err = wrapHostError("store", a.ids[0], codec.SerialInt(serial), err)
 		}
 	}()
 	w := waiter{reads: q, ctx: ctx, limit: q.deadlines.Next(), serial: serial, asker: by}
@@ -135,7 +135,7 @@ func (w *waiter) own(s *storeRead) (look, error) {
 	s.serial = codec.SerialInt(w.serial)
 	s.ctx = hostcall.WithValues(w.limit, w.ctx)
 	src := &s.authority.sources[0]
-	atOnce := src.places.TryAcquire()
+	atOnce := src.calls.TryAcquire()
 	s.entered = atOnce
 	switch {
 	case atOnce:
@@ -148,7 +148,7 @@ func (w *waiter) own(s *storeRead) (look, error) {
 	if !w.group.Go(s.run) {
 		if atOnce {
 			src.lane.watch.End(&s.call, hostcall.Failed)
-			src.places.Release()
+			src.calls.Release()
 		}
 		return w.cancel(s, errClosed)
 	}
@@ -208,7 +208,7 @@ func (w *waiter) wait(s *storeRead, how statuses.How, atOnce bool, outlasted <-c
 		src, moved := s.at()
 		end, err := w.waitAt(s, how, src.lane, atOnce && moved == nil, moved, outlasted)
 		if err != nil {
-			err = blame("store", src.ids[0], codec.SerialInt(w.serial), err)
+			err = wrapHostError("store", src.ids[0], codec.SerialInt(w.serial), err)
 		}
 		if end != waitMoved {
 			return end == waitEnded, err
@@ -322,7 +322,7 @@ func (s *storeRead) ask() {
 			s.entered = false
 		}
 		if s.askSource(src); s.err != nil {
-			s.err = blame("store", src.ids[0], s.serial, s.err)
+			s.err = wrapHostError("store", src.ids[0], s.serial, s.err)
 			return
 		}
 		if s.known {
@@ -353,7 +353,7 @@ func (s *storeRead) askSource(src *source) {
 		default:
 			s.err = src.lane.judge(s.err, how == hostcall.TimedOut || how == hostcall.Overdue, !s.queued.Load())
 		}
-		src.places.Release()
+		src.calls.Release()
 	}()
 	var record Record
 	var id int
@@ -377,10 +377,10 @@ func (s *storeRead) enter(src *source) error {
 	if s.entered {
 		return nil
 	}
-	if s.queued.Load() || !src.places.TryAcquire() {
+	if s.queued.Load() || !src.calls.TryAcquire() {
 		s.queued.Store(true)
 		deadline, _ := s.ctx.Deadline()
-		if err := src.places.Acquire(s.ctx, time.Until(deadline)); err != nil {
+		if err := src.calls.Acquire(s.ctx, time.Until(deadline)); err != nil {
 			if s.reads.group.Closed() {
 				return errClosed
 			}
@@ -388,7 +388,7 @@ func (s *storeRead) enter(src *source) error {
 		}
 	}
 	if s.reads.group.Closed() {
-		src.places.Release()
+		src.calls.Release()
 		return errClosed
 	}
 	src.lane.watch.Begin(&s.call, !s.queued.Load())
@@ -407,7 +407,7 @@ func (s *source) find(ctx context.Context, serial *big.Int) (Record, int, error)
 			return record, i, nil
 		}
 		if !errors.Is(err, ErrNotFound) || errors.Is(err, ErrInvalidRecord) {
-			return Record{}, 0, blame("store", id, serial, err)
+			return Record{}, 0, wrapHostError("store", id, serial, err)
 		}
 	}
 	return Record{}, -1, nil
@@ -420,7 +420,7 @@ func (q *reads) convert(a *authority, id int, serial *big.Int, record Record) (c
 		err = fmt.Errorf("%w: ProfileCABF forbids certificateHold (TLS BR 4.9.13)", ErrInvalidRecord)
 	}
 	if err != nil {
-		return certStatus{}, blame("store", a.ids[id], serial, err)
+		return certStatus{}, wrapHostError("store", a.ids[id], serial, err)
 	}
 	status.issuer = uint16(id)
 	if record.Reason == RemoveFromCRL && status.status == Revoked {

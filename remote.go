@@ -15,18 +15,19 @@ import (
 )
 
 const (
-	// remotePatience bounds a call of the remote cache, of Config.Timeout too.
+	// remotePatience bounds a call of the remote cache, as does half of Config.Timeout.
 	remotePatience = 500 * time.Millisecond
-	// remotePause is how long a remote cache is left alone after it failed to answer in time.
+	// remotePause is how long a remote cache is not called after a call timed out.
 	remotePause = 5 * time.Second
-	// remoteCalls bounds the calls that are under way.
+	// remoteCalls bounds the concurrent calls.
 	remoteCalls = 64
 )
 
-// remote is the second tier: signatures that other replicas made. Nothing in it is believed. A value counts only if it
-// is, byte for byte, the answer that this process would make of the status it read itself, with a life that this process
-// allows, under a signature that verifies. The times need not be those of this process's own read: what another replica
-// read at another time is as true. A nil remote has nothing and keeps nothing.
+// remote is the second tier: answers that other replicas signed. Nothing in it is trusted. A value
+// is used only if it is, byte for byte, the answer that this process would make of the status it
+// read itself, with times that this process allows, and if the signature verifies. Its thisUpdate
+// may differ from that of this process's read: another replica's read is as true. A nil remote has
+// no answers and stores none.
 type remote struct {
 	cfg   *Config
 	cache RemoteCache
@@ -34,17 +35,21 @@ type remote struct {
 	group *hostcall.Group
 	lane  *hostcall.Lane
 	begun time.Time
-	until atomic.Int64 // since begun: until when the cache is left alone
+	until atomic.Int64 // when the cache may be called again, in nanoseconds since begun
 }
 
 func newRemote(cfg *Config, log *failureLog, group *hostcall.Group) *remote {
 	if cfg.Cache.Remote == nil {
 		return nil
 	}
-	return &remote{cfg: cfg, cache: cfg.Cache.Remote, log: log, group: group, lane: hostcall.NewLane(remoteCalls, 0), begun: time.Now()}
+	return &remote{
+		cfg: cfg, cache: cfg.Cache.Remote, log: log, group: group,
+		lane: hostcall.NewLane(remoteCalls, 0), begun: time.Now(),
+	}
 }
 
-// remoteKey names an answer. It hashes everything that tells apart two answers that attest the same status.
+// remoteKey returns the key of an answer. It hashes everything in which answers that attest the
+// same status differ.
 func (a *authority) remoteKey(s *signer, encoding int, serial []byte) string {
 	h := sha256.New()
 	h.Write(s.fingerprint[:])
@@ -54,7 +59,7 @@ func (a *authority) remoteKey(s *signer, encoding int, serial []byte) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// remoteKeys names all answers about a certificate.
+// remoteKeys returns the keys of all answers about a certificate.
 func (a *authority) remoteKeys(serial []byte) []string {
 	var keys []string
 	for _, s := range a.signers {
@@ -65,7 +70,7 @@ func (a *authority) remoteKeys(serial []byte) []string {
 	return keys
 }
 
-// limit returns how long a call of the cache may take, 0 when it must not be called.
+// limit returns how long a call of the cache may take, 0 if it must not be called.
 func (r *remote) limit() time.Duration {
 	if r == nil || int64(time.Since(r.begun)) < r.until.Load() {
 		return 0
@@ -73,7 +78,7 @@ func (r *remote) limit() time.Duration {
 	return min(remotePatience, r.cfg.Timeout/2)
 }
 
-// failed notes a failed call about the certificate of a draft.
+// failed records a failed call.
 func (r *remote) failed(ctx context.Context, kind logKind, d *draft, err error) {
 	if errors.Is(err, hostcall.ErrTimeout) || errors.Is(err, context.DeadlineExceeded) {
 		r.until.Store(int64(time.Since(r.begun) + remotePause))
@@ -81,7 +86,7 @@ func (r *remote) failed(ctx context.Context, kind logKind, d *draft, err error) 
 	r.log.warn(ctx, "ocsp: remote cache failed; answers are signed instead", remoteFailure(kind, d, err))
 }
 
-// succeeded notes what the cache did well.
+// succeeded records a success, so that the end of a failure is logged.
 func (r *remote) succeeded(kind logKind, d *draft) {
 	if r.log.failing.Load() > 0 {
 		f := remoteFailure(kind, d, nil)
@@ -89,13 +94,13 @@ func (r *remote) succeeded(kind logKind, d *draft) {
 	}
 }
 
-// remoteFailure is a failure of the cache about the certificate of a draft.
+// remoteFailure returns a failure of the cache about a draft's certificate.
 func remoteFailure(kind logKind, d *draft, err error) *failure {
 	p := &d.singles[0]
 	return &failure{kind, "remote cache", p.issuerID, codec.SerialInt(p.serial), err}
 }
 
-// fetch returns the answer of a draft, and its octets, if the cache has it and it passes check.
+// fetch returns a draft's answer and its DER if the cache has it and check accepts it.
 func (r *remote) fetch(ctx context.Context, d *draft) (a signedAnswer, der []byte, ok bool) {
 	limit := r.limit()
 	if limit == 0 {
@@ -106,30 +111,31 @@ func (r *remote) fetch(ctx context.Context, d *draft) (a signedAnswer, der []byt
 		return r.cache.Get(ctx, key)
 	})
 	if err != nil && !errors.Is(err, ErrCacheMiss) {
-		r.failed(ctx, logSharedGet, d, err)
+		r.failed(ctx, logRemoteGet, d, err)
 		return a, nil, false
 	}
-	r.succeeded(logSharedGet, d)
+	r.succeeded(logRemoteGet, d)
 	if err != nil {
 		return a, nil, false
 	}
 	a, der, err = r.check(d, value)
 	switch {
 	case err == nil:
-		r.succeeded(logSharedValue, d)
+		r.succeeded(logRemoteValue, d)
 	case !errors.Is(err, errRemoteOld):
-		r.log.warn(ctx, "ocsp: remote cache holds a value that is not the answer; it is signed again", remoteFailure(logSharedValue, d, err))
+		r.log.warn(ctx, "ocsp: remote cache holds a value that is not the answer; it is signed again",
+			remoteFailure(logRemoteValue, d, err))
 	}
 	return a, der, err == nil
 }
 
 var (
-	// errRemoteOld is of what is in the course of things: an answer to be renewed, or about another status.
+	// errRemoteOld is expected: the answer must be renewed, or its status has changed.
 	errRemoteOld   = errors.New("it is an answer of another time")
 	errRemoteOther = errors.New("it says something else, or in other words, than this responder would")
 )
 
-// check verifies what the cache returned. The answer has memory of its own.
+// check verifies a value of the cache. The results do not share memory with it.
 func (r *remote) check(d *draft, value []byte) (a signedAnswer, der []byte, err error) {
 	response, err := codec.ParseResponse(value)
 	if err != nil {
@@ -155,16 +161,18 @@ func (r *remote) check(d *draft, value []byte) (a signedAnswer, der []byte, err 
 	p.thisUpdate, p.nextUpdate = l.ThisUpdate, l.NextUpdate
 	tbs := d.appendTBS(r.cfg, l.ProducedAt, nil)
 	if !bytes.Equal(tbs, response.TBS) {
-		return a, nil, errRemoteOld // this signer has said so, and now the status is another
+		return a, nil, errRemoteOld // the signer signed it, so the status has changed since
 	}
 	der = d.wrap(nil, tbs, response.Signature)
 	if !bytes.Equal(der, value) {
 		return a, nil, errRemoteOther
 	}
-	return signedAnswer{ID: d.id, Life: l, Digest: sha256.Sum256(der), Signature: bytes.Clone(response.Signature)}, der, nil
+	a = signedAnswer{ID: d.id, Life: l, Digest: sha256.Sum256(der)}
+	a.Signature = bytes.Clone(response.Signature)
+	return a, der, nil
 }
 
-// store offers an answer to the cache, without waiting for it.
+// store sends an answer to the cache without waiting for the result.
 func (r *remote) store(ctx context.Context, d *draft, nextUpdate int64, der []byte) {
 	limit := r.limit()
 	if limit == 0 {
@@ -172,16 +180,16 @@ func (r *remote) store(ctx context.Context, d *draft, nextUpdate int64, der []by
 	}
 	key := d.authority.remoteKey(d.signer, int(d.id.Encoding), d.singles[0].serial)
 	ttl := time.Unix(nextUpdate, 0).Sub(d.now)
-	der = bytes.Clone(der) // which may be served already, and a host's cache may encrypt in place
+	der = bytes.Clone(der) // der may be in use, and a cache may encrypt in place
 	r.group.Go(func() {
-		defer func() { _ = recover() }() // of the host's code, which has nobody else above it here
+		defer func() { _ = recover() }() // a panic of the host's code must not end the process
 		_, err := hostcall.Do(ctx, r.group, r.lane, limit, func(ctx context.Context) (struct{}, error) {
 			return struct{}{}, r.cache.Put(ctx, key, der, ttl)
 		})
 		if err != nil {
-			r.failed(ctx, logSharedPut, d, err)
+			r.failed(ctx, logRemotePut, d, err)
 		} else {
-			r.succeeded(logSharedPut, d)
+			r.succeeded(logRemotePut, d)
 		}
 	})
 }

@@ -13,8 +13,7 @@ import (
 	"github.com/kmsocsp/ocsp/internal/hostcall"
 )
 
-// Bounds on what a client can make Config.RequestSigners cost. Anybody can send certificates and signatures, so all of
-// it is work for strangers.
+// Bounds on the work for Config.RequestSigners. Anyone can send certificates and signatures.
 const (
 	maxSignerCerts    = 4
 	maxSignerBits     = 4096
@@ -28,13 +27,13 @@ var (
 	errSignerCerts = fmt.Errorf("ocsp: more than %d certificates beside the request's signature", maxSignerCerts)
 )
 
-// requestSigners checks the signatures of requests (RFC 6960 section 4.1.2).
+// requestSigners verifies the signatures of requests (RFC 6960 section 4.1.2).
 type requestSigners struct {
 	roots *x509.CertPool
-	lane  *hostcall.Lane // leaves half of the processors to answers
+	lane  *hostcall.Lane // bounds verification to half of the processors
 }
 
-// newRequestSigners returns nil if there are no roots.
+// newRequestSigners returns nil if roots is nil.
 func newRequestSigners(roots *x509.CertPool) *requestSigners {
 	if roots == nil {
 		return nil
@@ -42,8 +41,9 @@ func newRequestSigners(roots *x509.CertPool) *requestSigners {
 	return &requestSigners{roots, hostcall.NewLane(max(1, runtime.GOMAXPROCS(0)/2), signerWaiting)}
 }
 
-// check applies Config.RequestSigners: the first certificate beside the signature must verify it and
-// chain to one of the roots, and the request must name its requestor.
+// check applies Config.RequestSigners: the request must name its requestor, and the first
+// certificate beside the signature must verify it and chain to one of the roots. The outcome is 0
+// if the request passes.
 func (s *requestSigners) check(
 	ctx context.Context, req *codec.Request, now func() time.Time, deadline time.Time,
 ) (Outcome, error) {
@@ -68,18 +68,21 @@ func (s *requestSigners) check(
 		}
 	}
 	signer := certs[0]
-	if !isRequestSigner(certs, s.roots, now()) || signer.CheckSignature(sig.Algorithm, req.TBS, sig.Value) != nil {
+	if !isRequestSigner(certs, s.roots, now()) ||
+		signer.CheckSignature(sig.Algorithm, req.TBS, sig.Value) != nil {
 		return OutcomeUnauthorized, errSigner
 	}
 	return 0, nil
 }
 
-// isRequestSigner reports whether the first of the certificates chains to one of the roots. It goes from the
-// roots down, and changes certs: no key verifies a signature before a root has vouched for it. From the first certificate
-// up, x509.Certificate.Verify would try the keys that a client chose, each with each.
+// isRequestSigner reports whether the first certificate chains to one of the roots. It modifies
+// certs. It works from the roots down, so that no key verifies a signature before a chain from a
+// root to that key is verified. x509.Certificate.Verify, from the first certificate up, would try
+// every key that the client chose on every certificate.
 func isRequestSigner(certs []*x509.Certificate, roots *x509.CertPool, now time.Time) bool {
-	vouched := x509.VerifyOptions{
-		Roots: roots, Intermediates: x509.NewCertPool(), CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
+	opts := x509.VerifyOptions{
+		Roots: roots, Intermediates: x509.NewCertPool(), CurrentTime: now,
+		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
 	}
 	for more := true; more; {
 		more = false
@@ -87,20 +90,21 @@ func isRequestSigner(certs []*x509.Certificate, roots *x509.CertPool, now time.T
 			if cert == nil {
 				continue
 			}
-			if _, err := cert.Verify(vouched); err != nil {
+			if _, err := cert.Verify(opts); err != nil {
 				continue
 			}
 			if i == 0 {
 				return true
 			}
-			vouched.Intermediates.AddCert(cert)
+			opts.Intermediates.AddCert(cert)
 			certs[i], more = nil, true
 		}
 	}
 	return false
 }
 
-// isHugeKey reports whether a client's key is one that would cost far more to verify with than any key in use.
+// isHugeKey reports whether verifying with a client's key costs far more than with any key in
+// common use.
 func isHugeKey(cert *x509.Certificate) bool {
 	key, ok := cert.PublicKey.(*rsa.PublicKey)
 	return ok && (key.N.BitLen() > maxSignerBits || key.E > maxSignerExponent)

@@ -197,7 +197,7 @@ func (s *signatures) share(ctx context.Context, d *draft, look *look, c *claim, 
 	}
 	wire, outcome, err := f.wait(ctx, d.remaining())
 	if err != nil {
-		return nil, 0, blame("signer", d.authority.ids[0], nil, err)
+		return nil, 0, wrapHostError("signer", d.authority.ids[0], nil, err)
 	}
 	return s.write(d, look, wire, x), outcome, nil
 }
@@ -295,7 +295,7 @@ func (s *signatures) sign(ctx context.Context, d *draft, limit time.Duration, ro
 	}
 	defer func() {
 		if err != nil {
-			err = blame("signer", d.authority.ids[0], nil, err)
+			err = wrapHostError("signer", d.authority.ids[0], nil, err)
 		}
 	}()
 	s.warnOfEnd(ctx, d.authority, by, d.now.Unix())

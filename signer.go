@@ -26,34 +26,36 @@ import (
 	"github.com/kmsocsp/ocsp/internal/hostcall"
 )
 
-// signer is a key ready to sign answers, with everything that goes into each of them.
+// signer is a key that signs answers, with everything of it that each answer contains.
 type signer struct {
-	number      uint64 // never used twice
+	number      uint64 // never reused
 	key         crypto.Signer
 	external    bool              // not one of Go's own keys: each signature is verified
 	budget      *budget           // for its signatures
 	certificate *x509.Certificate // of the key
-	ca          *x509.Certificate // that answers are about
+	ca          *x509.Certificate // that issued the certificates answered for
 	algorithms  []algorithm       // the first is the default
 	responderID []byte
-	certs       []byte   // the certs field, nil when the CA signs itself
-	fingerprint [32]byte // of all that answers inherit from the signer, for remote caches
+	certs       []byte   // the certs field, nil if answers have no certificate
+	fingerprint [32]byte // of the certificate, responderID and certs, for remote caches
 
-	notBefore, notAfter int64 // between them answers may be valid, seconds since 1970
-	endIsNear           int64 // from then on the operator is warned, likewise
-	warned              atomic.Int64
+	// In seconds since 1970.
+	notBefore, notAfter int64        // answers are valid between them
+	endIsNear           int64        // the operator is warned from then on
+	warned              atomic.Int64 // the last warning
 
-	failure atomic.Pointer[error] // why the last renewal of an answer failed; nil if it did not
+	failure atomic.Pointer[error] // the error of the last renewal of an answer; nil if it succeeded
 }
 
-// newSigner checks the signing side of an issuer, except for the time. It also returns the warnings about the
-// certificate that signs.
+// newSigner validates the signing side of an issuer, except for the time. It also returns the
+// warnings about the certificate that signs.
 func newSigner(cfg *Issuer, c *Config, number func() uint64) (*signer, []DelegateFinding, error) {
 	if isNil(cfg.Signer) {
 		return nil, nil, fieldError(fieldSigner, "give the private key as a crypto.Signer", "is nil")
 	}
 	if key, ok := cfg.Signer.(ed25519.PrivateKey); ok && len(key) != ed25519.PrivateKeySize {
-		return nil, nil, fieldError(fieldSigner, fmt.Sprintf("an Ed25519 private key has %d octets", ed25519.PrivateKeySize), "is nil or cut short")
+		hint := fmt.Sprintf("an Ed25519 private key has %d octets", ed25519.PrivateKeySize)
+		return nil, nil, fieldError(fieldSigner, hint, "is nil or cut short")
 	}
 	ca, cert, field := cfg.Certificate, cfg.Certificate, fieldCertificate
 	if err := checkCA(ca); err != nil {
@@ -84,10 +86,11 @@ func newSigner(cfg *Issuer, c *Config, number func() uint64) (*signer, []Delegat
 	}
 	external := !isGoKey(cfg.Signer)
 	if cfg.SignatureAlgorithm != 0 {
-		i := slices.IndexFunc(algorithms, func(a algorithm) bool { return a.alg == cfg.SignatureAlgorithm })
+		isChosen := func(a algorithm) bool { return a.alg == cfg.SignatureAlgorithm }
+		i := slices.IndexFunc(algorithms, isChosen)
 		if i < 0 {
-			names := algorithmNames(algorithms)
-			return nil, nil, fieldError(fieldAlgorithm, "leave it out or use one of "+strings.Join(names, ", "),
+			hint := "leave it out or use one of " + strings.Join(algorithmNames(algorithms), ", ")
+			return nil, nil, fieldError(fieldAlgorithm, hint,
 				"is %v, which this key cannot safely sign with", cfg.SignatureAlgorithm)
 		}
 		algorithms = algorithms[i : i+1]
@@ -95,7 +98,8 @@ func newSigner(cfg *Issuer, c *Config, number func() uint64) (*signer, []Delegat
 		algorithms = algorithms[:1] // such keys are often tied to one algorithm
 	}
 	s := &signer{
-		number: number(), key: cfg.Signer, external: external, certificate: cert, ca: ca, algorithms: algorithms,
+		number: number(), key: cfg.Signer, external: external,
+		certificate: cert, ca: ca, algorithms: algorithms,
 		responderID: codec.ByKey(publicKeyBits(cert)),
 		notBefore:   max(cert.NotBefore.Unix(), ca.NotBefore.Unix()),
 		notAfter:    min(cert.NotAfter.Unix(), ca.NotAfter.Unix()),
@@ -112,7 +116,8 @@ func newSigner(cfg *Issuer, c *Config, number func() uint64) (*signer, []Delegat
 		if _, err := hostcall.Protect(context.Background(), s.selfTest); err != nil {
 			hint := "give the whole private key"
 			if fips140.Enforced() {
-				hint += ", and one of two primes of the same length, as GODEBUG=fips140=only demands"
+				hint += ", and one of two primes of the same length, " +
+					"as GODEBUG=fips140=only demands"
 			}
 			return nil, nil, fieldError(fieldSigner, hint, "failed at a trial signature (%w)", err)
 		}
@@ -120,7 +125,7 @@ func newSigner(cfg *Issuer, c *Config, number func() uint64) (*signer, []Delegat
 	return s, findings, nil
 }
 
-// checkMatch refuses a key that is not the certificate's.
+// checkMatch returns an error if a key is not the certificate's.
 func checkMatch(key crypto.Signer, field string, cert *x509.Certificate) error {
 	var pub crypto.PublicKey
 	absent := false
@@ -135,19 +140,25 @@ func checkMatch(key crypto.Signer, field string, cert *x509.Certificate) error {
 	})
 	switch {
 	case absent:
-		return fieldError(fieldSigner, "Public must return the public key, as the certificate's PublicKey is", "has a method Public that returns nil")
-	case err != nil: // such as of a key without numbers
-		return fieldError(fieldSigner, "give the whole private key", "cannot be compared with the certificate's key (%w)", err)
+		return fieldError(fieldSigner,
+			"Public must return the public key, as the certificate's PublicKey is",
+			"has a method Public that returns nil")
+	case err != nil: // such as a key whose numbers are nil
+		return fieldError(fieldSigner, "give the whole private key",
+			"cannot be compared with the certificate's key (%w)", err)
 	case matches:
 		return nil
 	}
 	switch pub := pub.(type) {
 	case *rsa.PublicKey, *ecdsa.PublicKey, ed25519.PublicKey:
-		return fieldError(field, "give the key of this certificate, or the certificate of this key", "is for another key than the signer's")
+		return fieldError(field, "give the key of this certificate, or the certificate of this key",
+			"is for another key than the signer's")
 	case rsa.PublicKey, ecdsa.PublicKey, *ed25519.PublicKey:
-		return fieldError(fieldSigner, fmt.Sprintf("return a %T", cert.PublicKey), "has a method Public that returns a %T, which package crypto does not know as a key", pub)
+		return fieldError(fieldSigner, fmt.Sprintf("return a %T", cert.PublicKey),
+			"has a method Public that returns a %T, which package crypto does not know as a key", pub)
 	default:
-		return fieldError(fieldSigner, "use RSA, ECDSA or Ed25519", "has a public key of type %T, which is not supported", pub)
+		return fieldError(fieldSigner, "use RSA, ECDSA or Ed25519",
+			"has a public key of type %T, which is not supported", pub)
 	}
 }
 
@@ -163,7 +174,7 @@ func (s *signer) choose(preferred []x509.SignatureAlgorithm) int {
 	return 0
 }
 
-// sign makes one signature over message. It may block as long as the key does.
+// sign returns one signature over message. It may block as long as the key does.
 func (s *signer) sign(ctx context.Context, algorithm int, message []byte) ([]byte, error) {
 	a := &s.algorithms[algorithm]
 	var sig []byte
@@ -191,25 +202,28 @@ func (s *signer) sign(ctx context.Context, algorithm int, message []byte) ([]byt
 	return sig, nil
 }
 
-// hint explains a signature that is right but for its format.
+// hint explains a signature that is correct and has the wrong format.
 func (s *signer) hint(algorithm int, message, sig []byte) string {
 	pub, ok := s.certificate.PublicKey.(*ecdsa.PublicKey)
 	if !ok || len(sig) != (pub.Curve.Params().BitSize+7)/8*2 {
 		return ""
 	}
 	half := len(sig) / 2
-	der, err := asn1.Marshal(struct{ R, S *big.Int }{new(big.Int).SetBytes(sig[:half]), new(big.Int).SetBytes(sig[half:])})
+	a, b := new(big.Int).SetBytes(sig[:half]), new(big.Int).SetBytes(sig[half:])
+	der, err := asn1.Marshal(struct{ R, S *big.Int }{a, b})
 	if err != nil || s.verify(algorithm, message, der) != nil {
 		return ""
 	}
-	return "; it is r and s side by side (IEEE P1363), and crypto.Signer wants them as an ASN.1 SEQUENCE (RFC 3279 section 2.2.3)"
+	return "; it is r and s side by side (IEEE P1363), " +
+		"and crypto.Signer wants them as an ASN.1 SEQUENCE (RFC 3279 section 2.2.3)"
 }
 
 func (s *signer) verify(algorithm int, message, sig []byte) error {
 	return s.certificate.CheckSignature(s.algorithms[algorithm].alg, message, sig)
 }
 
-// errNotValidNow is the error of a signer whose certificate, or its CA's, has expired or is not valid yet.
+// errNotValidNow is the error of a signer whose certificate, or its CA's, has expired or is not
+// valid yet.
 var errNotValidNow = errors.New("is not valid now: renew it and call SetIssuer, or wait for its time")
 
 // validAt returns an error if no answer can be signed at that time.
@@ -217,11 +231,12 @@ func (s *signer) validAt(now int64) error {
 	if s.notBefore <= now && now < s.notAfter {
 		return nil
 	}
-	return fmt.Errorf("the signing certificate %q, or its CA's, with the life from %s to %s, %w", s.certificate.Subject,
-		time.Unix(s.notBefore, 0).UTC().Format(time.RFC3339), time.Unix(s.notAfter, 0).UTC().Format(time.RFC3339), errNotValidNow)
+	return fmt.Errorf("the signing certificate %q, or its CA's, with the life from %s to %s, %w",
+		s.certificate.Subject, time.Unix(s.notBefore, 0).UTC().Format(time.RFC3339),
+		time.Unix(s.notAfter, 0).UTC().Format(time.RFC3339), errNotValidNow)
 }
 
-// selfTest signs and verifies once.
+// selfTest makes and verifies one signature.
 func (s *signer) selfTest(ctx context.Context) (struct{}, error) {
 	message := []byte("ocsp signer self-test")
 	sig, err := s.sign(ctx, 0, message)
@@ -231,17 +246,19 @@ func (s *signer) selfTest(ctx context.Context) (struct{}, error) {
 	return struct{}{}, s.verify(0, message, sig)
 }
 
-// budget is how many signatures of one key that can hang, or of all of Go's own keys, may be under way and may wait.
+// budget bounds the concurrent and the waiting signatures of one key that can hang, or of all of
+// Go's own keys together.
 type budget struct {
 	all         *hostcall.Lane
 	uncacheable *hostcall.Lane // a part of all, for answers that cannot be cached
 }
 
-// budgets are those of all keys. No two share anything, so that a key that hangs holds up no other.
+// budgets holds the budgets of all keys. They share nothing, so that a key that hangs delays no
+// other.
 //
-// A budget belongs to the public key and not to the crypto.Signer: another Signer for the key, such as with a renewed
-// certificate, signs in the same HSM, where calls that hang are still under way. Go's own keys cannot hang and share
-// the processors, so they share a budget.
+// A budget belongs to the public key and not to the crypto.Signer: another Signer for the key, such
+// as with a renewed certificate, uses the same HSM, where calls that hang are still in progress.
+// Go's own keys cannot hang and compete for the processors, so they share one budget.
 type budgets struct {
 	opts     SigningOptions
 	goKeys   *budget
@@ -252,7 +269,8 @@ func newBudgets(opts SigningOptions) budgets {
 	return budgets{opts, newBudget(opts, max(1, runtime.GOMAXPROCS(0)/2)), map[string]*budget{}}
 }
 
-// newBudget returns a budget in which at most uncacheable signatures at a time are for answers that cannot be cached.
+// newBudget returns a budget. At most uncacheable of its concurrent signatures are for answers that
+// cannot be cached.
 func newBudget(opts SigningOptions, uncacheable int) *budget {
 	n := opts.MaxConcurrent
 	uncacheable = min(uncacheable, max(1, n/4*3+n%4*3/4)) // three times n may overflow
@@ -260,7 +278,7 @@ func newBudget(opts SigningOptions, uncacheable int) *budget {
 	return &budget{all: all, uncacheable: all.Part(uncacheable, opts.MaxWaiting/2)}
 }
 
-// of returns the budget of a signer's key.
+// of returns the budget of a signer.
 func (b *budgets) of(s *signer) *budget {
 	if !s.external {
 		return b.goKeys
@@ -272,7 +290,9 @@ func (b *budgets) of(s *signer) *budget {
 	return b.external[key]
 }
 
-// prune drops the budgets that are not in use, once no call is under way.
+// prune drops the budgets that are not used and have no call in progress.
 func (b *budgets) prune(used map[*budget]bool) {
-	maps.DeleteFunc(b.external, func(_ string, one *budget) bool { return !used[one] && one.all.Idle() })
+	maps.DeleteFunc(b.external, func(_ string, each *budget) bool {
+		return !used[each] && each.all.Idle()
+	})
 }
