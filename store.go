@@ -10,94 +10,109 @@ import (
 	"github.com/kmsocsp/ocsp/internal/hostcall"
 )
 
-// ErrNotFound is what a CertStore returns, wrapped or not, for a serial number that the issuer never issued.
-// Only a store that is sure may return it: every other failure is another error. An error that wraps ErrInvalidRecord
-// too is that one.
+// ErrNotFound is returned by a CertStore, wrapped or not, for a serial number that the issuer never
+// issued. A store MUST return it only if it is sure; any other failure needs another error. An
+// error that wraps both ErrNotFound and ErrInvalidRecord counts as the latter.
 var ErrNotFound = errors.New("ocsp: certificate not found")
 
-// ErrInvalidRecord is what a CertStore returns, wrapped, when it has the certificate but not in a form that makes a
-// Record, such as a state or a reason that it cannot read. That is answered like a Record that makes no sense: with
-// internalError until the store is mended, and not from the cache, since the status may be another by now.
+// ErrInvalidRecord is returned by a CertStore, wrapped, if it has the certificate and cannot make a
+// Record of it, such as when it cannot parse the state or the reason. The answer is the same as for
+// an invalid Record: internalError until the store is corrected. No cached answer is served, since
+// the status may have changed.
 var ErrInvalidRecord = errors.New("ocsp: invalid record")
 
-// ErrStoreSilent and ErrStoreBusy say, in Answer.Err and Event.Err, why the store brought no status. A silent store has
-// answered nobody for CacheOptions.StorePatience while a call waited, and a cached answer stands in if there is one. A
-// busy one has answered others, or too many calls wait for it, and the answer is tryLater: outsiders could bring a busy
-// store about. An error that is neither is the store's own.
+// ErrStoreSilent and ErrStoreBusy are wrapped by Answer.Err and Event.Err if the store returned no
+// status for that reason. A silent store has answered no call for CacheOptions.StorePatience while
+// one was in progress; a cached answer is served if there is one. A busy store has answered other
+// calls, or too many wait for it. Then the answer is tryLater, because clients can make a store
+// busy. An error that wraps neither is one of the store itself.
 var (
 	ErrStoreSilent = errors.New("ocsp: the store is silent")
 	ErrStoreBusy   = errors.New("ocsp: the store is busy")
 )
 
-// CertStore is the KMS's record of its certificates, and the only source of truth about them.
+// CertStore is the KMS's record of its certificates, and the only source of their status.
 //
-// FindBySerial reports the present state of the certificate that the issuer with that ID issued under that
-// serial number. Serial numbers are unique within one issuer only, so an implementation must look at both.
-// The serial comes from the network: it may be negative, zero or up to 64 octets long. Certificates of
-// subordinate CAs and of delegated responders are certificates like any other and must be found too.
+// FindBySerial returns the present state of the certificate that the issuer with that ID issued
+// under that serial number. Serial numbers are unique for one issuer only, so implementations MUST
+// compare both. The serial comes from the network: it may be negative, zero or up to 64 octets
+// long. FindBySerial MUST also find certificates of subordinate CAs and of delegated responders. If
+// the issuer never issued the serial, it returns ErrNotFound.
 //
-// Up to Config.MaxStoreCalls calls may be under way, so a database's pool should be bounded, and should have
-// as many connections or more: calls that wait in the pool look like a store that is slow.
-// It must be safe for concurrent use, should honour ctx, and must not keep serial. The goroutine in which it is
-// called serves other calls too: whoever locks its thread must unlock it.
+// Up to Config.MaxStoreCalls calls may be in progress. A database's connection pool should have at
+// least as many connections, and be bounded: calls that wait in the pool look like a slow store.
+// Implementations MUST be safe for concurrent use, should honour ctx, and MUST NOT retain or modify
+// serial. FindBySerial may run in a goroutine that is used again, so each runtime.LockOSThread
+// needs its UnlockOSThread.
 //
-// What cannot be read never becomes a status. A panic, a Record that makes no sense and ErrInvalidRecord are answered with
-// internalError. Any other error but ErrNotFound is answered with tryLater, unless the store has answered nobody for
-// CacheOptions.StorePatience: then a cached answer stands in until its nextUpdate, unless CacheOptions.FailClosed is set.
+// A failure never becomes a status. After a panic, an invalid Record or ErrInvalidRecord the answer
+// is internalError. After any other error but ErrNotFound it is tryLater or, if the store has
+// answered no call for CacheOptions.StorePatience, a cached answer until its nextUpdate, unless
+// CacheOptions.FailClosed is set.
 type CertStore interface {
 	FindBySerial(ctx context.Context, issuerID string, serial *big.Int) (Record, error)
 }
 
-// CertStoreFunc lets an ordinary function serve as a CertStore.
+// CertStoreFunc is a function that implements CertStore.
 type CertStoreFunc func(ctx context.Context, issuerID string, serial *big.Int) (Record, error)
 
 // FindBySerial calls f.
-func (f CertStoreFunc) FindBySerial(ctx context.Context, issuerID string, serial *big.Int) (Record, error) {
+func (f CertStoreFunc) FindBySerial(
+	ctx context.Context, issuerID string, serial *big.Int,
+) (Record, error) {
 	return f(ctx, issuerID, serial)
 }
 
-// Record is what a store knows about one certificate. Times have a resolution of one second.
+// Record is the state of one certificate. Times have a resolution of one second.
 type Record struct {
-	// State is the KMIP state of the certificate. The zero value is invalid, so that a forgotten field is an
-	// error and not an answer.
+	// State is the KMIP state of the certificate. The zero value is invalid, so that a field that
+	// was not set causes an error.
 	State State
 
-	// Reason is why the certificate was revoked. Zero is the reason that State implies: keyCompromise for
-	// Compromised and DestroyedCompromised, cessationOfOperation for Deactivated and Destroyed. A hold is
-	// Deactivated with CertificateHold, no other state can be on hold, and its release is State Active.
+	// Reason is why the certificate was revoked. Zero is the reason that State implies:
+	// keyCompromise for Compromised and DestroyedCompromised, cessationOfOperation for Deactivated
+	// and Destroyed. A certificate on hold is Deactivated with CertificateHold; no other state can
+	// be on hold. The release of a hold is State Active.
 	//
-	// RemoveFromCRL is no reason of an OCSP answer (RFC 5280 section 5.3.1: it is for delta CRLs), and releases
-	// nothing. Beside a State that is revoked the answer is revoked without a reason, as for Unspecified, and the
-	// log says so once an hour for each issuer. Beside one that is good it is passed over.
+	// RemoveFromCRL is for delta CRLs (RFC 5280 section 5.3.1). It is not a reason of an OCSP
+	// answer and releases nothing. With a State that is revoked, the answer is revoked without a
+	// reason, as for Unspecified, and a line is logged once an hour for each issuer. With a State
+	// that is good it is ignored.
 	Reason Reason
 
-	// RevokedAt is when the certificate was revoked. It is required when State implies revoked and must be
-	// zero otherwise. It is repeated in every answer, so it must never move; one after an answer's thisUpdate is
-	// given as thisUpdate.
+	// RevokedAt is when the certificate was revoked. It is required if State implies revoked and
+	// MUST be zero otherwise. Every answer contains it, so it MUST NOT change. If it is after an
+	// answer's thisUpdate, the answer has thisUpdate instead.
 	RevokedAt time.Time
 
-	// InvalidityDate is when the key is believed to have been compromised, or the certificate otherwise to have
-	// become invalid: the invalidityDate of RFC 5280 section 5.3.2. Zero leaves it out.
+	// InvalidityDate is when the key is believed to have been compromised, or the certificate
+	// otherwise became invalid (RFC 5280 section 5.3.2). Only a revoked certificate may have one.
+	// Zero leaves it out.
 	InvalidityDate time.Time
 
-	// NotAfter is the end of the certificate's validity. Answers for a certificate that has not expired have
-	// no nextUpdate later than it, and Config.Retention counts from it. Zero means that the store does not
-	// know, and neither happens.
+	// NotAfter is the end of the certificate's validity. Answers for a certificate that has not
+	// expired have no nextUpdate later than NotAfter, and Config.Retention starts at it. Zero means
+	// that the store does not know it, and neither applies.
 	NotAfter time.Time
 }
 
-// certStatus applies the state and reason tables.
+// certStatus validates the record and applies the tables of states and reasons.
 func (r Record) certStatus() (certStatus, error) {
+	invalid := func(format string, args ...any) (certStatus, error) {
+		return certStatus{}, fmt.Errorf("%w: "+format, append([]any{ErrInvalidRecord}, args...)...)
+	}
 	if !r.State.valid() {
-		return certStatus{}, fmt.Errorf("%w: State %d is not a KMIP state", ErrInvalidRecord, uint8(r.State))
+		return invalid("State %d is not a KMIP state", uint8(r.State))
 	}
 	if r.Reason != 0 && !r.Reason.valid() {
-		return certStatus{}, fmt.Errorf("%w: Reason %d is not a revocation reason", ErrInvalidRecord, uint8(r.Reason))
+		return invalid("Reason %d is not a revocation reason", uint8(r.Reason))
 	}
 	for _, t := range [...]time.Time{r.RevokedAt, r.InvalidityDate, r.NotAfter} {
-		// Year 1 is what becomes of a zero time on its way through zones and roundings, and codec.NoTime.
+		// Zones and rounding turn the zero time into others of year 1, one of which is
+		// codec.NoTime.
 		if y := t.UTC().Year(); y < 2 && !t.IsZero() || y > 9999 {
-			return certStatus{}, fmt.Errorf("%w: the year of RevokedAt, InvalidityDate or NotAfter is %d: it must be zero or from 2 to 9999", ErrInvalidRecord, y)
+			return invalid("the year of RevokedAt, InvalidityDate or NotAfter is %d: "+
+				"it must be zero or from 2 to 9999", y)
 		}
 	}
 	s := certStatus{
@@ -108,19 +123,20 @@ func (r Record) certStatus() (certStatus, error) {
 		notAfter:       r.NotAfter.Unix(),
 		issued:         true,
 	}
-	if r.Reason == RemoveFromCRL { // only of delta CRLs (RFC 5280 section 5.3.1): the State decides
+	if r.Reason == RemoveFromCRL { // for delta CRLs only (RFC 5280 section 5.3.1): State decides
 		if r.Reason = 0; s.status == Revoked {
 			r.Reason = Unspecified
 		}
 		s.reason = r.Reason
 	}
 	switch {
-	case s.status == Good && (r.Reason != 0 || !r.RevokedAt.IsZero() || !r.InvalidityDate.IsZero()):
-		return certStatus{}, fmt.Errorf("%w: State %v with Reason, RevokedAt or InvalidityDate set", ErrInvalidRecord, r.State)
+	case s.status == Good &&
+		(r.Reason != 0 || !r.RevokedAt.IsZero() || !r.InvalidityDate.IsZero()):
+		return invalid("State %v with Reason, RevokedAt or InvalidityDate set", r.State)
 	case r.Reason == CertificateHold && r.State != Deactivated:
-		return certStatus{}, fmt.Errorf("%w: State %v cannot be on hold", ErrInvalidRecord, r.State)
+		return invalid("State %v cannot be on hold", r.State)
 	case s.status == Revoked && r.RevokedAt.IsZero():
-		return certStatus{}, fmt.Errorf("%w: State %v without RevokedAt", ErrInvalidRecord, r.State)
+		return invalid("State %v without RevokedAt", r.State)
 	}
 	if s.status == Revoked && s.reason == 0 {
 		s.reason = states[r.State].reason
@@ -128,7 +144,8 @@ func (r Record) certStatus() (certStatus, error) {
 	return s, nil
 }
 
-// isBroken reports whether an error is a fault to mend rather than one that may pass.
+// isBroken reports whether an error of a store needs a correction there and will not pass by
+// itself.
 func isBroken(err error) bool {
 	var p *hostcall.PanicError
 	return errors.As(err, &p) || errors.Is(err, ErrInvalidRecord)

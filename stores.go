@@ -11,13 +11,14 @@ import (
 	"github.com/kmsocsp/ocsp/internal/hostcall"
 )
 
-// storeWaiting bounds the calls of a store that wait for their turn.
+// storeWaiting bounds the calls of one store that wait for their turn.
 const storeWaiting = 4096
 
-// storeLane bounds and observes the calls of one CertStore. Issuers with the same store share a lane.
+// storeLane bounds and watches the calls of one CertStore. Issuers with the same store share a
+// lane.
 type storeLane struct {
 	store  CertStore
-	calls  *hostcall.Lane // of all issuers together
+	calls  *hostcall.Lane // for all issuers
 	watch  *hostcall.Watch
 	shares map[string]*hostcall.Lane // parts of calls, by issuer.name; guarded by issuers.mu
 }
@@ -29,14 +30,14 @@ func newStoreLane(store CertStore, c *Config) *storeLane {
 	}
 }
 
-// patience returns how long a store may leave everybody without an answer before it is silent. A call may get an eighth
-// less than Timeout.
+// patience returns how long a store may answer no call before it is silent. It is below the
+// shortest time limit of a call, which is an eighth less than Timeout.
 func (c *Config) patience() time.Duration { return min(c.Cache.StorePatience, c.Timeout/4*3) }
 
-// storeLanes are the lanes to all stores of a Responder.
+// storeLanes holds the lanes of all stores of a Responder.
 type storeLanes struct {
 	cfg  *Config
-	main *storeLane // to Config.Store, nil for none
+	main *storeLane // of Config.Store; nil: there is none
 	own  []*storeLane
 }
 
@@ -48,14 +49,15 @@ func newStoreLanes(cfg *Config) storeLanes {
 	return s
 }
 
-// of returns the lane to the store of an issuer, which is nil for Config.Store. Stores that cannot be
+// of returns the lane of an issuer's store. A nil store is Config.Store. Stores that cannot be
 // compared have a lane each.
 func (s *storeLanes) of(store CertStore) *storeLane {
 	if store == nil {
 		return s.main
 	}
 	for _, l := range append(s.own, s.main) {
-		if l != nil && reflect.ValueOf(l.store).Comparable() && reflect.ValueOf(store).Comparable() && l.store == store {
+		if l != nil && reflect.ValueOf(l.store).Comparable() &&
+			reflect.ValueOf(store).Comparable() && l.store == store {
 			return l
 		}
 	}
@@ -64,11 +66,13 @@ func (s *storeLanes) of(store CertStore) *storeLane {
 	return l
 }
 
-// prune drops the lanes that have no users, who are named by issuer.name, and the shares of issuers
-// that are not among them, once no call is under way. A lane goes on watching for requests that came
-// before.
+// prune drops lanes without users, and shares of issuers that are not among the users of their
+// lane, once they have no call in progress. users has the issuer.name of each. Requests that began
+// earlier still use the watch of a dropped lane.
 func (s *storeLanes) prune(users map[*storeLane]map[string]bool) {
-	s.own = slices.DeleteFunc(s.own, func(l *storeLane) bool { return users[l] == nil && l.calls.Idle() })
+	s.own = slices.DeleteFunc(s.own, func(l *storeLane) bool {
+		return users[l] == nil && l.calls.Idle()
+	})
 	for _, l := range append(s.own, s.main) {
 		if l != nil {
 			maps.DeleteFunc(l.shares, func(issuer string, share *hostcall.Lane) bool {
@@ -87,8 +91,8 @@ func (s *storeLanes) close() {
 	}
 }
 
-// share returns the part of the lane for one of the issuers that share the store: at most half, so that
-// requests about one issuer cannot keep out those about another.
+// share returns an issuer's part of a lane that several issuers share. It is at most half, so that
+// requests about one issuer cannot exclude those about another.
 func (l *storeLane) share(issuer string) *hostcall.Lane {
 	s := l.shares[issuer]
 	if s == nil {
@@ -98,7 +102,8 @@ func (l *storeLane) share(issuer string) *hostcall.Lane {
 	return s
 }
 
-// judge adds to an error of a call what it means for cached answers. With ErrStoreBusy none stands in.
+// judge wraps an error of a call in ErrStoreSilent or ErrStoreBusy if that is the condition of the
+// store. With ErrStoreBusy no cached answer is served.
 func (l *storeLane) judge(err error, timedOut, atOnce bool) error {
 	switch l.watch.Judge(timedOut, atOnce) {
 	case hostcall.Silent:
@@ -109,22 +114,23 @@ func (l *storeLane) judge(err error, timedOut, atOnce bool) error {
 	return err
 }
 
-// inCondition adds to an error what it says about the store, behind what names the store.
+// inCondition adds the condition of the store to an error, after the part that names the store.
 func inCondition(condition, err error) error {
-	if known, ok := err.(*hostError); ok {
-		return &hostError{known.component, known.issuerID, known.serial, &storeError{condition, known.err}}
+	if e, ok := err.(*hostError); ok {
+		return &hostError{e.component, e.issuerID, e.serial, &storeError{condition, e.err}}
 	}
 	return &storeError{condition, err}
 }
 
-// isTimeout reports whether an error of a store says that the call ran out of time, in the queue of a
-// connection pool or by a timeout of the store's own.
+// isTimeout reports whether a store's error is a timeout, such as in the queue of a connection pool
+// or one of the store's own.
 func isTimeout(err error) bool {
 	var t interface{ Timeout() bool }
 	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, &t) && t.Timeout()
 }
 
-// storeError is an error of a call of the store, and what that says about the store.
+// storeError is an error of a call and the condition of the store, which is ErrStoreSilent or
+// ErrStoreBusy.
 type storeError struct{ condition, err error }
 
 func (e *storeError) Error() string { return e.condition.Error() + ": " + e.err.Error() }

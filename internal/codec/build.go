@@ -12,9 +12,9 @@ import (
 	"golang.org/x/crypto/cryptobyte/asn1"
 )
 
-// CertIDIssuer writes the part of a CertID that names the issuer: the hash algorithm, with NULL parameters
-// or none, and the hashes of the issuer's name, given as DER, and of its key, given as the content of the
-// BIT STRING (RFC 6960 section 4.1.1).
+// CertIDIssuer returns the part of a CertID that identifies the issuer (RFC 6960 section 4.1.1):
+// the hash algorithm, with NULL parameters or none, and the hashes of the issuer's name, given as
+// DER, and of its key, given as the content of the BIT STRING.
 func CertIDIssuer(hash crypto.Hash, nullParameters bool, name, publicKey []byte) []byte {
 	i := slices.IndexFunc(hashAlgorithms, func(a hashAlgorithm) bool { return a.hash == hash })
 	oid := appendTLV(nil, tagOID, hashAlgorithms[i].oid)
@@ -28,9 +28,10 @@ func CertIDIssuer(hash crypto.Hash, nullParameters bool, name, publicKey []byte)
 	return der
 }
 
-// identifier returns the hash that names a name or a key. The protocol prescribes SHA-1 for some of them, which
-// GODEBUG=fips140=only refuses. It is allowed here because no security rests on it: an identifier selects the
-// issuer or the signer's key, and signatures are made and verified with other hashes.
+// identifier returns the hash that identifies a name or a key. The protocol requires SHA-1 for some
+// of them, which GODEBUG=fips140=only refuses. It is allowed here because no security depends on
+// it: an identifier selects the issuer or the signer's key, and signatures are made and verified
+// with other hashes.
 func identifier(hash crypto.Hash, data []byte) (sum []byte) {
 	fips140.WithoutEnforcement(func() {
 		h := hash.New()
@@ -40,7 +41,7 @@ func identifier(hash crypto.Hash, data []byte) (sum []byte) {
 	return sum
 }
 
-// CertIDFrom writes a whole CertID from its issuer part and a serial's content octets.
+// CertIDFrom returns a CertID made of its issuer part and a serial's content octets.
 func CertIDFrom(issuer, serial []byte) []byte {
 	return appendTLV(nil, tagSequence, issuer, appendTLV(nil, tagInteger, serial))
 }
@@ -54,7 +55,8 @@ func SerialBytes(n *big.Int) []byte {
 	return body
 }
 
-// SerialInt is the inverse of SerialBytes. A serial of the length that RFC 5280 allows costs one allocation.
+// SerialInt is the inverse of SerialBytes. For serials of the lengths that RFC 5280 allows it
+// allocates once.
 func SerialInt(content []byte) *big.Int {
 	const wordBytes = bits.UintSize / 8
 	var v struct {
@@ -78,10 +80,12 @@ func longSerialInt(content []byte) *big.Int {
 	return n
 }
 
-// AppendRequest appends the DER of a request, from VersionGiven, RequestorName, the entries' CertID.Raw and
-// extensions, Extensions and Signature.Raw; what ParseRequest derives is not looked at.
+// AppendRequest appends the DER of a request, made of VersionGiven, RequestorName, the entries'
+// CertID.Raw and extensions, Extensions and Signature.Raw. It ignores the fields that ParseRequest
+// derives.
 func AppendRequest(dst []byte, req *Request) []byte {
-	return appendTLV(dst, tagSequence, AppendTBSRequest(nil, req), optional(tagContext0, req.Signature.Raw))
+	return appendTLV(dst, tagSequence,
+		AppendTBSRequest(nil, req), optional(tagContext0, req.Signature.Raw))
 }
 
 // AppendTBSRequest appends the part of a request that its signature covers.
@@ -91,13 +95,15 @@ func AppendTBSRequest(dst []byte, req *Request) []byte {
 		version = []byte{tagContext0, 3, tagInteger, 1, 0}
 	}
 	for _, e := range req.Entries {
-		list = appendTLV(list, tagSequence, e.CertID.Raw, extensionsField(tagContext0, e.Extensions, e.ExtensionsGiven))
+		extensions := extensionsField(tagContext0, e.Extensions, e.ExtensionsGiven)
+		list = appendTLV(list, tagSequence, e.CertID.Raw, extensions)
 	}
 	return appendTLV(dst, tagSequence, version, optional(tagContext1, req.RequestorName),
-		appendTLV(nil, tagSequence, list), extensionsField(tagContext2, req.Extensions, req.ExtensionsGiven))
+		appendTLV(nil, tagSequence, list),
+		extensionsField(tagContext2, req.Extensions, req.ExtensionsGiven))
 }
 
-// optional writes an explicitly tagged field, nothing for nil.
+// optional returns an explicitly tagged field, or nothing for nil.
 func optional(tag byte, content []byte) []byte {
 	if content == nil {
 		return nil
@@ -118,7 +124,8 @@ func extensionsField(tag byte, list []Extension, given bool) []byte {
 				critical[2] = 0xff
 			}
 		}
-		der = appendTLV(der, tagSequence, appendTLV(nil, tagOID, e.OID), critical, appendTLV(nil, tagOctetString, e.Value))
+		der = appendTLV(der, tagSequence,
+			appendTLV(nil, tagOID, e.OID), critical, appendTLV(nil, tagOctetString, e.Value))
 	}
 	return appendTLV(nil, tag, appendTLV(nil, tagSequence, der))
 }

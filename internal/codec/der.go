@@ -1,9 +1,9 @@
-// Package codec turns OCSP requests and responses into structs and back: RFC 6960, with the nonce of RFC
-// 9654 and the profile of RFC 9919. It reads strict DER and writes DER. It knows no clock, no I/O, no HTTP
-// and no policy.
+// Package codec decodes and encodes OCSP requests and responses: RFC 6960 with the nonce of RFC
+// 9654 and the profile of RFC 9919. It reads strict DER and writes DER. It has no clock, I/O, HTTP
+// or policy.
 //
-// Reading goes through cryptobyte. Writing appends to a buffer of the caller's, which sizes known beforehand let it do
-// in one pass.
+// Reading uses cryptobyte. Writing appends to a buffer of the caller in one pass, because sizes are
+// computed first.
 package codec
 
 import (
@@ -25,8 +25,8 @@ const (
 	tagGeneralizedTime = byte(asn1.GeneralizedTime)
 	tagSequence        = byte(asn1.SEQUENCE)
 
-	// Constructed context-specific tags, which are what explicit tagging uses. They are untyped so that they
-	// serve the reader's asn1.Tag and the writer's byte alike.
+	// Constructed context-specific tags, used for explicit tagging. They are untyped, to be used as
+	// the reader's asn1.Tag and as the writer's byte.
 	tagContext0 = 0xa0
 	tagContext1 = 0xa1
 	tagContext2 = 0xa2
@@ -82,8 +82,8 @@ func appendTime(dst []byte, unix int64) []byte {
 	return append(AppendDecimals(dst, year/100, year%100, int(month), day, hour, minute, second), 'Z')
 }
 
-// AppendDecimals appends numbers from 0 to 99, with two digits each. Dates are in every answer, and Time.AppendFormat
-// takes three times as long.
+// AppendDecimals appends numbers from 0 to 99 with two digits each. Every answer has dates, and
+// Time.AppendFormat takes three times as long.
 func AppendDecimals(dst []byte, numbers ...int) []byte {
 	for _, n := range numbers {
 		dst = append(dst, '0'+byte(n/10), '0'+byte(n%10))
@@ -91,7 +91,8 @@ func AppendDecimals(dst []byte, numbers ...int) []byte {
 	return dst
 }
 
-// readASN1 is s.ReadASN1(out, tag), and faster for the short lengths that nearly every element of a request has.
+// readASN1 is s.ReadASN1(out, tag), and faster for lengths below 128, which nearly all elements of
+// a request have.
 func readASN1(s, out *cryptobyte.String, tag asn1.Tag) bool {
 	if in := *s; len(in) >= 2 && in[0] == byte(tag) && int(in[1]) <= min(len(in)-2, 0x7f) {
 		*out, *s = in[2:2+in[1]], in[2+in[1]:]
@@ -100,7 +101,7 @@ func readASN1(s, out *cryptobyte.String, tag asn1.Tag) bool {
 	return s.ReadASN1(out, tag)
 }
 
-// readElement is s.ReadASN1Element(out, asn1.SEQUENCE), likewise.
+// readElement is s.ReadASN1Element(out, asn1.SEQUENCE), and faster for lengths below 128.
 func readElement(s, out *cryptobyte.String) bool {
 	if in := *s; len(in) >= 2 && in[0] == tagSequence && int(in[1]) <= min(len(in)-2, 0x7f) {
 		*out, *s = in[:2+in[1]], in[2+in[1]:]

@@ -29,7 +29,10 @@ var (
 	oidECDSAWithSHA512  = []byte{0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 4}
 	oidEd25519          = []byte{0x2b, 101, 112}
 	derNull             = []byte{tagNull, 0}
-	hashAlgorithms      = []hashAlgorithm{{crypto.SHA1, oidSHA1}, {crypto.SHA256, oidSHA256}, {crypto.SHA384, oidSHA384}, {crypto.SHA512, oidSHA512}}
+	hashAlgorithms      = []hashAlgorithm{
+		{crypto.SHA1, oidSHA1}, {crypto.SHA256, oidSHA256},
+		{crypto.SHA384, oidSHA384}, {crypto.SHA512, oidSHA512},
+	}
 	signatureAlgorithms = buildSignatureAlgorithms()
 )
 
@@ -38,7 +41,7 @@ type hashAlgorithm struct {
 	oid  []byte
 }
 
-// hashByOID returns the CertID hash that an OID names, 0 for one this package does not compute.
+// hashByOID returns the CertID hash that an OID identifies, 0 if this package does not compute it.
 func hashByOID(oid []byte) crypto.Hash {
 	for _, a := range hashAlgorithms {
 		if bytes.Equal(oid, a.oid) {
@@ -48,20 +51,23 @@ func hashByOID(oid []byte) crypto.Hash {
 	return 0
 }
 
-// CertIDHashes lists the hash algorithms of CertIDs that ParseRequest recognizes.
+// CertIDHashes returns the hash algorithms of CertIDs that ParseRequest recognizes.
 func CertIDHashes() []crypto.Hash {
 	return []crypto.Hash{crypto.SHA1, crypto.SHA256, crypto.SHA384, crypto.SHA512}
 }
 
 type signatureAlgorithm struct {
-	alg  x509.SignatureAlgorithm
-	oid  []byte
-	der  []byte // the whole AlgorithmIdentifier
-	bare []byte // the same without parameters, as some clients write it; nil for PSS, whose parameters name the hash
+	alg x509.SignatureAlgorithm
+	oid []byte
+	der []byte // the whole AlgorithmIdentifier
+
+	// bare is der without parameters, as some clients write it. It is nil for PSS, whose parameters
+	// name the hash.
+	bare []byte
 }
 
-// buildSignatureAlgorithms writes each AlgorithmIdentifier once: NULL parameters with RSA, none with ECDSA
-// and Ed25519, the full parameters with PSS (RFC 4055, RFC 5758, RFC 8410).
+// buildSignatureAlgorithms encodes each AlgorithmIdentifier: NULL parameters for RSA, none for
+// ECDSA and Ed25519, the full parameters for PSS (RFC 4055, RFC 5758, RFC 8410).
 func buildSignatureAlgorithms() []signatureAlgorithm {
 	list := []signatureAlgorithm{
 		{alg: x509.SHA256WithRSA, oid: oidRSAWithSHA256, der: derNull},
@@ -85,8 +91,8 @@ func buildSignatureAlgorithms() []signatureAlgorithm {
 	return list
 }
 
-// pssParameters writes RSASSA-PSS-params with MGF1 over the same hash and a salt as long as the hash;
-// the trailer field has its default value and is left out (RFC 4055 section 3.1).
+// pssParameters returns RSASSA-PSS-params with MGF1 over the same hash and a salt as long as the
+// hash. The trailer field has its default value and is omitted (RFC 4055 section 3.1).
 func pssParameters(hashOID []byte, saltLength byte) []byte {
 	hash := appendTLV(nil, tagSequence, appendTLV(nil, tagOID, hashOID), derNull)
 	mgf := appendTLV(nil, tagSequence, appendTLV(nil, tagOID, oidMGF1), hash)
@@ -96,8 +102,8 @@ func pssParameters(hashOID []byte, saltLength byte) []byte {
 		appendTLV(nil, tagContext2, appendTLV(nil, tagInteger, []byte{saltLength})))
 }
 
-// AlgorithmIdentifier returns the DER of a signature algorithm's AlgorithmIdentifier, nil for an algorithm
-// that answers are not signed with. The bytes must not be changed.
+// AlgorithmIdentifier returns the DER of a signature algorithm's AlgorithmIdentifier, nil if
+// answers are not signed with it. The result MUST NOT be modified.
 func AlgorithmIdentifier(alg x509.SignatureAlgorithm) []byte {
 	for _, a := range signatureAlgorithms {
 		if a.alg == alg {
@@ -107,7 +113,7 @@ func AlgorithmIdentifier(alg x509.SignatureAlgorithm) []byte {
 	return nil
 }
 
-// signatureAlgorithmOf recognizes an AlgorithmIdentifier in a client's list of preferred algorithms.
+// signatureAlgorithmOf returns the algorithm of an AlgorithmIdentifier.
 func signatureAlgorithmOf(der []byte) x509.SignatureAlgorithm {
 	for _, a := range signatureAlgorithms {
 		if bytes.Equal(der, a.der) || bytes.Equal(der, a.bare) {

@@ -15,13 +15,13 @@ import (
 const (
 	// MaxNonce is the longest nonce that RFC 9654 section 2.1 allows, in octets.
 	MaxNonce = 128
-	// MaxSerial is the longest serial number that is looked up, in octets; RFC 5280 section 4.1.2.2 allows 20.
+	// MaxSerial is the longest serial number accepted, in octets. RFC 5280 section 4.1.2.2 allows 20.
 	MaxSerial = 64
 	// maxSignatureCerts bounds the certificates beside a request's signature.
 	maxSignatureCerts = 16
 )
 
-// ErrMalformed is what every error of ParseRequest wraps.
+// ErrMalformed is wrapped by every error of ParseRequest.
 var ErrMalformed = errors.New("malformed OCSP request")
 
 // ReadLimits bounds what ParseRequest accepts.
@@ -31,20 +31,20 @@ type ReadLimits struct {
 	Strict     bool // refuse empty extension lists
 }
 
-// Request is a parsed OCSPRequest (RFC 6960 section 4.1.1). Its slices point into the bytes that were parsed.
+// Request is a parsed OCSPRequest (RFC 6960 section 4.1.1). Its slices point into the parsed bytes.
 type Request struct {
-	VersionGiven    bool   // the default version v1 was written out
-	RequestorName   []byte // the GeneralName, nil when absent
+	VersionGiven    bool   // the default version v1 is encoded
+	RequestorName   []byte // the GeneralName, nil if absent
 	Entries         []RequestEntry
 	Extensions      []Extension
-	ExtensionsGiven bool      // an extension list was there, though perhaps empty
+	ExtensionsGiven bool      // there is an extension list, perhaps an empty one
 	TBS             []byte    // the bytes that a signature covers
-	Signature       Signature // zero when the request is not signed
+	Signature       Signature // zero if the request is not signed
 
-	// What the known request extensions say.
+	// The values of known request extensions.
 	Nonce     []byte
 	NonceForm NonceForm
-	Preferred []x509.SignatureAlgorithm // the client's order; unknown ones left out
+	Preferred []x509.SignatureAlgorithm // in the client's order, without unknown ones
 }
 
 // RequestEntry is one Request of the list.
@@ -54,12 +54,12 @@ type RequestEntry struct {
 	ExtensionsGiven bool
 }
 
-// CertID names a certificate (RFC 6960 section 4.1.1). Equal Issuer bytes mean the same hash algorithm, the
-// same parameters and the same two hashes, so they serve as the key of an issuer table.
+// CertID identifies a certificate (RFC 6960 section 4.1.1). Equal Issuer bytes mean the same hash
+// algorithm, parameters and hashes, so they are the key of an issuer table.
 type CertID struct {
-	Raw    []byte      // the whole CertID, mirrored in the answer
+	Raw    []byte      // the whole CertID, repeated in the answer
 	Issuer []byte      // hashAlgorithm, issuerNameHash and issuerKeyHash as encoded
-	Hash   crypto.Hash // 0 when the algorithm is not one of CertIDHashes
+	Hash   crypto.Hash // 0 if the algorithm is not one of CertIDHashes
 	Serial []byte      // two's complement, minimal
 }
 
@@ -67,11 +67,11 @@ type CertID struct {
 type Extension struct {
 	OID           []byte // content octets
 	Critical      bool
-	CriticalGiven bool // the field was written out, though perhaps with its default FALSE
+	CriticalGiven bool // the field is encoded, perhaps with its default FALSE
 	Value         []byte
 }
 
-// NonceForm says how a request carried its nonce.
+// NonceForm is how a request encodes its nonce.
 type NonceForm uint8
 
 const (
@@ -83,8 +83,8 @@ const (
 	NonceBare
 )
 
-// Reset empties a request and lets go of the bytes it points into, but keeps its slices for the next one. It does so field
-// by field: a whole Request would be made first, and copied at once, which processors are slow at.
+// Reset empties a request and drops its references to the parsed bytes. It keeps its slices for the
+// next request. It sets the fields one by one, which is faster than assigning a whole Request.
 func (req *Request) Reset() {
 	for i := range req.Entries {
 		e := &req.Entries[i]
@@ -100,8 +100,8 @@ func (req *Request) Reset() {
 
 func malformed(what string) error { return fmt.Errorf("%w: %s", ErrMalformed, what) }
 
-// ParseRequest reads exactly one DER OCSPRequest from der into req, whose slices it reuses: once they have
-// grown, a request that is not signed costs no allocation.
+// ParseRequest reads exactly one DER OCSPRequest from der into req. It reuses the slices of req:
+// once they have grown, a request that is not signed costs no allocation.
 func ParseRequest(der []byte, req *Request, lim ReadLimits) error {
 	req.Reset()
 	input := cryptobyte.String(der)
@@ -163,7 +163,8 @@ func (req *Request) readTBS(element cryptobyte.String, lim ReadLimits) error {
 		}
 	}
 	var err error
-	req.Extensions, req.ExtensionsGiven, err = readOptionalExtensions(&tbs, tagContext2, req.Extensions, lim)
+	req.Extensions, req.ExtensionsGiven, err = readOptionalExtensions(
+		&tbs, tagContext2, req.Extensions, lim)
 	if err != nil {
 		return err
 	}
@@ -173,7 +174,8 @@ func (req *Request) readTBS(element cryptobyte.String, lim ReadLimits) error {
 	return nil
 }
 
-// readEntry appends the next Request of the list to Entries, reusing what an earlier parse left there.
+// readEntry appends the next Request of the list to Entries. It reuses the slices of an earlier
+// request.
 func (req *Request) readEntry(list *cryptobyte.String, lim ReadLimits) error {
 	var request cryptobyte.String
 	if !readASN1(list, &request, asn1.SEQUENCE) {
@@ -189,7 +191,8 @@ func (req *Request) readEntry(list *cryptobyte.String, lim ReadLimits) error {
 		return err
 	}
 	var err error
-	entry.Extensions, entry.ExtensionsGiven, err = readOptionalExtensions(&request, tagContext0, entry.Extensions[:0], lim)
+	entry.Extensions, entry.ExtensionsGiven, err = readOptionalExtensions(
+		&request, tagContext0, entry.Extensions[:0], lim)
 	if err != nil {
 		return err
 	}
@@ -204,8 +207,8 @@ func (req *Request) readEntry(list *cryptobyte.String, lim ReadLimits) error {
 	return nil
 }
 
-// read takes one CertID. An unknown hash algorithm is well-formed, so its hashes may have any length; the
-// caller finds no issuer for it.
+// read reads one CertID. One with an unknown hash algorithm is well-formed and its hashes may have
+// any length; no issuer matches it.
 func (id *CertID) read(s *cryptobyte.String) error {
 	*id = CertID{}
 	var element, body, algorithm, oid, nameHash, keyHash cryptobyte.String
@@ -217,21 +220,24 @@ func (id *CertID) read(s *cryptobyte.String) error {
 		return malformed("no CertID")
 	}
 	content := []byte(body)
-	if !readASN1(&body, &algorithm, asn1.SEQUENCE) || !readASN1(&algorithm, &oid, asn1.OBJECT_IDENTIFIER) || !isOID(oid) {
+	if !readASN1(&body, &algorithm, asn1.SEQUENCE) ||
+		!readASN1(&algorithm, &oid, asn1.OBJECT_IDENTIFIER) || !isOID(oid) {
 		return malformed("bad hashAlgorithm")
 	}
 	id.Hash = hashByOID(oid)
 	if id.Hash != 0 && !algorithm.Empty() && !bytes.Equal(algorithm, derNull) {
 		return malformed("hashAlgorithm parameters are neither absent nor NULL")
 	}
-	if !readASN1(&body, &nameHash, asn1.OCTET_STRING) || !readASN1(&body, &keyHash, asn1.OCTET_STRING) {
+	if !readASN1(&body, &nameHash, asn1.OCTET_STRING) ||
+		!readASN1(&body, &keyHash, asn1.OCTET_STRING) {
 		return malformed("bad issuer hashes")
 	}
 	if id.Hash != 0 && (len(nameHash) != id.Hash.Size() || len(keyHash) != id.Hash.Size()) {
 		return malformed("issuer hash does not fit its algorithm")
 	}
 	id.Issuer = content[:len(content)-len(body)]
-	if !readASN1(&body, (*cryptobyte.String)(&id.Serial), asn1.INTEGER) || !isMinimalInteger(id.Serial) {
+	if !readASN1(&body, (*cryptobyte.String)(&id.Serial), asn1.INTEGER) ||
+		!isMinimalInteger(id.Serial) {
 		return malformed("bad serialNumber")
 	}
 	if len(id.Serial) > MaxSerial {
@@ -244,7 +250,9 @@ func (id *CertID) read(s *cryptobyte.String) error {
 }
 
 // readOptionalExtensions reads an explicitly tagged Extensions field and appends it to list.
-func readOptionalExtensions(s *cryptobyte.String, tag asn1.Tag, list []Extension, lim ReadLimits) ([]Extension, bool, error) {
+func readOptionalExtensions(
+	s *cryptobyte.String, tag asn1.Tag, list []Extension, lim ReadLimits,
+) ([]Extension, bool, error) {
 	var field, extensions cryptobyte.String
 	var present bool
 	if !s.ReadOptionalASN1(&field, &present, tag) {
@@ -282,7 +290,8 @@ func (ext *Extension) read(s *cryptobyte.String) error {
 	if !readASN1(s, &body, asn1.SEQUENCE) {
 		return malformed("extension is not a SEQUENCE")
 	}
-	if !readASN1(&body, (*cryptobyte.String)(&ext.OID), asn1.OBJECT_IDENTIFIER) || !isOID(ext.OID) {
+	if !readASN1(&body, (*cryptobyte.String)(&ext.OID), asn1.OBJECT_IDENTIFIER) ||
+		!isOID(ext.OID) {
 		return malformed("bad extnID")
 	}
 	if !body.ReadOptionalASN1(&flag, &ext.CriticalGiven, asn1.BOOLEAN) {
@@ -294,13 +303,14 @@ func (ext *Extension) read(s *cryptobyte.String) error {
 		}
 		ext.Critical = flag[0] == 0xff
 	}
-	if !readASN1(&body, (*cryptobyte.String)(&ext.Value), asn1.OCTET_STRING) || !body.Empty() {
+	if !readASN1(&body, (*cryptobyte.String)(&ext.Value), asn1.OCTET_STRING) ||
+		!body.Empty() {
 		return malformed("bad extnValue")
 	}
 	return nil
 }
 
-// readKnownExtensions interprets the request extensions; an unknown critical one must not be passed over.
+// readKnownExtensions interprets the request extensions. An unknown critical one is an error.
 func (req *Request) readKnownExtensions() error {
 	for i := range req.Extensions {
 		ext := &req.Extensions[i]
@@ -322,8 +332,8 @@ func (req *Request) readKnownExtensions() error {
 	return nil
 }
 
-// readNonce takes a value that is one OCTET STRING as the wrapped nonce, and one that is no TLV at all as
-// the bare nonce of an old client. Anything between the two is a broken encoding.
+// readNonce reads a nonce. A value that is one OCTET STRING is a wrapped nonce, and one that is no
+// TLV is the bare nonce of an old client. Anything between the two is malformed.
 func (req *Request) readNonce(value cryptobyte.String) error {
 	req.Nonce, req.NonceForm = value, NonceBare
 	var element, content cryptobyte.String
@@ -341,7 +351,8 @@ func (req *Request) readNonce(value cryptobyte.String) error {
 	return nil
 }
 
-// checkAcceptable refuses a client that does not take basic answers, the only kind there is (RFC 6960 section 4.4.3).
+// checkAcceptable returns an error if the client does not accept basic responses, the only type
+// that exists (RFC 6960 section 4.4.3).
 func checkAcceptable(value cryptobyte.String) error {
 	var list, oid cryptobyte.String
 	if !readASN1(&value, &list, asn1.SEQUENCE) || !value.Empty() {
@@ -371,7 +382,8 @@ func (req *Request) readPreferred(value cryptobyte.String) error {
 			return malformed("bad preferredSignatureAlgorithms")
 		}
 		element := algorithm
-		if !readASN1(&element, &body, asn1.SEQUENCE) || !readASN1(&body, &oid, asn1.OBJECT_IDENTIFIER) || !isOID(oid) {
+		if !readASN1(&element, &body, asn1.SEQUENCE) ||
+			!readASN1(&body, &oid, asn1.OBJECT_IDENTIFIER) || !isOID(oid) {
 			return malformed("bad preferredSignatureAlgorithms")
 		}
 		if !one.Empty() && (!readASN1(&one, &key, asn1.SEQUENCE) || !one.Empty()) {
@@ -387,22 +399,24 @@ func (req *Request) readPreferred(value cryptobyte.String) error {
 // Signature is the optionalSignature of a request (RFC 6960 section 4.1.1).
 type Signature struct {
 	Raw          []byte                  // the whole Signature
-	Algorithm    x509.SignatureAlgorithm // Unknown for one this package does not know
+	Algorithm    x509.SignatureAlgorithm // x509.UnknownSignatureAlgorithm if not supported
 	Value        []byte
 	Certificates [][]byte
 }
 
-// read takes one Signature apart, without judging it.
+// read parses one Signature and does not verify it.
 func (sig *Signature) read(input cryptobyte.String) error {
 	sig.Raw = input
 	var body, algorithm, element, oid, field, list, cert cryptobyte.String
 	var bits encodingasn1.BitString
 	var present bool
-	if !readASN1(&input, &body, asn1.SEQUENCE) || !input.Empty() || !readElement(&body, &algorithm) {
+	if !readASN1(&input, &body, asn1.SEQUENCE) || !input.Empty() ||
+		!readElement(&body, &algorithm) {
 		return malformed("bad optionalSignature")
 	}
 	element = algorithm
-	if !readASN1(&element, &field, asn1.SEQUENCE) || !readASN1(&field, &oid, asn1.OBJECT_IDENTIFIER) || !isOID(oid) {
+	if !readASN1(&element, &field, asn1.SEQUENCE) ||
+		!readASN1(&field, &oid, asn1.OBJECT_IDENTIFIER) || !isOID(oid) {
 		return malformed("bad signatureAlgorithm")
 	}
 	sig.Algorithm = signatureAlgorithmOf(algorithm)
@@ -431,15 +445,16 @@ func (sig *Signature) read(input cryptobyte.String) error {
 	return nil
 }
 
-// isGeneralName reports whether b is one element tagged as a choice of GeneralName. What is inside is the
-// client's affair: nothing here reads it.
+// isGeneralName reports whether b is one element with the tag of a GeneralName choice. Its content
+// is not read anywhere.
 func isGeneralName(b cryptobyte.String) bool {
 	var element cryptobyte.String
 	var tag asn1.Tag
 	return b.ReadAnyASN1Element(&element, &tag) && b.Empty() && tag&0xc0 == 0x80 && tag&0x1f <= 8
 }
 
-// isOID reports whether the content octets of an OBJECT IDENTIFIER are whole and minimal (X.690 8.19).
+// isOID reports whether the content octets of an OBJECT IDENTIFIER are complete and minimal (X.690
+// 8.19).
 func isOID(b []byte) bool {
 	start := true
 	for _, c := range b {

@@ -14,7 +14,7 @@ import (
 // ResponseStatus is an OCSPResponseStatus (RFC 6960 section 4.2.1).
 type ResponseStatus byte
 
-// The response statuses; 4 is not in use.
+// The response statuses. 4 is not used.
 const (
 	Successful       ResponseStatus = 0
 	MalformedRequest ResponseStatus = 1
@@ -24,12 +24,12 @@ const (
 	Unauthorized     ResponseStatus = 6
 )
 
-// ErrorResponse returns the five octets of an answer that carries nothing but an error.
+// ErrorResponse returns the DER of a response that has only an error status.
 func ErrorResponse(status ResponseStatus) []byte {
 	return []byte{tagSequence, 3, tagEnumerated, 1, byte(status)}
 }
 
-// CertStatus is the choice of a CertStatus, numbered as its tags are.
+// CertStatus is a choice of CertStatus, numbered like its tag.
 type CertStatus byte
 
 // The certificate statuses.
@@ -39,43 +39,44 @@ const (
 	Unknown CertStatus = 2
 )
 
-// NoReason stands for an absent revocationReason; 0 is the code "unspecified", which is never written.
+// NoReason is an absent revocationReason. It is the code "unspecified", which is never encoded.
 const NoReason = 0
 
-// NoTime stands for an absent time. It is the zero time.Time's second, which no certificate's life touches.
+// NoTime is an absent time. It is the second of the zero time.Time, in which no certificate is
+// valid.
 const NoTime int64 = -62135596800
 
 // Single is one SingleResponse. Times are seconds since 1970.
 type Single struct {
-	CertID         []byte // as the request had it
+	CertID         []byte // as in the request
 	Status         CertStatus
 	RevokedAt      int64 // NoTime unless revoked
-	Reason         byte  // the CRLReason code, NoReason when absent
-	InvalidityDate int64 // NoTime when absent
+	Reason         byte  // the CRLReason code, NoReason if absent
+	InvalidityDate int64 // NoTime if absent
 	ThisUpdate     int64
 	NextUpdate     int64
-	ArchiveCutoff  int64 // NoTime when absent
+	ArchiveCutoff  int64 // NoTime if absent
 }
 
-// ResponseData is what a response signs. The version is v1 and so not written.
+// ResponseData is the signed part of a response. Its version v1 is the default and not encoded.
 type ResponseData struct {
 	ResponderID    []byte // from ByName or ByKey
 	ProducedAt     int64
 	Singles        []Single
-	Nonce          []byte // nil when absent
+	Nonce          []byte // nil if absent
 	ExtendedRevoke bool   // RFC 6960 section 4.4.8
 }
 
-// ByName encodes a ResponderID that is the signing certificate's subject, given as its DER.
+// ByName returns a ResponderID that is the signing certificate's subject, given as DER.
 func ByName(subject []byte) []byte { return appendTLV(nil, tagContext1, subject) }
 
-// ByKey encodes a ResponderID that is the SHA-1 of the signing key, given as the content of its BIT STRING
-// without the octet that counts unused bits (RFC 6960 section 4.2.1).
+// ByKey returns a ResponderID that is the SHA-1 of the signing key, given as the content of its BIT
+// STRING without the octet that counts unused bits (RFC 6960 section 4.2.1).
 func ByKey(publicKey []byte) []byte {
 	return appendTLV(nil, tagContext2, appendTLV(nil, tagOctetString, identifier(crypto.SHA1, publicKey)))
 }
 
-// CertsField encodes the certs field of a basic response.
+// CertsField returns the certs field of a basic response.
 func CertsField(certs ...[]byte) []byte {
 	return appendTLV(nil, tagContext0, appendTLV(nil, tagSequence, certs...))
 }
@@ -158,8 +159,9 @@ func (s *Single) append(dst []byte) []byte {
 	return dst
 }
 
-// extendedRevokeExtension is the whole extension, whose value is NULL.
-var extendedRevokeExtension = appendTLV(nil, tagSequence, appendTLV(nil, tagOID, oidExtendedRevoke), appendTLV(nil, tagOctetString, derNull))
+// extendedRevokeExtension is the whole extension. Its value is NULL.
+var extendedRevokeExtension = appendTLV(nil, tagSequence,
+	appendTLV(nil, tagOID, oidExtendedRevoke), appendTLV(nil, tagOctetString, derNull))
 
 func (d *ResponseData) nonceContentSize() int {
 	return sizeTLV(len(oidNonce)) + sizeTLV(sizeTLV(len(d.Nonce)))
@@ -233,7 +235,8 @@ func AppendResponse(dst, tbs, algorithm, signature, certs []byte) []byte {
 	return append(dst, certs...)
 }
 
-// Response is what a successful OCSPResponse about one certificate says. Its slices point into the bytes that were read.
+// Response has fields of a successful OCSPResponse about one certificate. Its slices point into the
+// parsed bytes.
 type Response struct {
 	TBS        []byte // the ResponseData, which is signed
 	Signature  []byte
@@ -245,8 +248,8 @@ type Response struct {
 
 var errNotOurs = errors.New("not a response about one certificate that this package writes")
 
-// ParseResponse takes from a response what is needed to write it again, and to tell whether that gives the same bytes,
-// which is left to the caller: everything else is passed over, and may be anything.
+// ParseResponse reads from a response what is needed to encode it again. It skips everything else,
+// which may be anything: callers MUST encode the response again and compare the bytes.
 func ParseResponse(der []byte) (*Response, error) {
 	var r Response
 	if !r.read(der) {
@@ -256,21 +259,32 @@ func ParseResponse(der []byte) (*Response, error) {
 }
 
 func (r *Response) read(der cryptobyte.String) bool {
-	var outer, explicit, responseBytes, octets, basic, element, tbs, responses, single, other cryptobyte.String
+	var outer, explicit, responseBytes, octets, basic cryptobyte.String
+	var element, tbs, responses, single, other cryptobyte.String
 	var bits encodingasn1.BitString
 	var tag asn1.Tag
-	if !der.ReadASN1(&outer, asn1.SEQUENCE) || !outer.SkipASN1(asn1.ENUM) || !outer.ReadASN1(&explicit, tagContext0) ||
-		!explicit.ReadASN1(&responseBytes, asn1.SEQUENCE) || !responseBytes.SkipASN1(asn1.OBJECT_IDENTIFIER) ||
-		!responseBytes.ReadASN1(&octets, asn1.OCTET_STRING) || !octets.ReadASN1(&basic, asn1.SEQUENCE) ||
-		!basic.ReadASN1Element(&element, asn1.SEQUENCE) || !basic.SkipASN1(asn1.SEQUENCE) || !basic.ReadASN1BitString(&bits) {
+	if !der.ReadASN1(&outer, asn1.SEQUENCE) ||
+		!outer.SkipASN1(asn1.ENUM) ||
+		!outer.ReadASN1(&explicit, tagContext0) ||
+		!explicit.ReadASN1(&responseBytes, asn1.SEQUENCE) ||
+		!responseBytes.SkipASN1(asn1.OBJECT_IDENTIFIER) ||
+		!responseBytes.ReadASN1(&octets, asn1.OCTET_STRING) ||
+		!octets.ReadASN1(&basic, asn1.SEQUENCE) ||
+		!basic.ReadASN1Element(&element, asn1.SEQUENCE) ||
+		!basic.SkipASN1(asn1.SEQUENCE) ||
+		!basic.ReadASN1BitString(&bits) {
 		return false
 	}
 	r.TBS, r.Signature = element, bits.Bytes
-	return element.ReadASN1(&tbs, asn1.SEQUENCE) && tbs.ReadAnyASN1(&other, &tag) && // the ResponderID
-		readTime(&tbs, &r.ProducedAt) && tbs.ReadASN1(&responses, asn1.SEQUENCE) &&
+	return element.ReadASN1(&tbs, asn1.SEQUENCE) &&
+		tbs.ReadAnyASN1(&other, &tag) && // the ResponderID
+		readTime(&tbs, &r.ProducedAt) &&
+		tbs.ReadASN1(&responses, asn1.SEQUENCE) &&
 		responses.ReadASN1(&single, asn1.SEQUENCE) && responses.Empty() &&
-		single.ReadASN1Element((*cryptobyte.String)(&r.CertID), asn1.SEQUENCE) && single.ReadAnyASN1(&other, &tag) && // the CertStatus
-		readTime(&single, &r.ThisUpdate) && single.ReadASN1(&other, tagContext0) && readTime(&other, &r.NextUpdate)
+		single.ReadASN1Element((*cryptobyte.String)(&r.CertID), asn1.SEQUENCE) &&
+		single.ReadAnyASN1(&other, &tag) && // the CertStatus
+		readTime(&single, &r.ThisUpdate) &&
+		single.ReadASN1(&other, tagContext0) && readTime(&other, &r.NextUpdate)
 }
 
 func readTime(s *cryptobyte.String, unix *int64) bool {
