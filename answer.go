@@ -40,7 +40,8 @@ func (o Outcome) String() string {
 	return outcomes[o]
 }
 
-// IsError reports whether the answer is one of the errors of RFC 6960 section 2.3, which are not signed.
+// IsError reports whether the answer is one of the errors of RFC 6960 section 2.3, which are not
+// signed.
 func (o Outcome) IsError() bool { return o >= OutcomeMalformed }
 
 // Answer is the result of Responder.Respond. It may share memory with other answers and MUST NOT be

@@ -14,7 +14,7 @@ type clock struct {
 	now    func() time.Time
 	origin time.Time            // from which moments count, by the host's clock
 	begun  time.Time            // the same instant, by time.Now
-	steady func() time.Duration // the monotonic clock since begun; nil: results of now have its reading
+	steady func() time.Duration // monotonic time since begun; nil: results of now have it
 }
 
 func newClock(cfg *Config) *clock {

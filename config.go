@@ -45,7 +45,8 @@ type Config struct {
 	// Nonce selects how nonces of clients are handled. Zero is NonceEcho.
 	Nonce NoncePolicy
 
-	// Unissued is the answer for a serial number that the issuer never issued. Zero is UnissuedUnknown.
+	// Unissued is the answer for a serial number that the issuer never issued. Zero is
+	// UnissuedUnknown.
 	Unissued UnissuedPolicy
 
 	// Retention is how long after its NotAfter a certificate is still answered for. After that the
@@ -239,19 +240,24 @@ func (c *Config) check() error {
 		value int
 	}{
 		{"MaxStoreCalls", c.MaxStoreCalls}, {"Cache.MaxEntries", c.Cache.MaxEntries},
-		{"Signing.MaxConcurrent", c.Signing.MaxConcurrent}, {"Signing.MaxWaiting", c.Signing.MaxWaiting},
-		{"Limits.MaxRequestBytes", c.Limits.MaxRequestBytes}, {"Limits.MaxPathBytes", c.Limits.MaxPathBytes},
-		{"Limits.MaxCertIDs", c.Limits.MaxCertIDs}, {"Limits.MaxExtensions", c.Limits.MaxExtensions},
+		{"Signing.MaxConcurrent", c.Signing.MaxConcurrent},
+		{"Signing.MaxWaiting", c.Signing.MaxWaiting},
+		{"Limits.MaxRequestBytes", c.Limits.MaxRequestBytes},
+		{"Limits.MaxPathBytes", c.Limits.MaxPathBytes},
+		{"Limits.MaxCertIDs", c.Limits.MaxCertIDs},
+		{"Limits.MaxExtensions", c.Limits.MaxExtensions},
 	} {
 		if n.value < 0 {
 			bad.add(n.field, "it must not be negative", "is %d", n.value)
 		} else if strings.HasSuffix(n.field, "Bytes") && n.value > maxBytes {
-			hint := fmt.Sprintf("use %d or less, since each request may take that much memory", maxBytes)
+			hint := fmt.Sprintf("use %d or less, since each request may take that much memory",
+				maxBytes)
 			bad.add(n.field, hint, "is %d", n.value)
 		}
 	}
 	if n := c.Limits.MaxRequestBytes; n != 0 && n < minRequestBytes {
-		hint := fmt.Sprintf("use %d or more, since no request for a certificate has fewer", minRequestBytes)
+		hint := fmt.Sprintf("use %d or more, since no request for a certificate has fewer",
+			minRequestBytes)
 		bad.add("Limits.MaxRequestBytes", hint, "is %d", n)
 	}
 	if v := c.validity(); v < minValidity || v > maxValidity {
@@ -260,10 +266,12 @@ func (c *Config) check() error {
 		bad.add("Validity", hint, "is %v", v)
 	}
 	if c.Nonce > NonceEchoBare {
-		bad.add("Nonce", "use NonceEcho, NonceIgnore, NonceRequire or NonceEchoBare", "is %d", c.Nonce)
+		bad.add("Nonce", "use NonceEcho, NonceIgnore, NonceRequire or NonceEchoBare",
+			"is %d", c.Nonce)
 	}
 	if c.Unissued > UnissuedRevoked {
-		bad.add("Unissued", "use UnissuedUnknown, UnissuedUnauthorized or UnissuedRevoked", "is %d", c.Unissued)
+		bad.add("Unissued", "use UnissuedUnknown, UnissuedUnauthorized or UnissuedRevoked",
+			"is %d", c.Unissued)
 	}
 	if c.Profile > ProfileCABF {
 		bad.add("Profile", "use ProfilePrivate or ProfileCABF", "is %d", c.Profile)
@@ -278,7 +286,8 @@ func (c *Config) checkTogether(bad *configErrors) {
 	validity := c.validity()
 	if c.Profile == ProfileCABF {
 		if validity < 8*time.Hour || validity > 10*24*time.Hour {
-			bad.add("Validity", "ProfileCABF wants 8 h to 10 days (TLS BR 4.9.9)", "is %v", validity)
+			bad.add("Validity", "ProfileCABF wants 8 h to 10 days (TLS BR 4.9.9)",
+				"is %v", validity)
 		}
 		if c.Unissued == UnissuedRevoked {
 			bad.add("Unissued", "ProfileCABF forbids it (TLS BR 4.9.13, 7.3)",
@@ -290,9 +299,9 @@ func (c *Config) checkTogether(bad *configErrors) {
 		hint := fmt.Sprintf("it must be less than half of Validity, which is %v", validity)
 		bad.add("Backdate", hint, "is %v", c.Backdate)
 	}
-	if patience := c.Cache.StorePatience; patience != 0 && bad.none("Cache.StorePatience", "Timeout") {
-		const field, oneZero = "Cache.StorePatience", "leave one of them zero"
-		const idle = "under which no answer stands in"
+	const field = "Cache.StorePatience"
+	if patience := c.Cache.StorePatience; patience != 0 && bad.none(field, "Timeout") {
+		const oneZero, idle = "leave one of them zero", "under which no answer stands in"
 		switch timeout := c.timeout(); {
 		case c.Cache.FailClosed:
 			bad.add(field, oneZero, "is %v beside FailClosed, %s", patience, idle)
@@ -306,7 +315,8 @@ func (c *Config) checkTogether(bad *configErrors) {
 	if c.Cache.Disabled && (c.Cache.Remote != nil || c.Cache.Compact ||
 		c.Cache.StatusTTL != 0 && bad.none("Cache.StatusTTL") ||
 		c.Cache.MaxEntries != 0 && bad.none("Cache.MaxEntries")) {
-		bad.add("Cache.Disabled", "leave those zero", "contradicts StatusTTL, MaxEntries, Compact and Remote")
+		bad.add("Cache.Disabled", "leave those zero",
+			"contradicts StatusTTL, MaxEntries, Compact and Remote")
 	}
 }
 

@@ -25,7 +25,8 @@ type DelegateFinding struct {
 	// warning.
 	Refused bool
 
-	// Problem describes it, with the certificate as its subject: "lacks the extended key usage OCSPSigning".
+	// Problem describes it, with the certificate as its subject: "lacks the extended key usage
+	// OCSPSigning".
 	Problem string
 
 	// Hint describes how to correct it.
@@ -105,8 +106,8 @@ func checkFindings(cfg *Issuer, profile Profile) (warnings []DelegateFinding, er
 	return nil, fieldError(field, strings.Join(hints, "; "), "%s", refused[0].Problem)
 }
 
-// checkOwnUsage checks the certificate of a CA that signs its own answers. RFC 6960 does not require digitalSignature,
-// and clients do not check it.
+// checkOwnUsage checks the certificate of a CA that signs its own answers. RFC 6960 does not
+// require digitalSignature, and clients do not check it.
 func checkOwnUsage(ca *x509.Certificate, profile Profile) []DelegateFinding {
 	if !mayNotSign(ca) {
 		return nil
@@ -409,7 +410,8 @@ func (c *delegateCheck) checkProfile() {
 	}
 }
 
-// allowedAlgorithm reports whether TLS BR 7.1.3.2 allows the algorithm that the certificate is signed with.
+// allowedAlgorithm reports whether TLS BR 7.1.3.2 allows the algorithm that the certificate is
+// signed with.
 func (c *delegateCheck) allowedAlgorithm() bool {
 	hash := hashOf(c.cert.SignatureAlgorithm)
 	switch pub := c.ca.PublicKey.(type) {
@@ -422,7 +424,8 @@ func (c *delegateCheck) allowedAlgorithm() bool {
 	return false
 }
 
-// hasUniqueID reports whether a certificate has one of the fields of X.509 version 2 that package x509 skips.
+// hasUniqueID reports whether a certificate has one of the fields of X.509 version 2 that package
+// x509 skips.
 func hasUniqueID(cert *x509.Certificate) bool {
 	tbs := cryptobyte.String(cert.RawTBSCertificate)
 	version := cryptobyteasn1.Tag(0).Constructed().ContextSpecific()

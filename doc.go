@@ -23,19 +23,19 @@ reads the store.
 
 # Status
 
-PreActive and Active certificates are good. Compromised and DestroyedCompromised ones are revoked for
-keyCompromise, Deactivated and Destroyed ones for cessationOfOperation, unless the record has its own
-reason. A serial that the issuer never issued is unknown; see [UnissuedPolicy]. A failing store never
-changes a status. Cached answers are served until their nextUpdate, unless CacheOptions.FailClosed is
-set. If there is none, the client gets the error tryLater.
+PreActive and Active certificates are good. Compromised and DestroyedCompromised ones are revoked
+for keyCompromise, Deactivated and Destroyed ones for cessationOfOperation, unless the record has
+its own reason. A serial that the issuer never issued is unknown; see [UnissuedPolicy]. A failing
+store never changes a status. Cached answers are served until their nextUpdate, unless
+CacheOptions.FailClosed is set. If there is none, the client gets the error tryLater.
 
 # Freshness
 
-Config.Validity is how long a signed answer is valid. CacheOptions.StatusTTL is how long a status read
-from the store is trusted. With the default, zero, every answer reads the store. That costs no
-signature unless the status changed: if it did not, the cached answer is served. So the next answer
-after a revocation is revoked, whichever program stored it. With a StatusTTL the revocation takes
-effect with [Responder.Invalidate], and otherwise when the StatusTTL has passed.
+Config.Validity is how long a signed answer is valid. CacheOptions.StatusTTL is how long a status
+read from the store is trusted. With the default, zero, every answer reads the store. That costs
+no signature unless the status changed: if it did not, the cached answer is served. So the next
+answer after a revocation is revoked, whichever program stored it. With a StatusTTL the revocation
+takes effect with [Responder.Invalidate], and otherwise when the StatusTTL has passed.
 
 thisUpdate is when the read of the status began. An answer past its refresh point, which is half of
 its validity if that is below 16 h, is replaced by one about a new read of the store, even if a

@@ -43,7 +43,8 @@ func (f *feed) follow(ctx context.Context) {
 		if err == nil {
 			err = errors.New("ocsp: Follow returned without an error")
 		}
-		f.log.warn(ctx, "ocsp: changes cannot be followed; until they are, every answer reads the store",
+		f.log.warn(ctx, "ocsp: changes cannot be followed; "+
+			"until they are, every answer reads the store",
 			&failure{kind: logChanges, component: "change feed", err: err})
 		select {
 		case <-ctx.Done():

@@ -15,11 +15,11 @@ import (
 )
 
 const (
-	// publishCalls bounds the calls by which Invalidate informs others. They have a lane of their own,
-	// so that answers to clients do not delay them.
+	// publishCalls bounds the calls by which Invalidate informs others. They have a lane of their
+	// own, so that answers to clients do not delay them.
 	publishCalls = 64
-	// hotAnswers bounds the signed answers that are cached in the form in which they are sent. At some
-	// 900 octets each they take 15 MB; with a delegate's certificate and RSA-4096 keys, 40 MB.
+	// hotAnswers bounds the signed answers that are cached in the form in which they are sent. At
+	// some 900 octets each they take 15 MB; with a delegate's certificate and RSA-4096 keys, 40 MB.
 	hotAnswers = 16_384
 )
 
@@ -263,8 +263,8 @@ func (r *Responder) Close() error {
 	r.reads.deadlines.Stop()
 	r.issuers.close()
 	if !ended {
-		return errors.New("ocsp: close: " +
-			"the store, the signer, the remote cache or the change feed has not returned from a call")
+		return errors.New("ocsp: close: the store, the signer, the remote cache or the change feed " +
+			"has not returned from a call")
 	}
 	return nil
 }

@@ -83,7 +83,8 @@ func (r *remote) failed(ctx context.Context, kind logKind, d *draft, err error) 
 	if errors.Is(err, hostcall.ErrTimeout) || errors.Is(err, context.DeadlineExceeded) {
 		r.until.Store(int64(time.Since(r.begun) + remotePause))
 	}
-	r.log.warn(ctx, "ocsp: remote cache failed; answers are signed instead", remoteFailure(kind, d, err))
+	r.log.warn(ctx, "ocsp: remote cache failed; answers are signed instead",
+		remoteFailure(kind, d, err))
 }
 
 // succeeded records a success, so that the end of a failure is logged.
@@ -107,9 +108,8 @@ func (r *remote) fetch(ctx context.Context, d *draft) (a signedAnswer, der []byt
 		return a, nil, false
 	}
 	key := d.authority.remoteKey(d.signer, int(d.id.Encoding), d.singles[0].serial)
-	value, err := hostcall.Do(ctx, r.group, r.lane, limit, func(ctx context.Context) ([]byte, error) {
-		return r.cache.Get(ctx, key)
-	})
+	get := func(ctx context.Context) ([]byte, error) { return r.cache.Get(ctx, key) }
+	value, err := hostcall.Do(ctx, r.group, r.lane, limit, get)
 	if err != nil && !errors.Is(err, ErrCacheMiss) {
 		r.failed(ctx, logRemoteGet, d, err)
 		return a, nil, false
@@ -123,7 +123,8 @@ func (r *remote) fetch(ctx context.Context, d *draft) (a signedAnswer, der []byt
 	case err == nil:
 		r.succeeded(logRemoteValue, d)
 	case !errors.Is(err, errRemoteOld):
-		r.log.warn(ctx, "ocsp: remote cache holds a value that is not the answer; it is signed again",
+		r.log.warn(ctx,
+			"ocsp: remote cache holds a value that is not the answer; it is signed again",
 			remoteFailure(logRemoteValue, d, err))
 	}
 	return a, der, err == nil
@@ -132,7 +133,7 @@ func (r *remote) fetch(ctx context.Context, d *draft) (a signedAnswer, der []byt
 var (
 	// errRemoteOld is expected: the answer must be renewed, or its status has changed.
 	errRemoteOld   = errors.New("it is an answer of another time")
-	errRemoteOther = errors.New("it says something else, or in other words, than this responder would")
+	errRemoteOther = errors.New("it is not the answer that this responder would give")
 )
 
 // check verifies a value of the cache. The results do not share memory with it.
@@ -148,7 +149,11 @@ func (r *remote) check(d *draft, value []byte) (a signedAnswer, der []byte, err 
 	if !bytes.Equal(response.CertID, p.certID) {
 		return a, nil, errRemoteOther
 	}
-	l := signed.Life{ThisUpdate: response.ThisUpdate, ProducedAt: response.ProducedAt, NextUpdate: response.NextUpdate}
+	l := signed.Life{
+		ThisUpdate: response.ThisUpdate,
+		ProducedAt: response.ProducedAt,
+		NextUpdate: response.NextUpdate,
+	}
 	if l.ProducedAt > d.now.Unix() || l.ThisUpdate > l.ProducedAt || l.ThisUpdate < by.notBefore ||
 		l.NextUpdate > r.cfg.lastUpdate(by, l.ThisUpdate, notAfterAt(d.singles, l.ProducedAt)) {
 		return a, nil, errRemoteOld
@@ -183,10 +188,10 @@ func (r *remote) store(ctx context.Context, d *draft, nextUpdate int64, der []by
 	der = bytes.Clone(der) // der may be in use, and a cache may encrypt in place
 	r.group.Go(func() {
 		defer func() { _ = recover() }() // a panic of the host's code must not end the process
-		_, err := hostcall.Do(ctx, r.group, r.lane, limit, func(ctx context.Context) (struct{}, error) {
+		put := func(ctx context.Context) (struct{}, error) {
 			return struct{}{}, r.cache.Put(ctx, key, der, ttl)
-		})
-		if err != nil {
+		}
+		if _, err := hostcall.Do(ctx, r.group, r.lane, limit, put); err != nil {
 			r.failed(ctx, logRemotePut, d, err)
 		} else {
 			r.succeeded(logRemotePut, d)

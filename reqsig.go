@@ -24,7 +24,8 @@ const (
 var (
 	errUnsigned    = errors.New("ocsp: the request is not signed")
 	errSigner      = errors.New("ocsp: the request's signer is not trusted")
-	errSignerCerts = fmt.Errorf("ocsp: more than %d certificates beside the request's signature", maxSignerCerts)
+	errSignerCerts = fmt.Errorf("ocsp: more than %d certificates beside the request's signature",
+		maxSignerCerts)
 )
 
 // requestSigners verifies the signatures of requests (RFC 6960 section 4.1.2).
@@ -57,7 +58,8 @@ func (s *requestSigners) check(
 		return OutcomeUnauthorized, errSigner
 	}
 	if err := s.lane.Acquire(ctx, time.Until(deadline)); err != nil {
-		return OutcomeTryLater, fmt.Errorf("ocsp: the request's signature was not verified: %w", err)
+		return OutcomeTryLater,
+			fmt.Errorf("ocsp: the request's signature was not verified: %w", err)
 	}
 	defer s.lane.Release()
 	certs := make([]*x509.Certificate, len(sig.Certificates))

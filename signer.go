@@ -51,7 +51,8 @@ type signer struct {
 // warnings about the certificate that signs.
 func newSigner(cfg *Issuer, c *Config, number func() uint64) (*signer, []DelegateFinding, error) {
 	if isNil(cfg.Signer) {
-		return nil, nil, fieldError(fieldSigner, "give the private key as a crypto.Signer", "is nil")
+		return nil, nil, fieldError(fieldSigner, "give the private key as a crypto.Signer",
+			"is nil")
 	}
 	if key, ok := cfg.Signer.(ed25519.PrivateKey); ok && len(key) != ed25519.PrivateKeySize {
 		hint := fmt.Sprintf("an Ed25519 private key has %d octets", ed25519.PrivateKeySize)
@@ -155,7 +156,8 @@ func checkMatch(key crypto.Signer, field string, cert *x509.Certificate) error {
 			"is for another key than the signer's")
 	case rsa.PublicKey, ecdsa.PublicKey, *ed25519.PublicKey:
 		return fieldError(fieldSigner, fmt.Sprintf("return a %T", cert.PublicKey),
-			"has a method Public that returns a %T, which package crypto does not know as a key", pub)
+			"has a method Public that returns a %T, which package crypto does not know as a key",
+			pub)
 	default:
 		return fieldError(fieldSigner, "use RSA, ECDSA or Ed25519",
 			"has a public key of type %T, which is not supported", pub)
@@ -224,7 +226,8 @@ func (s *signer) verify(algorithm int, message, sig []byte) error {
 
 // errNotValidNow is the error of a signer whose certificate, or its CA's, has expired or is not
 // valid yet.
-var errNotValidNow = errors.New("is not valid now: renew it and call SetIssuer, or wait for its time")
+var errNotValidNow = errors.New(
+	"is not valid now: renew it and call SetIssuer, or wait for its time")
 
 // validAt returns an error if no answer can be signed at that time.
 func (s *signer) validAt(now int64) error {

@@ -29,8 +29,8 @@ func (exampleKMS) Certificate(context.Context, string) (*x509.Certificate, error
 
 func (exampleKMS) Signer(context.Context, string) (crypto.Signer, error) { return exampleCA.Key, nil }
 
-// The [ocsp] block of a configuration file and the KMS are enough. The decoder must be strict, or a mistyped key is
-// silently the default.
+// The [ocsp] block of a configuration file and the KMS are enough. The decoder must be strict, or a
+// mistyped key is silently the default.
 func ExampleNew() {
 	kms := exampleKMS{ocsptest.NewStore()}
 	kms.Add("0a1b", exampleLeaf)

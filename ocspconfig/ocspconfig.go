@@ -11,7 +11,7 @@
 //		OCSP ocspconfig.Settings `toml:"ocsp"`
 //	}
 //
-// What a file cannot say, such as a Logger, is set by a function:
+// An option sets what a file cannot, such as a Logger:
 //
 //	responder, err := ocspconfig.New(ctx, config.OCSP, kms, func(c *ocsp.Config) {
 //		c.Logger = logger
@@ -19,7 +19,7 @@
 //		c.Cache.Remote = remote
 //	})
 //
-// Errors name the key, its value and a hint, in the words of the file.
+// Errors name the key, its value and a hint, with the names of the file.
 package ocspconfig
 
 import (
@@ -36,19 +36,21 @@ import (
 // KMS is what New needs of a key management server.
 type KMS interface {
 	ocsp.CertStore
-	// Certificate returns the certificate with that uid.
+	// Certificate returns the certificate with that uid. It MUST return a certificate or an error.
 	Certificate(ctx context.Context, uid string) (*x509.Certificate, error)
 	// Signer returns the private key of the certificate with that uid.
 	Signer(ctx context.Context, uid string) (crypto.Signer, error)
 }
 
-// New makes a Responder from the settings and the KMS that holds the CA. If the settings are not
+// New returns a Responder for the settings and the KMS that has the CA. If the settings are not
 // enabled, New ignores their other values, the KMS and the options, and returns the zero Responder,
-// whose handler answers 404 to everything.
+// whose handler answers 404 to every request.
 //
-// The options are called in order with the Config that the settings make, just before ocsp.New gets
-// it. They may change all of it: set a Logger, or append the issuers of further CAs.
-func New(ctx context.Context, s Settings, kms KMS, options ...func(*ocsp.Config)) (*ocsp.Responder, error) {
+// New calls the options in order with the Config made of the settings, just before ocsp.New. They
+// may change all of it, such as set a Logger or append the issuers of further CAs.
+func New(
+	ctx context.Context, s Settings, kms KMS, options ...func(*ocsp.Config),
+) (*ocsp.Responder, error) {
 	if !s.Enabled {
 		return new(ocsp.Responder), nil
 	}
@@ -74,7 +76,7 @@ func New(ctx context.Context, s Settings, kms KMS, options ...func(*ocsp.Config)
 	return r, nil
 }
 
-// issuer fetches the CA's side from the KMS.
+// issuer returns the CA and its key from the KMS.
 func (s Settings) issuer(ctx context.Context, kms KMS) (ocsp.Issuer, error) {
 	issuer := ocsp.Issuer{
 		ID:                 s.CAUID,
@@ -92,15 +94,17 @@ func (s Settings) issuer(ctx context.Context, kms KMS) (ocsp.Issuer, error) {
 			return issuer, err
 		}
 	}
-	issuer.Signer, err = hostcall.Protect(ctx, func(ctx context.Context) (crypto.Signer, error) { return kms.Signer(ctx, uid) })
+	issuer.Signer, err = hostcall.Protect(ctx, func(ctx context.Context) (crypto.Signer, error) {
+		return kms.Signer(ctx, uid)
+	})
 	if err != nil {
 		return issuer, fmt.Errorf("%s = %q: signer: %w", key, uid, err)
 	}
 	return issuer, nil
 }
 
-// certificate fetches a certificate. A nil one would make a delegate look like a CA that signs its
-// own answers.
+// certificate returns a certificate from the KMS. It does not return nil, which would make a
+// delegate look like a CA that signs its own answers.
 func certificate(ctx context.Context, kms KMS, key, uid string) (*x509.Certificate, error) {
 	cert, err := hostcall.Protect(ctx, func(ctx context.Context) (*x509.Certificate, error) {
 		return kms.Certificate(ctx, uid)
@@ -109,12 +113,13 @@ func certificate(ctx context.Context, kms KMS, key, uid string) (*x509.Certifica
 		return nil, fmt.Errorf("%s = %q: certificate: %w", key, uid, err)
 	}
 	if cert == nil {
-		return nil, fmt.Errorf("%s = %q: the certificate is nil: the KMS must return it, or an error", key, uid)
+		return nil, fmt.Errorf("%s = %q: the certificate is nil: the KMS must return it, or an error",
+			key, uid)
 	}
 	return cert, nil
 }
 
-// signing returns the key and the uid of the certificate whose key signs.
+// signing returns the key and the uid of the certificate that signs.
 func (s Settings) signing() (key, uid string) {
 	if s.ResponderUID != "" {
 		return "responder_uid", s.ResponderUID
@@ -122,8 +127,8 @@ func (s Settings) signing() (key, uid string) {
 	return "ca_uid", s.CAUID
 }
 
-// explain puts an error of ocsp.New into the words of the settings, if it is about what they name.
-// Operators know no others. Errors about what options have set stay as they are.
+// explain rewrites an error of ocsp.New about what the settings name, because operators know only
+// the settings. It returns errors about fields set by options as they are.
 func (s Settings) explain(err error) error {
 	var e *ocsp.ConfigError
 	if !errors.As(err, &e) {
@@ -133,7 +138,8 @@ func (s Settings) explain(err error) error {
 	what := "the certificate"
 	switch e.Field {
 	case "Issuers[0].SignatureAlgorithm":
-		return &settingsError{e, fmt.Sprintf("signature_algorithm = %q: the key of %s = %q cannot safely sign with it: %s",
+		return &settingsError{e, fmt.Sprintf(
+			"signature_algorithm = %q: the key of %s = %q cannot safely sign with it: %s",
 			s.SignatureAlgorithm, key, uid, e.Hint)}
 	case "Issuers[0].Certificate":
 		key, uid = "ca_uid", s.CAUID
@@ -146,7 +152,7 @@ func (s Settings) explain(err error) error {
 	return &settingsError{e, fmt.Sprintf("%s = %q: %s %s: %s", key, uid, what, e.Problem, e.Hint)}
 }
 
-// settingsError is a ConfigError in the words of the settings.
+// settingsError is a ConfigError with the names of the settings.
 type settingsError struct {
 	*ocsp.ConfigError
 	text string

@@ -13,13 +13,13 @@ import (
 	"github.com/kmsocsp/ocsp"
 )
 
-// Settings is the block "ocsp" of a KMS's configuration file. Any TOML, JSON or YAML decoder fills
-// it; it holds no secrets. Zero fields are the defaults, except that the responder is disabled
-// until Enabled is set. While it is not, nothing else in the block matters.
+// Settings is the block "ocsp" of a KMS's configuration file. Any TOML, JSON or YAML decoder can
+// fill it. It has no secrets. The zero value is a disabled responder, whatever the other fields
+// are. With Enabled set, zero fields are the defaults.
 //
-// The decoder must be strict, and decode the whole file. One that skips unknown keys silently turns
-// cache_ttl_sec = 60 into the default and [oscp] into a 404 everywhere, and with fail_close = true
-// the responder fails open:
+// The decoder MUST be strict and decode the whole file. One that ignores unknown keys silently
+// turns cache_ttl_sec = 60 into the default and [oscp] into a 404 for every request, and with
+// fail_close = true the responder fails open:
 //
 //	toml.NewDecoder(file).DisallowUnknownFields().Decode(&config) // github.com/pelletier/go-toml/v2
 //
@@ -29,28 +29,30 @@ import (
 //	decoder := yaml.NewDecoder(file) // gopkg.in/yaml.v3 or go.yaml.in/yaml/v3
 //	decoder.KnownFields(true)
 //
-// With go-toml print what the String methods of its DecodeError and StrictMissingError return,
-// which show the line at fault; Error does not.
+// With go-toml, print the result of the String methods of its DecodeError and StrictMissingError,
+// which show the line in error. Error does not.
 type Settings struct {
-	// Enabled turns the responder on. Without it every OCSP path is 404, and New ignores the other
-	// values: a block that keeps the KMS from starting can be switched off before it is mended.
+	// Enabled enables the responder. Without it every OCSP path is 404 and New ignores the other
+	// values, so a block that prevents the KMS from starting can be disabled before it is
+	// corrected.
 	Enabled bool `toml:"enabled" json:"enabled" yaml:"enabled"`
 	// CAUID is the KMS's uid of the CA certificate to answer for. Required when enabled.
 	CAUID string `toml:"ca_uid" json:"ca_uid" yaml:"ca_uid"`
-	// CacheTTLSecs is how long a signed answer may be believed and cached: ocsp.Config.Validity. 0
+	// CacheTTLSecs is how long a signed answer is valid and may be cached: ocsp.Config.Validity. 0
 	// is 86400, a day.
 	CacheTTLSecs int `toml:"cache_ttl_secs" json:"cache_ttl_secs" yaml:"cache_ttl_secs"`
 
-	// ResponderUID is the uid of a delegated responder's certificate. "" lets the CA sign itself.
+	// ResponderUID is the uid of a delegated responder's certificate. "" lets the CA sign its own
+	// answers.
 	ResponderUID string `toml:"responder_uid" json:"responder_uid" yaml:"responder_uid"`
-	// ResponderID is how answers name their signer: "key" or "name". "" is "key".
+	// ResponderID selects how answers identify their signer: "key" or "name". "" is "key".
 	ResponderID string `toml:"responder_id" json:"responder_id" yaml:"responder_id"`
-	// SignatureAlgorithm is one of x509.SignatureAlgorithm's names, such as "SHA256-RSAPSS". ""
-	// fits the key.
+	// SignatureAlgorithm is the name of an x509.SignatureAlgorithm, such as "SHA256-RSAPSS". ""
+	// selects one for the key.
 	SignatureAlgorithm string `toml:"signature_algorithm" json:"signature_algorithm" yaml:"signature_algorithm"`
-	// EmbedCertificate puts the CA's certificate into answers that it signs itself. Apache's
-	// SSLOCSPEnable, FreeRADIUS and SSSD's p11_child refuse those without it, unless responder_uid
-	// is set: see ocsp.Issuer.EmbedCertificate.
+	// EmbedCertificate includes the CA's certificate in answers that the CA signs itself. Apache's
+	// SSLOCSPEnable, FreeRADIUS and SSSD's p11_child refuse such answers without it. It has no
+	// effect if responder_uid is set: see ocsp.Issuer.EmbedCertificate.
 	EmbedCertificate bool `toml:"embed_certificate" json:"embed_certificate" yaml:"embed_certificate"`
 
 	// Nonce is "echo", "ignore", "require" or "echo-bare". "" is "echo".
@@ -67,11 +69,11 @@ type Settings struct {
 	StatusTTLSecs int `toml:"status_ttl_secs" json:"status_ttl_secs" yaml:"status_ttl_secs"`
 	// BackdateSecs is ocsp.Config.Backdate.
 	BackdateSecs int `toml:"backdate_secs" json:"backdate_secs" yaml:"backdate_secs"`
-	// MaxAgeSecs bounds the max-age of HTTP caching headers: ocsp.Config.MaxAge. 0 sets no bound of
-	// its own.
+	// MaxAgeSecs bounds the max-age of HTTP caching headers: ocsp.Config.MaxAge. 0 sets no further
+	// bound.
 	MaxAgeSecs int `toml:"max_age_secs" json:"max_age_secs" yaml:"max_age_secs"`
-	// RetentionDays is ocsp.Config.Retention: 0 goes on answering for expired certificates without
-	// an archive cutoff, -1 with one (ocsp.RetainForever).
+	// RetentionDays is ocsp.Config.Retention. 0 answers for expired certificates without end and
+	// without an archive cutoff, -1 with one (ocsp.RetainForever).
 	RetentionDays int `toml:"retention_days" json:"retention_days" yaml:"retention_days"`
 	// TimeoutSecs bounds one answer: ocsp.Config.Timeout. 0 is 10.
 	TimeoutSecs int `toml:"timeout_secs" json:"timeout_secs" yaml:"timeout_secs"`
@@ -99,8 +101,8 @@ type Settings struct {
 	// SigningTimeoutSecs is ocsp.SigningOptions.Timeout. 0 is 5.
 	SigningTimeoutSecs int `toml:"signing_timeout_secs" json:"signing_timeout_secs" yaml:"signing_timeout_secs"`
 
-	// MaxRequestBytes is ocsp.Limits.MaxRequestBytes: at least 66, which the shortest request for
-	// one certificate has, at most 1048576. 0 is 16384.
+	// MaxRequestBytes is ocsp.Limits.MaxRequestBytes: at least 66, the size of the shortest request
+	// for one certificate, and at most 1048576. 0 is 16384.
 	MaxRequestBytes int `toml:"max_request_bytes" json:"max_request_bytes" yaml:"max_request_bytes"`
 	// MaxCertIDs is ocsp.Limits.MaxCertIDs, at most 10000. 0 is 32.
 	MaxCertIDs int `toml:"max_cert_ids" json:"max_cert_ids" yaml:"max_cert_ids"`
@@ -142,7 +144,7 @@ const (
 	defaultTimeoutSecs = 10
 	minRequestBytes    = 66
 
-	// What is above these is a slip of the pen, not a size to run at.
+	// Larger values are taken for typing errors.
 	maxEntries      = 100_000_000 // some 50 GB
 	maxSignatures   = 10_000
 	maxWaiting      = 100_000
@@ -151,10 +153,10 @@ const (
 	maxCertIDs      = 10_000
 )
 
-// Validate checks every value, and those that must fit each other, and names each bad one as the
-// configuration file spells it. Whether they fit the CA's certificate and key is for New to find
-// out. It checks settings that are not enabled too, except for a missing CAUID, so that a host may
-// warn of them.
+// Validate checks every value, and those that must fit each other. Its error names each bad one as
+// the configuration file spells it. It does not check whether the values fit the CA's certificate
+// and key; New does. It also checks settings that are not enabled, except for a missing CAUID, so
+// that a host can warn of them.
 func (s Settings) Validate() error {
 	bad := &problems{}
 	if s.Enabled && s.CAUID == "" {
@@ -200,33 +202,38 @@ func (s Settings) Validate() error {
 	return errors.Join(bad.errs...)
 }
 
-// refuseContradictions names values that are good alone but not together. One that is refused is no
-// reason to refuse another.
+// refuseContradictions adds values that are valid alone and not together. A value that has an error
+// already causes no further one.
 func (s Settings) refuseContradictions(bad *problems) {
 	ttl := s.CacheTTLSecs
 	if ttl == 0 {
 		ttl = defaultTTLSecs
 	}
-	if profileNames[s.Profile] == ocsp.ProfileCABF { // a profile that is refused is none
+	if profileNames[s.Profile] == ocsp.ProfileCABF { // an invalid profile is the default
 		if ttl < 8*3600 || ttl > 10*86400 {
-			bad.add("cache_ttl_secs", `= %d: profile = "cabf" wants 28800 to 864000 (TLS BR 4.9.9)`, s.CacheTTLSecs)
+			bad.add("cache_ttl_secs", `= %d: profile = "cabf" wants 28800 to 864000 (TLS BR 4.9.9)`,
+				s.CacheTTLSecs)
 		}
 		if unissuedNames[s.Unissued] == ocsp.UnissuedRevoked {
 			bad.add("unissued", `= "revoked": profile = "cabf" forbids it (TLS BR 4.9.13, 7.3)`)
 		}
 	}
 	if bad.none("cache_ttl_secs", "backdate_secs") && s.BackdateSecs*2 >= ttl {
-		bad.add("backdate_secs", "= %d: use less than half of cache_ttl_secs, which is %d", s.BackdateSecs, ttl)
+		bad.add("backdate_secs", "= %d: use less than half of cache_ttl_secs, which is %d",
+			s.BackdateSecs, ttl)
 	}
 	if s.StorePatienceMs != 0 && bad.none("store_patience_ms", "timeout_secs") {
-		const idle = "under which no answer stands in"
+		const key, idle = "store_patience_ms", "under which no answer stands in"
 		switch timeout := cmp.Or(s.TimeoutSecs, defaultTimeoutSecs); {
 		case s.FailClosed:
-			bad.add("store_patience_ms", "= %d: leave it out beside fail_closed = true, %s", s.StorePatienceMs, idle)
+			bad.add(key, "= %d: leave it out beside fail_closed = true, %s",
+				s.StorePatienceMs, idle)
 		case s.CacheDisabled:
-			bad.add("store_patience_ms", "= %d: leave it out beside cache_disabled = true, %s", s.StorePatienceMs, idle)
+			bad.add(key, "= %d: leave it out beside cache_disabled = true, %s",
+				s.StorePatienceMs, idle)
 		case s.StorePatienceMs > 1000*timeout:
-			bad.add("store_patience_ms", "= %d: use at most timeout_secs, which is %d", s.StorePatienceMs, timeout)
+			bad.add(key, "= %d: use at most timeout_secs, which is %d",
+				s.StorePatienceMs, timeout)
 		}
 	}
 	if s.CacheDisabled && (s.StatusTTLSecs != 0 && bad.none("status_ttl_secs") ||
@@ -243,7 +250,7 @@ func refuseUnknown[T any](bad *problems, key, value string, names map[string]T) 
 	}
 }
 
-// problems collects what is wrong, one problem for each key: a second one may only follow from the
+// problems collects at most one problem for each key, because a second one may only follow from the
 // first.
 type problems struct {
 	errs []error
@@ -257,12 +264,12 @@ func (p *problems) add(key, format string, args ...any) {
 	}
 }
 
-// none reports whether nothing is wrong with any of the keys so far.
+// none reports whether none of the keys has a problem so far.
 func (p *problems) none(keys ...string) bool {
 	return !slices.ContainsFunc(keys, func(key string) bool { return slices.Contains(p.keys, key) })
 }
 
-// config returns the Config without what only a KMS can give. The settings must be valid.
+// config returns the Config without the fields that only a KMS can set. The settings MUST be valid.
 func (s Settings) config() ocsp.Config {
 	seconds := func(n int) time.Duration { return time.Duration(n) * time.Second }
 	cfg := ocsp.Config{

@@ -109,7 +109,7 @@ func TestNew(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, responder.Close())
 		for _, key := range []string{"cache_ttl_secs", "nonce", "max_request_bytes"} {
-			require.ErrorContains(t, bad.Validate(), key, "whoever asks is told")
+			require.ErrorContains(t, bad.Validate(), key, "Validate checks it")
 		}
 	})
 	for _, c := range []struct {
@@ -135,7 +135,8 @@ func TestNew(t *testing.T) {
 	}
 }
 
-// What is wrong with certificates and keys is told in the words of the settings too: the key, its value, the cure.
+// Errors about certificates and keys use the names of the settings too: the key, its value and a
+// hint.
 func TestSettingsNameWhatTheKMSGives(t *testing.T) {
 	kms, ca, _ := newFakeKMS()
 	put := func(uid string, cert *x509.Certificate, key crypto.Signer) { kms.certs[uid], kms.keys[uid] = cert, key }
@@ -204,7 +205,8 @@ func TestSettingsNameWhatTheKMSGives(t *testing.T) {
 	}
 }
 
-// What only time makes wrong with the CA is no error: the KMS starts, and the responder answers tryLater.
+// What only time makes wrong with the CA is no error: the KMS starts, and the responder answers
+// tryLater.
 func TestSettingsOfACAThatIsNotValidNow(t *testing.T) {
 	now := time.Now()
 	for name, opts := range map[string]ocsptest.Options{
@@ -300,7 +302,8 @@ func settingsInts() (keys []string) {
 	return keys
 }
 
-// Each number has bounds that make sense for it, which the error tells, and what Validate accepts New accepts.
+// Each number has bounds that make sense for it, which the error tells, and what Validate accepts
+// New accepts.
 func TestSettingsBounds(t *testing.T) {
 	ctx := context.Background()
 	kms, ca, _ := newFakeKMS()

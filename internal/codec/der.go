@@ -79,7 +79,8 @@ func appendTime(dst []byte, unix int64) []byte {
 	t := time.Unix(unix, 0).UTC()
 	year, month, day := t.Date()
 	hour, minute, second := t.Clock()
-	return append(AppendDecimals(dst, year/100, year%100, int(month), day, hour, minute, second), 'Z')
+	dst = AppendDecimals(dst, year/100, year%100, int(month), day, hour, minute, second)
+	return append(dst, 'Z')
 }
 
 // AppendDecimals appends numbers from 0 to 99 with two digits each. Every answer has dates, and

@@ -19,8 +19,8 @@ import (
 
 var limits = codec.ReadLimits{CertIDs: 4, Extensions: 3}
 
-// vectors returns the files of a folder under testdata, without their ".hex". A folder that is empty by
-// mistake would let every test over it pass.
+// vectors returns the files of a folder under testdata, without their ".hex". A folder that is
+// empty by mistake would let every test over it pass.
 func vectors(tb testing.TB, folder string) map[string][]byte {
 	tb.Helper()
 	files, err := filepath.Glob(filepath.Join("..", "..", "testdata", folder, "*.hex"))

@@ -73,7 +73,8 @@ func ByName(subject []byte) []byte { return appendTLV(nil, tagContext1, subject)
 // ByKey returns a ResponderID that is the SHA-1 of the signing key, given as the content of its BIT
 // STRING without the octet that counts unused bits (RFC 6960 section 4.2.1).
 func ByKey(publicKey []byte) []byte {
-	return appendTLV(nil, tagContext2, appendTLV(nil, tagOctetString, identifier(crypto.SHA1, publicKey)))
+	hash := identifier(crypto.SHA1, publicKey)
+	return appendTLV(nil, tagContext2, appendTLV(nil, tagOctetString, hash))
 }
 
 // CertsField returns the certs field of a basic response.
@@ -215,8 +216,8 @@ func (d *ResponseData) AppendTBS(dst []byte) []byte {
 // responseType is the responseType field of ResponseBytes.
 var responseType = appendTLV(nil, tagOID, oidBasic)
 
-// AppendResponse appends a successful OCSPResponse. algorithm is an AlgorithmIdentifier, certs is from
-// CertsField or nil.
+// AppendResponse appends a successful OCSPResponse. algorithm is an AlgorithmIdentifier, certs is
+// from CertsField or nil.
 func AppendResponse(dst, tbs, algorithm, signature, certs []byte) []byte {
 	basic := len(tbs) + len(algorithm) + sizeTLV(1+len(signature)) + len(certs)
 	responseBytes := len(responseType) + sizeTLV(sizeTLV(basic))

@@ -101,7 +101,8 @@ func TestResponseRoundTrip(t *testing.T) {
 	}
 }
 
-// TestResponseIsReadByOthers signs an answer of each single-entry shape and reads it with x/crypto/ocsp.
+// TestResponseIsReadByOthers signs an answer of each single-entry shape and reads it with
+// x/crypto/ocsp.
 func TestResponseIsReadByOthers(t *testing.T) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)
