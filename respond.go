@@ -127,7 +127,9 @@ func (x *exchange) release() {
 
 // respond is the one way from a request's DER to a reply. It returns the time at which the reply is
 // sent, by the host's clock.
-func (r *Responder) respond(ctx context.Context, der []byte, x *exchange) (p *reply, now time.Time) {
+func (r *Responder) respond(
+	ctx context.Context, der []byte, x *exchange,
+) (p *reply, now time.Time) {
 	x.start = time.Now()
 	p, now = x.contain(ctx, der)
 	if x.err != nil {
@@ -249,8 +251,8 @@ func (x *exchange) answerOne(ctx context.Context, now time.Time) (*reply, time.T
 	return x.fail(errOvertaken), now
 }
 
-// attempt makes one attempt at a reply for a single certificate; nil asks for another. caller is the
-// request's own context: its end is no fault of the store.
+// attempt makes one attempt at a reply for a single certificate; nil asks for another. caller is
+// the request's own context: its end is no fault of the store.
 func (x *exchange) attempt(ctx, caller context.Context, now time.Time) (*reply, time.Time) {
 	x.renewing = false
 	look, now, err := x.status(ctx, x.match.authority, &x.key, x.id.Serial, now, x.newer)
@@ -416,9 +418,9 @@ func (x *exchange) unsigned(err error, issued bool) *reply {
 	return x.fail(err)
 }
 
-// refresh lets one request renew an answer past its refresh point, while others, and this one too if
-// the signer takes its time, are served the old one. The store is read for it: nil asks for another
-// attempt, which does that.
+// refresh lets one request renew an answer past its refresh point, while others, and this one too
+// if the signer takes its time, are served the old one. The store is read for it: nil asks for
+// another attempt, which does that.
 func (x *exchange) refresh(
 	ctx context.Context, d *draft, look *look, old *wireAnswer,
 ) (*reply, time.Time) {

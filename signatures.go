@@ -16,8 +16,8 @@ import (
 	"github.com/kmsocsp/ocsp/internal/statuses"
 )
 
-// signatures finds signed answers and makes new ones: within the budget for signatures, and one at a time for all who
-// ask the same.
+// signatures finds signed answers and makes new ones: within the budget for signatures, and one at
+// a time for all who ask the same.
 type signatures struct {
 	cfg     *Config
 	clock   *clock
@@ -55,7 +55,8 @@ type claim struct {
 // renewalOf names the renewal of an answer.
 func renewalOf(a *wireAnswer) flightKey { return flightKey{a.ID, true, a.ThisUpdate} }
 
-// join returns the flight under way with that name. If there is none it begins one, which the caller must land.
+// join returns the flight under way with that name. If there is none it begins one, which the
+// caller must land.
 func (s *signatures) join(key flightKey) (f *flight, begun bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -97,8 +98,8 @@ func (s *signatures) abandon(c *claim) {
 	}
 }
 
-// find returns the answer that attests what the draft does, or nil: the one that hangs on the status,
-// or another one, which then belongs to the scratch.
+// find returns the answer that attests what the draft does, or nil: the one that hangs on the
+// status, or another one, which then belongs to the scratch.
 func (s *signatures) find(d *draft, look *look, x *scratch) *wireAnswer {
 	hot := look.Hot != nil && look.Hot.ID == d.id
 	if s.answers == nil || hot && rand.Uint32N(64) != 0 { // one look of 64 counts as a use in answers
@@ -118,8 +119,8 @@ func (s *signatures) find(d *draft, look *look, x *scratch) *wireAnswer {
 	return &x.wire
 }
 
-// write makes the reply that sends an answer. What it says is a matter of the draft and the answer's life alone, so that
-// it is, octet for octet, what was signed.
+// write makes the reply that sends an answer. What it says is a matter of the draft and the
+// answer's life alone, so that it is, octet for octet, what was signed.
 func (s *signatures) write(d *draft, look *look, a *wireAnswer, x *scratch) *reply {
 	d.singles[0].thisUpdate, d.singles[0].nextUpdate = a.ThisUpdate, a.NextUpdate
 	if a.der != nil {
@@ -133,8 +134,8 @@ func (s *signatures) write(d *draft, look *look, a *wireAnswer, x *scratch) *rep
 	return d.reply(x.der, true, &a.signedAnswer, nil, x)
 }
 
-// attaches reports whether an answer is to hang on the status: in place of an earlier one in the same encoding, or if
-// there is room.
+// attaches reports whether an answer is to hang on the status: in place of an earlier one in the
+// same encoding, or if there is room.
 func (s *signatures) attaches(look *look, id *answerID) bool {
 	return look.Hot != nil && look.Hot.Encoding == id.Encoding || s.memory.HasRoom(look)
 }
@@ -158,8 +159,8 @@ func (s *signatures) makeOnce(ctx context.Context, d *draft, x *scratch) (*reply
 	return d.reply(x.der, true, &a, nil, x), nil
 }
 
-// outdate makes room for nothing older: after the response of a draft no cached answer with another status and an
-// earlier thisUpdate is served.
+// outdate makes room for nothing older: after the response of a draft no cached answer with another
+// status and an earlier thisUpdate is served.
 func (s *signatures) outdate(d *draft) {
 	for i := range d.singles {
 		if p := &d.singles[i]; !p.foreign && p.status.issued {
@@ -169,9 +170,12 @@ func (s *signatures) outdate(d *draft) {
 	}
 }
 
-// share returns a reply that is signed for all who ask the same: it joins the flight under way, or begins one, which
-// goes on when the caller leaves. c is nil, or the claim to a renewal, which share uses up.
-func (s *signatures) share(ctx context.Context, d *draft, look *look, c *claim, x *scratch) (*reply, Outcome, error) {
+// share returns a reply that is signed for all who ask the same: it joins the flight under way, or
+// begins one, which goes on when the caller leaves. c is nil, or the claim to a renewal, which
+// share uses up.
+func (s *signatures) share(
+	ctx context.Context, d *draft, look *look, c *claim, x *scratch,
+) (*reply, Outcome, error) {
 	key, begun := flightKey{id: d.id}, true
 	var f *flight
 	if c != nil {
@@ -180,8 +184,8 @@ func (s *signatures) share(ctx context.Context, d *draft, look *look, c *claim, 
 	} else {
 		f, begun = s.join(key)
 	}
-	// One of Go's own keys does not hang. To hand its signature to another goroutine would cost more than all else but
-	// the signature.
+	// One of Go's own keys does not hang. To hand its signature to another goroutine would cost more
+	// than all else but the signature.
 	if begun && !d.signer.external && s.remote == nil {
 		wire, outcome, err := s.make(ctx, d, look, 0, x.tbs[:0])
 		if !errors.Is(err, hostcall.ErrBusy) {
@@ -230,7 +234,9 @@ func (s *signatures) launch(ctx context.Context, key flightKey, f *flight, d *dr
 }
 
 // end lands a flight, and notes why a renewal failed.
-func (s *signatures) end(key flightKey, f *flight, by *signer, wire *wireAnswer, outcome Outcome, err error) {
+func (s *signatures) end(
+	key flightKey, f *flight, by *signer, wire *wireAnswer, outcome Outcome, err error,
+) {
 	switch failed := by.failure.Load() != nil; {
 	case !key.renews || errors.Is(err, errOvertaken): // which does not speak against the signer
 	case err != nil:
@@ -241,9 +247,11 @@ func (s *signatures) end(key flightKey, f *flight, by *signer, wire *wireAnswer,
 	s.land(key, f, wire, outcome, err)
 }
 
-// make finds, fetches or signs the answer of a flight, and keeps it. It waits for its turn to sign for limit at the
-// most, and may use room.
-func (s *signatures) make(ctx context.Context, d *draft, look *look, limit time.Duration, room []byte) (wire *wireAnswer, outcome Outcome, err error) {
+// make finds, fetches or signs the answer of a flight, and keeps it. It waits for its turn to sign
+// for limit at the most, and may use room.
+func (s *signatures) make(
+	ctx context.Context, d *draft, look *look, limit time.Duration, room []byte,
+) (wire *wireAnswer, outcome Outcome, err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			err = &hostcall.PanicError{Value: v, Stack: debug.Stack()}
@@ -257,7 +265,8 @@ func (s *signatures) make(ctx context.Context, d *draft, look *look, limit time.
 	if s.answers != nil {
 		if a, ok := s.answers.Find(&d.id, nil); ok && isFresh(&a.Life, d.now) {
 			d.singles[0].thisUpdate, d.singles[0].nextUpdate = a.ThisUpdate, a.NextUpdate
-			return newWireAnswer(a, d.wrap(nil, d.appendTBS(s.cfg, a.ProducedAt, nil), a.Signature)), OutcomeCached, nil
+			der := d.wrap(nil, d.appendTBS(s.cfg, a.ProducedAt, nil), a.Signature)
+			return newWireAnswer(a, der), OutcomeCached, nil
 		}
 	}
 	outcome = OutcomeCached
@@ -286,9 +295,11 @@ func (s *signatures) make(ctx context.Context, d *draft, look *look, limit time.
 	return wire, outcome, nil
 }
 
-// sign makes a signature within the budget for them and, if that is shorter, within limit. It also returns the octets
-// that were signed, which it may append to room.
-func (s *signatures) sign(ctx context.Context, d *draft, limit time.Duration, room []byte) (a signedAnswer, tbs []byte, err error) {
+// sign makes a signature within the budget for them and, if that is shorter, within limit. It also
+// returns the octets that were signed, which it may append to room.
+func (s *signatures) sign(
+	ctx context.Context, d *draft, limit time.Duration, room []byte,
+) (a signedAnswer, tbs []byte, err error) {
 	by := d.signer
 	if by.external || cap(room) == 0 { // a key that hangs keeps it
 		room = make([]byte, 0, 256*len(d.singles)+128)
@@ -315,9 +326,13 @@ func (s *signatures) sign(ctx context.Context, d *draft, limit time.Duration, ro
 }
 
 // call calls the key. Go's own keys do not hang, so they are called where they are needed.
-func (s *signatures) call(ctx context.Context, by *signer, algorithm int, tbs []byte, lane *hostcall.Lane, limit time.Duration) (sig []byte, err error) {
+func (s *signatures) call(
+	ctx context.Context, by *signer, algorithm int, tbs []byte, lane *hostcall.Lane,
+	limit time.Duration,
+) (sig []byte, err error) {
 	if by.external {
-		return hostcall.Do(ctx, s.group, lane, limit, func(ctx context.Context) ([]byte, error) { return by.sign(ctx, algorithm, tbs) })
+		sign := func(ctx context.Context) ([]byte, error) { return by.sign(ctx, algorithm, tbs) }
+		return hostcall.Do(ctx, s.group, lane, limit, sign)
 	}
 	if err := lane.Acquire(ctx, limit); err != nil {
 		return nil, err
@@ -331,20 +346,25 @@ func (s *signatures) call(ctx context.Context, by *signer, algorithm int, tbs []
 	return by.sign(ctx, algorithm, tbs)
 }
 
-// warnOfEnd logs, once an hour, that no answer can be signed because of the time, or that soon none can.
+// warnOfEnd logs, once an hour, that no answer can be signed because of the time, or that soon none
+// can.
 func (s *signatures) warnOfEnd(ctx context.Context, a *authority, by *signer, now int64) {
 	const hour = 3600
-	message := "ocsp: the certificate that answers are signed with, or its CA's, ends soon, and all answers end with it; renew it and call SetIssuer"
+	message := "ocsp: the certificate that answers are signed with, or its CA's, ends soon, " +
+		"and all answers end with it; renew it and call SetIssuer"
 	switch err := by.validAt(now); {
 	case err != nil:
-		message = "ocsp: no certificate of the issuer can sign now, so answers are tryLater; renew it and call SetIssuer, or wait for its time"
+		message = "ocsp: no certificate of the issuer can sign now, so answers are tryLater; " +
+			"renew it and call SetIssuer, or wait for its time"
 	case now < by.endIsNear || a.succeeds(by):
 		return
 	}
 	last := by.warned.Load()
 	ended := last < by.notAfter && now >= by.notAfter // the last line was about the end to come
 	if (now-last >= hour || ended) && by.warned.CompareAndSwap(last, now) {
-		s.cfg.Logger.WarnContext(ctx, message, slog.String("issuer", a.ids[0]), slog.String("subject", by.certificate.Subject.String()),
-			slog.Time("begins", time.Unix(by.notBefore, 0).UTC()), slog.Time("ends", time.Unix(by.notAfter, 0).UTC()))
+		s.cfg.Logger.WarnContext(ctx, message, slog.String("issuer", a.ids[0]),
+			slog.String("subject", by.certificate.Subject.String()),
+			slog.Time("begins", time.Unix(by.notBefore, 0).UTC()),
+			slog.Time("ends", time.Unix(by.notAfter, 0).UTC()))
 	}
 }

@@ -184,8 +184,8 @@ func (r *Read[S, H]) end(status S, known bool, err error, event bool) {
 	}
 }
 
-// spoil keeps the reads of a certificate in flight from being recorded. The stripe is locked. An end
-// is an event.
+// spoil keeps the reads of a certificate in flight from being recorded. The stripe is locked. An
+// end is an event.
 func (st *stripe[S, H]) spoil(key *Key) {
 	for r := st.reads; r != nil; r = r.next {
 		if r.key == *key {
