@@ -53,8 +53,8 @@ type request struct {
 	// About the certificate, if the request is about one.
 	id    *codec.CertID
 	key   statuses.Key
-	newer int64 // the second in which a read must begin at the earliest, since 1970; 0 for any
-	claim claim // the renewal that this request is to make
+	newer int64   // the second in which a read must begin at the earliest, since 1970; 0 for any
+	claim *flight // of the renewal that this request is to make
 
 	outcome  Outcome
 	err      error
@@ -119,6 +119,7 @@ func (r *Responder) acquire(method string) *exchange {
 // release puts an exchange back without what it refers to.
 func (x *exchange) release() {
 	r := x.Responder
+	r.signatures.abandon(x.claim)
 	x.req.Reset()
 	x.scratch.reset()
 	x.buf, x.request = x.buf[:0], request{}
@@ -241,7 +242,6 @@ func (x *exchange) answerOne(ctx context.Context, now time.Time) (*reply, time.T
 	}
 	within, cancel := context.WithDeadline(ctx, x.deadline())
 	defer cancel()
-	defer x.signatures.abandon(&x.claim)
 	for range maxAttempts - 1 {
 		p, at := x.attempt(within, ctx, now)
 		if now = at; p != nil {
@@ -393,15 +393,15 @@ func (x *exchange) findOrSign(ctx context.Context, look *look, now time.Time) (*
 }
 
 // sign makes the reply of a draft, and notes how long that took. A reply that is cached is shared
-// with all who ask the same. c is nil, or the claim to a renewal.
+// with all who ask the same. f is nil, or the claimed flight of a renewal.
 func (x *exchange) sign(
-	ctx context.Context, d *draft, look *look, c *claim,
+	ctx context.Context, d *draft, look *look, f *flight,
 ) (p *reply, outcome Outcome, err error) {
 	if x.cfg.Observe != nil {
 		defer func(begun time.Time) { x.signTime += time.Since(begun) }(time.Now())
 	}
 	if d.cacheable() {
-		p, outcome, err = x.signatures.share(ctx, d, look, c, &x.scratch)
+		p, outcome, err = x.signatures.share(ctx, d, look, f, &x.scratch)
 	} else {
 		p, err = x.signatures.makeOnce(ctx, d, &x.scratch)
 		outcome = OutcomeSigned
@@ -425,7 +425,7 @@ func (x *exchange) refresh(
 	ctx context.Context, d *draft, look *look, old *wireAnswer,
 ) (*reply, time.Time) {
 	now := d.now
-	if x.signatures.claim(&x.claim, renewalOf(old)) {
+	if x.claim = x.signatures.claim(x.claim, renewalOf(old)); x.claim != nil {
 		x.newer = x.cfg.tooOld(d)
 		if p := &d.singles[0]; p.trusted && p.read < old.RefreshAt {
 			x.newer = old.RefreshAt
@@ -435,7 +435,9 @@ func (x *exchange) refresh(
 		}
 		ctx, cancel := context.WithTimeout(ctx, refreshPatience)
 		defer cancel()
-		p, outcome, err := x.sign(ctx, d, look, &x.claim)
+		f := x.claim
+		x.claim = nil
+		p, outcome, err := x.sign(ctx, d, look, f)
 		now = x.clock.now()
 		switch {
 		case err == nil:

@@ -40,61 +40,54 @@ type flightKey struct {
 
 // flight is a signature that is being made.
 type flight struct {
+	key     flightKey
 	landed  chan struct{} // closed when the rest is set
 	wire    *wireAnswer
 	outcome Outcome // OutcomeSigned, or OutcomeCached if no signature was made
 	err     error
 }
 
-// claim is the right to make a renewal, and the flight in which nobody else makes it.
-type claim struct {
-	key    flightKey
-	flight *flight
-}
-
 // renewalOf names the renewal of an answer.
 func renewalOf(a *wireAnswer) flightKey { return flightKey{a.ID, true, a.ThisUpdate} }
 
-// join returns the flight under way with that name. If there is none it begins one, which the
-// caller must land.
+// join returns the flight with that key. If there is none it begins one, which the caller must land.
 func (s *signatures) join(key flightKey) (f *flight, begun bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if f, ok := s.flights[key]; ok {
 		return f, false
 	}
-	f = &flight{landed: make(chan struct{})}
+	f = &flight{key: key, landed: make(chan struct{})}
 	s.flights[key] = f
 	return f, true
 }
 
 // land ends a flight. Later requests begin another.
-func (s *signatures) land(key flightKey, f *flight, wire *wireAnswer, outcome Outcome, err error) {
+func (s *signatures) land(f *flight, wire *wireAnswer, outcome Outcome, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f.wire, f.outcome, f.err = wire, outcome, err
-	delete(s.flights, key)
+	delete(s.flights, f.key)
 	close(f.landed)
 }
 
-// claim reports whether the caller is the one to make a renewal, in which case c is that claim.
-func (s *signatures) claim(c *claim, key flightKey) bool {
-	if c.flight != nil && c.key == key {
-		return true
+// claim returns the flight of a renewal if the caller is the one to make it, otherwise nil. The
+// caller must pass the flight to share or abandon it. held is the flight of an earlier claim, or nil.
+func (s *signatures) claim(held *flight, key flightKey) *flight {
+	if held != nil && held.key == key {
+		return held
 	}
-	s.abandon(c)
-	f, begun := s.join(key)
-	if begun {
-		*c = claim{key, f}
+	s.abandon(held)
+	if f, begun := s.join(key); begun {
+		return f
 	}
-	return begun
+	return nil
 }
 
-// abandon gives up a claim that was not used.
-func (s *signatures) abandon(c *claim) {
-	if c.flight != nil {
-		s.land(c.key, c.flight, nil, 0, errOvertaken)
-		*c = claim{}
+// abandon gives up a claim, which may be nil.
+func (s *signatures) abandon(f *flight) {
+	if f != nil {
+		s.land(f, nil, 0, errOvertaken)
 	}
 }
 
@@ -170,26 +163,21 @@ func (s *signatures) outdate(d *draft) {
 	}
 }
 
-// share returns a reply that is signed for all who ask the same: it joins the flight under way, or
-// begins one, which goes on when the caller leaves. c is nil, or the claim to a renewal, which
-// share uses up.
+// share returns a reply that is signed for all who ask the same. It joins the flight in progress, or
+// begins one, which continues when the caller leaves. f is nil, or the claimed flight of a renewal.
 func (s *signatures) share(
-	ctx context.Context, d *draft, look *look, c *claim, x *scratch,
+	ctx context.Context, d *draft, look *look, f *flight, x *scratch,
 ) (*reply, Outcome, error) {
-	key, begun := flightKey{id: d.id}, true
-	var f *flight
-	if c != nil {
-		key, f = c.key, c.flight
-		*c = claim{}
-	} else {
-		f, begun = s.join(key)
+	begun := true
+	if f == nil {
+		f, begun = s.join(flightKey{id: d.id})
 	}
 	// One of Go's own keys does not hang. To hand its signature to another goroutine would cost more
 	// than all else but the signature.
 	if begun && !d.signer.external && s.remote == nil {
 		wire, outcome, err := s.make(ctx, d, look, 0, x.tbs[:0])
 		if !errors.Is(err, hostcall.ErrBusy) {
-			s.end(key, f, d.signer, wire, outcome, err)
+			s.end(f, d.signer, wire, outcome, err)
 			if err != nil {
 				return nil, 0, err
 			}
@@ -197,7 +185,7 @@ func (s *signatures) share(
 		}
 	}
 	if begun {
-		s.launch(ctx, key, f, d.clone(), *look)
+		s.launch(ctx, f, d.clone(), *look)
 	}
 	wire, outcome, err := f.wait(ctx, d.remaining())
 	if err != nil {
@@ -223,28 +211,26 @@ func (f *flight) wait(ctx context.Context, limit time.Duration) (*wireAnswer, Ou
 }
 
 // launch makes a flight in another goroutine. It may outlive the request.
-func (s *signatures) launch(ctx context.Context, key flightKey, f *flight, d *draft, look look) {
+func (s *signatures) launch(ctx context.Context, f *flight, d *draft, look look) {
 	ok := s.group.Go(func() {
 		wire, outcome, err := s.make(context.WithoutCancel(ctx), d, &look, s.cfg.Signing.Timeout, nil)
-		s.end(key, f, d.signer, wire, outcome, err)
+		s.end(f, d.signer, wire, outcome, err)
 	})
 	if !ok {
-		s.end(key, f, d.signer, nil, 0, errClosed)
+		s.end(f, d.signer, nil, 0, errClosed)
 	}
 }
 
 // end lands a flight, and notes why a renewal failed.
-func (s *signatures) end(
-	key flightKey, f *flight, by *signer, wire *wireAnswer, outcome Outcome, err error,
-) {
+func (s *signatures) end(f *flight, by *signer, wire *wireAnswer, outcome Outcome, err error) {
 	switch failed := by.failure.Load() != nil; {
-	case !key.renews || errors.Is(err, errOvertaken): // which does not speak against the signer
+	case !f.key.renews || errors.Is(err, errOvertaken): // which does not speak against the signer
 	case err != nil:
 		by.failure.Store(&err)
 	case failed:
 		by.failure.Store(nil)
 	}
-	s.land(key, f, wire, outcome, err)
+	s.land(f, wire, outcome, err)
 }
 
 // make finds, fetches or signs the answer of a flight, and keeps it. It waits for its turn to sign
