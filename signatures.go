@@ -127,8 +127,16 @@ func (s *signatures) write(d *draft, look *look, a *wireAnswer, x *scratch) *rep
 	return d.reply(x.der, true, &a.signedAnswer, nil, x)
 }
 
-// attaches reports whether an answer is to hang on the status: in place of an earlier one in the
-// same encoding, or if there is room.
+// attach returns an answer as it is sent. It attaches the answer to the status, in place of an earlier
+// one in the same encoding, or if there is room.
+func (s *signatures) attach(look *look, a signedAnswer, der []byte) *wireAnswer {
+	w := newWireAnswer(a, der)
+	if s.attaches(look, &a.ID) {
+		s.memory.Attach(look, w)
+	}
+	return w
+}
+
 func (s *signatures) attaches(look *look, id *answerID) bool {
 	return look.Hot != nil && look.Hot.Encoding == id.Encoding || s.memory.HasRoom(look)
 }
@@ -247,38 +255,29 @@ func (s *signatures) make(
 		return nil, 0, errClosed
 	}
 	defer s.group.Leave()
-	// A flight that landed between the caller's lookup and this one's beginning made it already.
 	if s.answers != nil {
+		// A flight that landed between the caller's lookup and this one's beginning made it already.
 		if a, ok := s.answers.Find(&d.id, nil); ok && isFresh(&a.Life, d.now) {
 			d.singles[0].thisUpdate, d.singles[0].nextUpdate = a.ThisUpdate, a.NextUpdate
 			der := d.wrap(nil, d.appendTBS(s.cfg, a.ProducedAt, nil), a.Signature)
-			return newWireAnswer(a, der), OutcomeCached, nil
+			return s.attach(look, a, der), OutcomeCached, nil
+		}
+		// An answer that would be a step back is signed again, with the times of this process.
+		if a, der, ok := s.remote.fetch(ctx, d); ok && s.answers.Add(a, s.clock.now().Unix()) {
+			return s.attach(look, a, der), OutcomeCached, nil
 		}
 	}
-	outcome = OutcomeCached
-	a, der, ok := s.remote.fetch(ctx, d)
-	if !ok {
-		var tbs []byte
-		if a, tbs, err = s.sign(ctx, d, limit, room); err != nil {
-			return nil, 0, err
-		}
-		outcome, der = OutcomeSigned, d.wrap(nil, tbs, a.Signature)
-		a.Digest = sha256.Sum256(der)
+	a, tbs, err := s.sign(ctx, d, limit, room)
+	if err != nil {
+		return nil, 0, err
 	}
-	a.ID = d.id
-	wire = newWireAnswer(a, der)
-	if s.answers != nil {
-		if !s.answers.Add(a, s.clock.now().Unix()) {
-			return nil, 0, errOvertaken
-		}
-		if s.attaches(look, &d.id) {
-			s.memory.Attach(look, wire)
-		}
+	der := d.wrap(nil, tbs, a.Signature)
+	a.ID, a.Digest = d.id, sha256.Sum256(der)
+	if s.answers != nil && !s.answers.Add(a, s.clock.now().Unix()) {
+		return nil, 0, errOvertaken
 	}
-	if !ok {
-		s.remote.store(ctx, d, a.NextUpdate, der)
-	}
-	return wire, outcome, nil
+	s.remote.store(ctx, d, a.NextUpdate, der)
+	return s.attach(look, a, der), OutcomeSigned, nil
 }
 
 // sign makes a signature within the budget for them and, if that is shorter, within limit. It also
