@@ -9,7 +9,6 @@ import (
 
 	"github.com/kmsocsp/ocsp/internal/codec"
 	"github.com/kmsocsp/ocsp/internal/signed"
-	"github.com/kmsocsp/ocsp/internal/statuses"
 )
 
 // single is what a response will say about one certificate: a SingleResponse to be.
@@ -57,13 +56,14 @@ type draft struct {
 // newDraft returns a draft of a response about one certificate, without nonce and in the default
 // algorithm. It is valid until the next call.
 func (x *scratch) newDraft(
-	match certIDMatch, key statuses.Key, id *codec.CertID, look *look, now time.Time, c *clock,
+	match certIDMatch, id *codec.CertID, look *look, now time.Time, c *clock,
 ) *draft {
 	by := match.signerAt(now)
 	x.singles[0] = newSingle(id, look, match.authority, c)
 	x.draft = draft{
 		id: answerID{
-			Certificate: key, Encoding: uint32(match.encoding), Signer: by.number, Status: look.Status,
+			Certificate: match.certificate(id.Serial), Encoding: uint32(match.encoding),
+			Signer: by.number, Status: look.Status,
 		},
 		authority: match.authority, signer: by, singles: x.singles[:], now: now,
 	}

@@ -66,8 +66,8 @@ type Issuer struct {
 	// Store knows the certificates of this issuer, such as a tenant's own database. How many calls of it
 	// may be under way and whether it is silent are matters of its own. Two stores are one if they are equal, so
 	// give issuers with one connection pool the same pointer: a CertStoreFunc equals none, and a flood that fills the pool
-	// through one store makes the other look silent. After SetIssuer with another store, what the former one said is
-	// trusted for StatusTTL still; Invalidate ends that. Zero is Config.Store.
+	// through one store makes the other look silent. After SetIssuer with another store, what the former one said
+	// answers only requests that came before. Zero is Config.Store.
 	Store CertStore
 
 	// NameAliases are further DER encodings of the CA's subject that clients hash, for a CA that changed the

@@ -178,7 +178,7 @@ func (x *exchange) answer(ctx context.Context, der []byte, now time.Time) (*repl
 	if !ok {
 		return x.refuse(OutcomeUnauthorized, errNoIssuer), now
 	}
-	x.match, x.key = match, statuses.NewKey(match.number, x.id.Serial)
+	x.match, x.key = match, match.status(x.id.Serial)
 	return x.answerOne(ctx, now)
 }
 
@@ -353,7 +353,7 @@ func (x *exchange) canStandIn() bool {
 
 // draftOf returns a draft of what is to be answered, in the default algorithm and without nonce.
 func (x *exchange) draftOf(look *look, now time.Time) *draft {
-	d := x.scratch.newDraft(x.match, x.key, x.id, look, now, x.clock)
+	d := x.scratch.newDraft(x.match, x.id, look, now, x.clock)
 	d.deadline = x.deadline()
 	return d
 }
@@ -488,7 +488,7 @@ func (x *exchange) attemptMany(
 			d.singles = append(d.singles, foreignSingle(id))
 			continue
 		}
-		key := statuses.NewKey(signing.number, id.Serial)
+		key := signing.status(id.Serial)
 		if looks[key] == nil {
 			look, at, err := x.status(ctx, signing, &key, id.Serial, now, newer)
 			if now = at; err != nil {

@@ -13,7 +13,6 @@ import (
 
 	"github.com/kmsocsp/ocsp/internal/hostcall"
 	"github.com/kmsocsp/ocsp/internal/signed"
-	"github.com/kmsocsp/ocsp/internal/statuses"
 )
 
 // signatures finds signed answers and makes new ones: within the budget for signatures, and one at
@@ -165,7 +164,7 @@ func (s *signatures) makeOnce(ctx context.Context, d *draft, x *scratch) (*reply
 func (s *signatures) outdate(d *draft) {
 	for i := range d.singles {
 		if p := &d.singles[i]; !p.foreign && p.status.issued {
-			key := [28]byte(statuses.NewKey(d.authority.number, p.serial))
+			key := d.authority.certificate(p.serial)
 			s.answers.Outdate(&key, p.status, p.thisUpdate)
 		}
 	}
