@@ -38,7 +38,7 @@ func (g *gate) FindBySerial(ctx context.Context, id string, serial *big.Int) (oc
 
 // What a request that came before SetIssuer reads from the former store after Invalidate has returned is
 // not trusted by others.
-func TestAttackFormerStoreIsNotTrustedAfterInvalidate(t *testing.T) {
+func TestFormerStoreIsNotTrustedAfterInvalidate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		former := newGate()
 		r := newRig(t, func(r *rig, cfg *ocsp.Config) {
@@ -64,7 +64,7 @@ func TestAttackFormerStoreIsNotTrustedAfterInvalidate(t *testing.T) {
 }
 
 // A request that comes after SetIssuer does not join a read of the former store.
-func TestAttackFormerStoreIsNotJoined(t *testing.T) {
+func TestFormerStoreIsNotJoined(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		former := newGate()
 		r := newRig(t, func(r *rig, cfg *ocsp.Config) {
@@ -93,7 +93,7 @@ func TestAttackFormerStoreIsNotJoined(t *testing.T) {
 }
 
 // An issuer that joins its authority does not break requests that came before it.
-func TestAttackIssuerJoinsUnderARequest(t *testing.T) {
+func TestIssuerJoinsUnderARequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, func(r *rig, cfg *ocsp.Config) {
 			cfg.Now, cfg.Cache.StatusTTL = nil, time.Hour
@@ -116,7 +116,7 @@ func TestAttackIssuerJoinsUnderARequest(t *testing.T) {
 }
 
 // The IDs that an answer names are those of the registry, also when an ID joins before others.
-func TestAttackIssuerIDsMove(t *testing.T) {
+func TestIssuerIDsMove(t *testing.T) {
 	var x, y *ocsptest.CA
 	r := newRig(t, func(r *rig, cfg *ocsp.Config) {
 		x, y = ocsptest.NewCA(ocsptest.Options{}), r.ca
