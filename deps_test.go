@@ -38,7 +38,7 @@ func TestRequirements(t *testing.T) {
 		}
 	}
 	require.ElementsMatch(t, []string{
-		"golang.org/x/crypto", "golang.org/x/sync", "github.com/patrickmn/go-cache", "github.com/stretchr/testify",
+		"golang.org/x/crypto", "github.com/patrickmn/go-cache", "github.com/stretchr/testify",
 	}, direct)
 }
 
