@@ -9,7 +9,6 @@ import (
 
 	"github.com/kmsocsp/ocsp/internal/codec"
 	"github.com/kmsocsp/ocsp/internal/signed"
-	"github.com/kmsocsp/ocsp/internal/statuses"
 )
 
 // single is what a response will say about one certificate: a SingleResponse to be.
@@ -38,7 +37,8 @@ func foreignSingle(id *codec.CertID) single {
 	return single{certID: id.Raw, serial: id.Serial, status: unissued(UnissuedUnknown), foreign: true}
 }
 
-// revokedAt returns the revocation time that a response gives: none later than what it says was known.
+// revokedAt returns the revocation time that a response gives: none later than what it says was
+// known.
 func (p *single) revokedAt(s certStatus) int64 { return min(s.revokedAt, p.thisUpdate) }
 
 // draft is a response to be found or signed.
@@ -56,13 +56,14 @@ type draft struct {
 // newDraft returns a draft of a response about one certificate, without nonce and in the default
 // algorithm. It is valid until the next call.
 func (x *scratch) newDraft(
-	match certIDMatch, key statuses.Key, id *codec.CertID, look *look, now time.Time, c *clock,
+	match certIDMatch, id *codec.CertID, look *look, now time.Time, c *clock,
 ) *draft {
 	by := match.signerAt(now)
 	x.singles[0] = newSingle(id, look, match.authority, c)
 	x.draft = draft{
 		id: answerID{
-			Certificate: key, Encoding: uint32(match.encoding), Signer: by.number, Status: look.Status,
+			Certificate: match.certificate(id.Serial), Encoding: uint32(match.encoding),
+			Signer: by.number, Status: look.Status,
 		},
 		authority: match.authority, signer: by, singles: x.singles[:], now: now,
 	}
@@ -71,11 +72,14 @@ func (x *scratch) newDraft(
 
 // reusable reports whether the response may serve others too: HTTP caches may keep it.
 func (d *draft) reusable() bool {
-	return d.nonce == nil && !slices.ContainsFunc(d.singles, func(p single) bool { return p.foreign || !p.status.issued })
+	return d.nonce == nil && !slices.ContainsFunc(d.singles, func(p single) bool {
+		return p.foreign || !p.status.issued
+	})
 }
 
-// cacheable reports whether the responder itself caches the response. It caches the default algorithm only: clients
-// rarely ask for another, and could make it sign and cache one after the other.
+// cacheable reports whether the responder itself caches the response. It caches the default
+// algorithm only: clients rarely ask for another, and could make it sign and cache one after the
+// other.
 func (d *draft) cacheable() bool {
 	return len(d.singles) == 1 && d.algorithm == 0 && d.reusable()
 }
@@ -94,25 +98,30 @@ func (d *draft) clone() *draft {
 
 // wrap appends the response with that signature.
 func (d *draft) wrap(dst, tbs, signature []byte) []byte {
-	return codec.AppendResponse(dst, tbs, d.signer.algorithms[d.algorithm].der, signature, d.signer.certs)
+	algorithm := d.signer.algorithms[d.algorithm].der
+	return codec.AppendResponse(dst, tbs, algorithm, signature, d.signer.certs)
 }
 
 // appendTBS appends what the response signs, with the times that its singles have.
 func (d *draft) appendTBS(c *Config, producedAt int64, dst []byte) []byte {
 	var one [1]codec.Single
-	data := codec.ResponseData{ResponderID: d.signer.responderID, ProducedAt: producedAt, Singles: one[:0], Nonce: d.nonce}
+	data := codec.ResponseData{
+		ResponderID: d.signer.responderID, ProducedAt: producedAt, Singles: one[:0], Nonce: d.nonce,
+	}
 	for i := range d.singles {
 		p := &d.singles[i]
 		st := p.status.compromised(d.authority.compromised)
 		single := codec.Single{
-			CertID: p.certID, Status: codec.Unknown, RevokedAt: codec.NoTime, InvalidityDate: st.invalidityDate,
+			CertID: p.certID, Status: codec.Unknown,
+			RevokedAt: codec.NoTime, InvalidityDate: st.invalidityDate,
 			ThisUpdate: p.thisUpdate, NextUpdate: p.nextUpdate, ArchiveCutoff: codec.NoTime,
 		}
 		switch st.status {
 		case Good:
 			single.Status = codec.Good
 		case Revoked:
-			single.Status, single.Reason, single.RevokedAt = codec.Revoked, byte(st.reason.CRLReason()), p.revokedAt(st)
+			single.Status, single.RevokedAt = codec.Revoked, p.revokedAt(st)
+			single.Reason = byte(st.reason.CRLReason())
 			data.ExtendedRevoke = data.ExtendedRevoke || !st.issued
 		}
 		if st.issued {
@@ -138,22 +147,24 @@ func (x *scratch) reset() {
 	*x = scratch{der: x.der, tbs: x.tbs, signature: x.signature}
 }
 
-// isFresh reports whether the refresh point of an answer is at least a second away, so that it can be sent with a
-// max-age of one or more. One that was made two seconds before its end is fresh until then: those that renewed it would
-// have no such point, so that each request would sign.
+// isFresh reports whether the refresh point of an answer is at least a second away, so that it can
+// be sent with a max-age of one or more. One that was made two seconds before its end is fresh
+// until then: those that renewed it would have no such point, so that each request would sign.
 func isFresh(l *signed.Life, now time.Time) bool {
 	return l.Alive(now.Unix()) && (ceilSecond(now) < l.RefreshAt || l.NextUpdate-l.ProducedAt <= 2)
 }
 
-// life returns the life of a response that is signed now, and sets the times of its singles. The response as a whole has
-// their earliest thisUpdate, refresh point and nextUpdate. It fails with errOvertaken if a newer read has a life.
+// life returns the life of a response that is signed now, and sets the times of its singles. The
+// response as a whole has their earliest thisUpdate, refresh point and nextUpdate. It fails with
+// errOvertaken if a newer read has a life.
 func (c *Config) life(d *draft) (signed.Life, error) {
 	s, now := d.signer, d.now.Unix()
 	if err := s.validAt(now); err != nil {
 		return signed.Life{}, err
 	}
 	notAfter := notAfterAt(d.singles, now)
-	all := signed.Life{ThisUpdate: math.MaxInt64, ProducedAt: now, RefreshAt: math.MaxInt64, NextUpdate: math.MaxInt64}
+	const never = math.MaxInt64
+	all := signed.Life{ThisUpdate: never, ProducedAt: now, RefreshAt: never, NextUpdate: never}
 	for i := range d.singles {
 		p := &d.singles[i]
 		l := c.singleLife(s, p.read, now, notAfter)
@@ -161,14 +172,16 @@ func (c *Config) life(d *draft) (signed.Life, error) {
 			return all, errOvertaken
 		}
 		p.thisUpdate, p.nextUpdate = l.ThisUpdate, l.NextUpdate
-		all.ThisUpdate, all.NextUpdate = min(all.ThisUpdate, l.ThisUpdate), min(all.NextUpdate, l.NextUpdate)
+		all.ThisUpdate = min(all.ThisUpdate, l.ThisUpdate)
+		all.NextUpdate = min(all.NextUpdate, l.NextUpdate)
 		all.RefreshAt = min(all.RefreshAt, refreshAfter(&l, p.read))
 	}
 	return all, nil
 }
 
-// singleLife returns the life of what a response that is made now says about one certificate. It begins when the read of
-// the status did: that is the last time at which the status is known to have been so (RFC 6960 section 2.4).
+// singleLife returns the life of what a response that is made now says about one certificate. It
+// begins when the read of the status did: that is the last time at which the status is known to
+// have been so (RFC 6960 section 2.4).
 func (c *Config) singleLife(s *signer, read, now, notAfter int64) signed.Life {
 	l := signed.Life{ThisUpdate: max(read-int64(c.Backdate/time.Second), s.notBefore), ProducedAt: now}
 	l.NextUpdate = c.lastUpdate(s, l.ThisUpdate, notAfter)
@@ -176,8 +189,9 @@ func (c *Config) singleLife(s *signer, read, now, notAfter int64) signed.Life {
 	return l
 }
 
-// lastUpdate returns the last nextUpdate for that thisUpdate. It is within the life of the signing certificate, of the
-// CA and, unless notAfter is codec.NoTime, of the certificates that the response is about.
+// lastUpdate returns the last nextUpdate for that thisUpdate. It is within the life of the signing
+// certificate, of the CA and, unless notAfter is codec.NoTime, of the certificates that the
+// response is about.
 func (c *Config) lastUpdate(s *signer, thisUpdate, notAfter int64) int64 {
 	last := min(thisUpdate+int64(c.Validity/time.Second)-1, s.notAfter)
 	if notAfter != codec.NoTime {
@@ -186,8 +200,9 @@ func (c *Config) lastUpdate(s *signer, thisUpdate, notAfter int64) int64 {
 	return last
 }
 
-// tooOld returns the second in which the trusted reads of a draft must have begun at the earliest, because a response
-// about earlier ones would be past its refresh point at once. 0 is for a draft that needs no newer ones.
+// tooOld returns the second in which the trusted reads of a draft must have begun at the earliest,
+// because a response about earlier ones would be past its refresh point at once. 0 is for a draft
+// that needs no newer ones.
 func (c *Config) tooOld(d *draft) (newer int64) {
 	s, now := d.signer, d.now.Unix()
 	for i := range d.singles {
@@ -201,8 +216,8 @@ func (c *Config) tooOld(d *draft) (newer int64) {
 	return newer
 }
 
-// notAfterAt returns the earliest end of a certificate that has not expired at that time, codec.NoTime if
-// none is known.
+// notAfterAt returns the earliest end of a certificate that has not expired at that time,
+// codec.NoTime if none is known.
 func notAfterAt(singles []single, at int64) int64 {
 	earliest := codec.NoTime
 	for i := range singles {
@@ -222,9 +237,10 @@ func refreshPoint(thisUpdate, nextUpdate int64) int64 {
 	return min(nextUpdate-8*hour, thisUpdate+4*24*hour)
 }
 
-// refreshAfter returns the refresh point of an answer about a status that was read then. If it had passed when the answer
-// was made, or within the second of the read, since its life was cut short or begins long before the read, that is after
-// half of what was left. Else each answer would be renewed by the next request.
+// refreshAfter returns the refresh point of an answer about a status that was read then. If it had
+// passed when the answer was made, or within the second of the read, since its life was cut short
+// or begins long before the read, that is after half of what was left. Else each answer would be
+// renewed by the next request.
 func refreshAfter(l *signed.Life, read int64) int64 {
 	if l.RefreshAt <= max(l.ProducedAt, read+1) {
 		return l.ProducedAt + (l.NextUpdate-l.ProducedAt+1)/2
@@ -256,7 +272,9 @@ func (c *Config) isRetired(s *certStatus, now time.Time) bool {
 func (d *draft) remaining() time.Duration { return time.Until(d.deadline) }
 
 // reply returns the reply that has those octets. It is valid until the next call for the scratch.
-func (d *draft) reply(der []byte, pooled bool, a *signedAnswer, h *headerValues, x *scratch) *reply {
+func (d *draft) reply(
+	der []byte, pooled bool, a *signedAnswer, h *headerValues, x *scratch,
+) *reply {
 	x.reply = reply{
 		der: der, pooled: pooled, Life: a.Life, digest: a.Digest, header: h,
 		authority: d.authority, singles: d.singles, reusable: d.reusable(),
@@ -264,8 +282,8 @@ func (d *draft) reply(der []byte, pooled bool, a *signedAnswer, h *headerValues,
 	return &x.reply
 }
 
-// reply is a finished response and all that is needed to send it. It belongs to one exchange, errors apart, and
-// lives no longer.
+// reply is a finished response and all that is needed to send it. It belongs to one exchange,
+// errors apart, and lives no longer.
 type reply struct {
 	der     []byte
 	pooled  bool    // der is the exchange's
@@ -283,7 +301,9 @@ type reply struct {
 func (p *reply) entry(i int) SingleResponse {
 	single := &p.singles[i]
 	status := single.status.compromised(p.authority.compromised)
-	e := SingleResponse{IssuerID: single.issuerID, Serial: codec.SerialInt(single.serial), Status: status.status}
+	e := SingleResponse{
+		IssuerID: single.issuerID, Serial: codec.SerialInt(single.serial), Status: status.status,
+	}
 	if status.status == Revoked {
 		e.Reason, e.RevokedAt = status.reason, time.Unix(single.revokedAt(status), 0).UTC()
 	}
@@ -292,7 +312,9 @@ func (p *reply) entry(i int) SingleResponse {
 
 // good reports whether the reply says good of everything it is about.
 func (p *reply) good() bool {
-	return !slices.ContainsFunc(p.singles, func(q single) bool { return q.status.compromised(p.authority.compromised).status != Good })
+	return !slices.ContainsFunc(p.singles, func(q single) bool {
+		return q.status.compromised(p.authority.compromised).status != Good
+	})
 }
 
 // answer is the reply as a caller of Respond sees it.

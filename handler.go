@@ -122,7 +122,14 @@ func endConnection(w http.ResponseWriter, req *http.Request) {
 	}
 	w.Header()["Connection"] = []string{"close"}
 	// Where deadlines are not supported, the server's own must do.
-	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyLinger))
+	setReadDeadline(w, time.Now().Add(bodyLinger))
+}
+
+// setReadDeadline sets the deadline of a connection's reads, and reports whether that worked. Some
+// writers have no deadlines. Others panic: fasthttp's adaptor has one that wraps a nil connection.
+func setReadDeadline(w http.ResponseWriter, t time.Time) (ok bool) {
+	defer func() { _ = recover() }()
+	return http.NewResponseController(w).SetReadDeadline(t) == nil
 }
 
 // readBody reads a POST's body into buf, for at most bodyTimeout. It returns the code to refuse the
@@ -134,14 +141,12 @@ func (h *httpPolicy) readBody(
 	if code != 0 || req.Body == nil || req.ContentLength == 0 {
 		return buf, code
 	}
-	conn := http.NewResponseController(w)
-	limited := !endsSooner(req, h.bodyTimeout) &&
-		conn.SetReadDeadline(time.Now().Add(h.bodyTimeout)) == nil // some writers have no deadlines
+	limited := !endsSooner(req, h.bodyTimeout) && setReadDeadline(w, time.Now().Add(h.bodyTimeout))
 	buf, err := readUpTo(req.Body, buf, h.maxBody+1)
 	if limited {
 		// net/http watches the connection from the end of the body on. That must not run into the
 		// deadline: it would cancel this request and all that follow on the connection.
-		_ = conn.SetReadDeadline(time.Time{})
+		setReadDeadline(w, time.Time{})
 	}
 	switch {
 	case len(buf) > h.maxBody:

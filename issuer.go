@@ -73,8 +73,8 @@ type Issuer struct {
 	// its own Config.MaxStoreCalls and is silent or busy by itself. Two stores are the same if they
 	// are equal, so give issuers with one connection pool the same pointer. A CertStoreFunc equals
 	// no other: if two share a pool, a flood that fills it through one makes the other look silent.
-	// After SetIssuer with another store, statuses of the former one are trusted for up to
-	// StatusTTL; Invalidate ends that. Nil is Config.Store.
+	// After SetIssuer with another store, statuses read from the former one answer only requests
+	// that began earlier. Nil is Config.Store.
 	Store CertStore
 
 	// NameAliases are further DER encodings of the CA's subject. They are for a CA that changed the

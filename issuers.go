@@ -18,6 +18,7 @@ import (
 
 	"github.com/kmsocsp/ocsp/internal/codec"
 	"github.com/kmsocsp/ocsp/internal/hostcall"
+	"github.com/kmsocsp/ocsp/internal/statuses"
 )
 
 var (
@@ -80,7 +81,8 @@ func (s *issuers) check(cfg Issuer) (*issuer, error) {
 
 // authority is what clients regard as one CA: one name and one key.
 type authority struct {
-	number      uint64       // part of its certificates' keys in the cache; never reused
+	number      uint64       // in the identities of its answers; never reused
+	asked       uint64       // in the keys of statuses; never used with other IDs or stores
 	ids         []string     // of its issuers, in the order of configuration
 	sources     []source     // the stores of its issuers, in that order
 	signers     []*signer    // at least one; see lineUp
@@ -96,6 +98,15 @@ type source struct {
 	first int            // the index of the first ID in authority.ids
 	ids   []string
 }
+
+// certificate returns the identity of a certificate in answers.
+func (a *authority) certificate(serial []byte) [28]byte { return statuses.NewKey(a.number, serial) }
+
+// status returns the key of a certificate in the memory of statuses.
+func (a *authority) status(serial []byte) statuses.Key { return statuses.NewKey(a.asked, serial) }
+
+// same reports whether two sources of authorities with the same IDs are the same.
+func (s source) same(t source) bool { return s.lane == t.lane && s.first == t.first }
 
 // signerAt returns the signer that is valid at now and ends last. If none is valid it returns one
 // that is not.
@@ -306,6 +317,14 @@ func newRegistry(issuers []*issuer, old *registry, nextNumber func() uint64) (*r
 			a.number = before.number
 		} else {
 			a.number = nextNumber()
+		}
+		// What the stores reported is known only while the same stores are asked under the same IDs:
+		// a request from before a change must not answer those that came after it.
+		if before != nil && before.number == a.number && slices.Equal(before.ids, a.ids) &&
+			slices.EqualFunc(before.sources, a.sources, source.same) {
+			a.asked = before.asked
+		} else {
+			a.asked = nextNumber()
 		}
 	}
 	return reg, nil

@@ -53,8 +53,8 @@ type request struct {
 	// About the certificate, if the request is about one.
 	id    *codec.CertID
 	key   statuses.Key
-	newer int64 // the second in which a read must begin at the earliest, since 1970; 0 for any
-	claim claim // the renewal that this request is to make
+	newer int64   // the second in which a read must begin at the earliest, since 1970; 0 for any
+	claim *flight // of the renewal that this request is to make
 
 	outcome  Outcome
 	err      error
@@ -119,6 +119,7 @@ func (r *Responder) acquire(method string) *exchange {
 // release puts an exchange back without what it refers to.
 func (x *exchange) release() {
 	r := x.Responder
+	r.signatures.abandon(x.claim)
 	x.req.Reset()
 	x.scratch.reset()
 	x.buf, x.request = x.buf[:0], request{}
@@ -127,7 +128,9 @@ func (x *exchange) release() {
 
 // respond is the one way from a request's DER to a reply. It returns the time at which the reply is
 // sent, by the host's clock.
-func (r *Responder) respond(ctx context.Context, der []byte, x *exchange) (p *reply, now time.Time) {
+func (r *Responder) respond(
+	ctx context.Context, der []byte, x *exchange,
+) (p *reply, now time.Time) {
 	x.start = time.Now()
 	p, now = x.contain(ctx, der)
 	if x.err != nil {
@@ -175,7 +178,7 @@ func (x *exchange) answer(ctx context.Context, der []byte, now time.Time) (*repl
 	if !ok {
 		return x.refuse(OutcomeUnauthorized, errNoIssuer), now
 	}
-	x.match, x.key = match, statuses.NewKey(match.number, x.id.Serial)
+	x.match, x.key = match, match.status(x.id.Serial)
 	return x.answerOne(ctx, now)
 }
 
@@ -239,7 +242,6 @@ func (x *exchange) answerOne(ctx context.Context, now time.Time) (*reply, time.T
 	}
 	within, cancel := context.WithDeadline(ctx, x.deadline())
 	defer cancel()
-	defer x.signatures.abandon(&x.claim)
 	for range maxAttempts - 1 {
 		p, at := x.attempt(within, ctx, now)
 		if now = at; p != nil {
@@ -249,8 +251,8 @@ func (x *exchange) answerOne(ctx context.Context, now time.Time) (*reply, time.T
 	return x.fail(errOvertaken), now
 }
 
-// attempt makes one attempt at a reply for a single certificate; nil asks for another. caller is the
-// request's own context: its end is no fault of the store.
+// attempt makes one attempt at a reply for a single certificate; nil asks for another. caller is
+// the request's own context: its end is no fault of the store.
 func (x *exchange) attempt(ctx, caller context.Context, now time.Time) (*reply, time.Time) {
 	x.renewing = false
 	look, now, err := x.status(ctx, x.match.authority, &x.key, x.id.Serial, now, x.newer)
@@ -351,7 +353,7 @@ func (x *exchange) canStandIn() bool {
 
 // draftOf returns a draft of what is to be answered, in the default algorithm and without nonce.
 func (x *exchange) draftOf(look *look, now time.Time) *draft {
-	d := x.scratch.newDraft(x.match, x.key, x.id, look, now, x.clock)
+	d := x.scratch.newDraft(x.match, x.id, look, now, x.clock)
 	d.deadline = x.deadline()
 	return d
 }
@@ -391,15 +393,15 @@ func (x *exchange) findOrSign(ctx context.Context, look *look, now time.Time) (*
 }
 
 // sign makes the reply of a draft, and notes how long that took. A reply that is cached is shared
-// with all who ask the same. c is nil, or the claim to a renewal.
+// with all who ask the same. f is nil, or the claimed flight of a renewal.
 func (x *exchange) sign(
-	ctx context.Context, d *draft, look *look, c *claim,
+	ctx context.Context, d *draft, look *look, f *flight,
 ) (p *reply, outcome Outcome, err error) {
 	if x.cfg.Observe != nil {
 		defer func(begun time.Time) { x.signTime += time.Since(begun) }(time.Now())
 	}
 	if d.cacheable() {
-		p, outcome, err = x.signatures.share(ctx, d, look, c, &x.scratch)
+		p, outcome, err = x.signatures.share(ctx, d, look, f, &x.scratch)
 	} else {
 		p, err = x.signatures.makeOnce(ctx, d, &x.scratch)
 		outcome = OutcomeSigned
@@ -416,14 +418,14 @@ func (x *exchange) unsigned(err error, issued bool) *reply {
 	return x.fail(err)
 }
 
-// refresh lets one request renew an answer past its refresh point, while others, and this one too if
-// the signer takes its time, are served the old one. The store is read for it: nil asks for another
-// attempt, which does that.
+// refresh lets one request renew an answer past its refresh point, while others, and this one too
+// if the signer takes its time, are served the old one. The store is read for it: nil asks for
+// another attempt, which does that.
 func (x *exchange) refresh(
 	ctx context.Context, d *draft, look *look, old *wireAnswer,
 ) (*reply, time.Time) {
 	now := d.now
-	if x.signatures.claim(&x.claim, renewalOf(old)) {
+	if x.claim = x.signatures.claim(x.claim, renewalOf(old)); x.claim != nil {
 		x.newer = x.cfg.tooOld(d)
 		if p := &d.singles[0]; p.trusted && p.read < old.RefreshAt {
 			x.newer = old.RefreshAt
@@ -433,7 +435,9 @@ func (x *exchange) refresh(
 		}
 		ctx, cancel := context.WithTimeout(ctx, refreshPatience)
 		defer cancel()
-		p, outcome, err := x.sign(ctx, d, look, &x.claim)
+		f := x.claim
+		x.claim = nil
+		p, outcome, err := x.sign(ctx, d, look, f)
 		now = x.clock.now()
 		switch {
 		case err == nil:
@@ -484,7 +488,7 @@ func (x *exchange) attemptMany(
 			d.singles = append(d.singles, foreignSingle(id))
 			continue
 		}
-		key := statuses.NewKey(signing.number, id.Serial)
+		key := signing.status(id.Serial)
 		if looks[key] == nil {
 			look, at, err := x.status(ctx, signing, &key, id.Serial, now, newer)
 			if now = at; err != nil {

@@ -13,11 +13,10 @@ import (
 
 	"github.com/kmsocsp/ocsp/internal/hostcall"
 	"github.com/kmsocsp/ocsp/internal/signed"
-	"github.com/kmsocsp/ocsp/internal/statuses"
 )
 
-// signatures finds signed answers and makes new ones: within the budget for signatures, and one at a time for all who
-// ask the same.
+// signatures finds signed answers and makes new ones: within the budget for signatures, and one at
+// a time for all who ask the same.
 type signatures struct {
 	cfg     *Config
 	clock   *clock
@@ -40,65 +39,59 @@ type flightKey struct {
 
 // flight is a signature that is being made.
 type flight struct {
+	key     flightKey
 	landed  chan struct{} // closed when the rest is set
 	wire    *wireAnswer
 	outcome Outcome // OutcomeSigned, or OutcomeCached if no signature was made
 	err     error
 }
 
-// claim is the right to make a renewal, and the flight in which nobody else makes it.
-type claim struct {
-	key    flightKey
-	flight *flight
-}
-
 // renewalOf names the renewal of an answer.
 func renewalOf(a *wireAnswer) flightKey { return flightKey{a.ID, true, a.ThisUpdate} }
 
-// join returns the flight under way with that name. If there is none it begins one, which the caller must land.
+// join returns the flight with that key. If there is none it begins one, which the caller must land.
 func (s *signatures) join(key flightKey) (f *flight, begun bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if f, ok := s.flights[key]; ok {
 		return f, false
 	}
-	f = &flight{landed: make(chan struct{})}
+	f = &flight{key: key, landed: make(chan struct{})}
 	s.flights[key] = f
 	return f, true
 }
 
 // land ends a flight. Later requests begin another.
-func (s *signatures) land(key flightKey, f *flight, wire *wireAnswer, outcome Outcome, err error) {
+func (s *signatures) land(f *flight, wire *wireAnswer, outcome Outcome, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f.wire, f.outcome, f.err = wire, outcome, err
-	delete(s.flights, key)
+	delete(s.flights, f.key)
 	close(f.landed)
 }
 
-// claim reports whether the caller is the one to make a renewal, in which case c is that claim.
-func (s *signatures) claim(c *claim, key flightKey) bool {
-	if c.flight != nil && c.key == key {
-		return true
+// claim returns the flight of a renewal if the caller is the one to make it, otherwise nil. The
+// caller must pass the flight to share or abandon it. held is the flight of an earlier claim, or nil.
+func (s *signatures) claim(held *flight, key flightKey) *flight {
+	if held != nil && held.key == key {
+		return held
 	}
-	s.abandon(c)
-	f, begun := s.join(key)
-	if begun {
-		*c = claim{key, f}
+	s.abandon(held)
+	if f, begun := s.join(key); begun {
+		return f
 	}
-	return begun
+	return nil
 }
 
-// abandon gives up a claim that was not used.
-func (s *signatures) abandon(c *claim) {
-	if c.flight != nil {
-		s.land(c.key, c.flight, nil, 0, errOvertaken)
-		*c = claim{}
+// abandon gives up a claim, which may be nil.
+func (s *signatures) abandon(f *flight) {
+	if f != nil {
+		s.land(f, nil, 0, errOvertaken)
 	}
 }
 
-// find returns the answer that attests what the draft does, or nil: the one that hangs on the status,
-// or another one, which then belongs to the scratch.
+// find returns the answer that attests what the draft does, or nil: the one that hangs on the
+// status, or another one, which then belongs to the scratch.
 func (s *signatures) find(d *draft, look *look, x *scratch) *wireAnswer {
 	hot := look.Hot != nil && look.Hot.ID == d.id
 	if s.answers == nil || hot && rand.Uint32N(64) != 0 { // one look of 64 counts as a use in answers
@@ -118,8 +111,8 @@ func (s *signatures) find(d *draft, look *look, x *scratch) *wireAnswer {
 	return &x.wire
 }
 
-// write makes the reply that sends an answer. What it says is a matter of the draft and the answer's life alone, so that
-// it is, octet for octet, what was signed.
+// write makes the reply that sends an answer. What it says is a matter of the draft and the
+// answer's life alone, so that it is, octet for octet, what was signed.
 func (s *signatures) write(d *draft, look *look, a *wireAnswer, x *scratch) *reply {
 	d.singles[0].thisUpdate, d.singles[0].nextUpdate = a.ThisUpdate, a.NextUpdate
 	if a.der != nil {
@@ -133,8 +126,16 @@ func (s *signatures) write(d *draft, look *look, a *wireAnswer, x *scratch) *rep
 	return d.reply(x.der, true, &a.signedAnswer, nil, x)
 }
 
-// attaches reports whether an answer is to hang on the status: in place of an earlier one in the same encoding, or if
-// there is room.
+// attach returns an answer as it is sent. It attaches the answer to the status, in place of an earlier
+// one in the same encoding, or if there is room.
+func (s *signatures) attach(look *look, a signedAnswer, der []byte) *wireAnswer {
+	w := newWireAnswer(a, der)
+	if s.attaches(look, &a.ID) {
+		s.memory.Attach(look, w)
+	}
+	return w
+}
+
 func (s *signatures) attaches(look *look, id *answerID) bool {
 	return look.Hot != nil && look.Hot.Encoding == id.Encoding || s.memory.HasRoom(look)
 }
@@ -158,34 +159,32 @@ func (s *signatures) makeOnce(ctx context.Context, d *draft, x *scratch) (*reply
 	return d.reply(x.der, true, &a, nil, x), nil
 }
 
-// outdate makes room for nothing older: after the response of a draft no cached answer with another status and an
-// earlier thisUpdate is served.
+// outdate makes room for nothing older: after the response of a draft no cached answer with another
+// status and an earlier thisUpdate is served.
 func (s *signatures) outdate(d *draft) {
 	for i := range d.singles {
 		if p := &d.singles[i]; !p.foreign && p.status.issued {
-			key := [28]byte(statuses.NewKey(d.authority.number, p.serial))
+			key := d.authority.certificate(p.serial)
 			s.answers.Outdate(&key, p.status, p.thisUpdate)
 		}
 	}
 }
 
-// share returns a reply that is signed for all who ask the same: it joins the flight under way, or begins one, which
-// goes on when the caller leaves. c is nil, or the claim to a renewal, which share uses up.
-func (s *signatures) share(ctx context.Context, d *draft, look *look, c *claim, x *scratch) (*reply, Outcome, error) {
-	key, begun := flightKey{id: d.id}, true
-	var f *flight
-	if c != nil {
-		key, f = c.key, c.flight
-		*c = claim{}
-	} else {
-		f, begun = s.join(key)
+// share returns a reply that is signed for all who ask the same. It joins the flight in progress, or
+// begins one, which continues when the caller leaves. f is nil, or the claimed flight of a renewal.
+func (s *signatures) share(
+	ctx context.Context, d *draft, look *look, f *flight, x *scratch,
+) (*reply, Outcome, error) {
+	begun := true
+	if f == nil {
+		f, begun = s.join(flightKey{id: d.id})
 	}
-	// One of Go's own keys does not hang. To hand its signature to another goroutine would cost more than all else but
-	// the signature.
+	// One of Go's own keys does not hang. To hand its signature to another goroutine would cost more
+	// than all else but the signature.
 	if begun && !d.signer.external && s.remote == nil {
 		wire, outcome, err := s.make(ctx, d, look, 0, x.tbs[:0])
 		if !errors.Is(err, hostcall.ErrBusy) {
-			s.end(key, f, d.signer, wire, outcome, err)
+			s.end(f, d.signer, wire, outcome, err)
 			if err != nil {
 				return nil, 0, err
 			}
@@ -193,7 +192,7 @@ func (s *signatures) share(ctx context.Context, d *draft, look *look, c *claim, 
 		}
 	}
 	if begun {
-		s.launch(ctx, key, f, d.clone(), *look)
+		s.launch(ctx, f, d.clone(), *look)
 	}
 	wire, outcome, err := f.wait(ctx, d.remaining())
 	if err != nil {
@@ -219,31 +218,33 @@ func (f *flight) wait(ctx context.Context, limit time.Duration) (*wireAnswer, Ou
 }
 
 // launch makes a flight in another goroutine. It may outlive the request.
-func (s *signatures) launch(ctx context.Context, key flightKey, f *flight, d *draft, look look) {
+func (s *signatures) launch(ctx context.Context, f *flight, d *draft, look look) {
 	ok := s.group.Go(func() {
 		wire, outcome, err := s.make(context.WithoutCancel(ctx), d, &look, s.cfg.Signing.Timeout, nil)
-		s.end(key, f, d.signer, wire, outcome, err)
+		s.end(f, d.signer, wire, outcome, err)
 	})
 	if !ok {
-		s.end(key, f, d.signer, nil, 0, errClosed)
+		s.end(f, d.signer, nil, 0, errClosed)
 	}
 }
 
 // end lands a flight, and notes why a renewal failed.
-func (s *signatures) end(key flightKey, f *flight, by *signer, wire *wireAnswer, outcome Outcome, err error) {
+func (s *signatures) end(f *flight, by *signer, wire *wireAnswer, outcome Outcome, err error) {
 	switch failed := by.failure.Load() != nil; {
-	case !key.renews || errors.Is(err, errOvertaken): // which does not speak against the signer
+	case !f.key.renews || errors.Is(err, errOvertaken): // which does not speak against the signer
 	case err != nil:
 		by.failure.Store(&err)
 	case failed:
 		by.failure.Store(nil)
 	}
-	s.land(key, f, wire, outcome, err)
+	s.land(f, wire, outcome, err)
 }
 
-// make finds, fetches or signs the answer of a flight, and keeps it. It waits for its turn to sign for limit at the
-// most, and may use room.
-func (s *signatures) make(ctx context.Context, d *draft, look *look, limit time.Duration, room []byte) (wire *wireAnswer, outcome Outcome, err error) {
+// make finds, fetches or signs the answer of a flight, and keeps it. It waits for its turn to sign
+// for limit at the most, and may use room.
+func (s *signatures) make(
+	ctx context.Context, d *draft, look *look, limit time.Duration, room []byte,
+) (wire *wireAnswer, outcome Outcome, err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			err = &hostcall.PanicError{Value: v, Stack: debug.Stack()}
@@ -253,42 +254,36 @@ func (s *signatures) make(ctx context.Context, d *draft, look *look, limit time.
 		return nil, 0, errClosed
 	}
 	defer s.group.Leave()
-	// A flight that landed between the caller's lookup and this one's beginning made it already.
 	if s.answers != nil {
+		// A flight that landed between the caller's lookup and this one's beginning made it already.
 		if a, ok := s.answers.Find(&d.id, nil); ok && isFresh(&a.Life, d.now) {
 			d.singles[0].thisUpdate, d.singles[0].nextUpdate = a.ThisUpdate, a.NextUpdate
-			return newWireAnswer(a, d.wrap(nil, d.appendTBS(s.cfg, a.ProducedAt, nil), a.Signature)), OutcomeCached, nil
+			der := d.wrap(nil, d.appendTBS(s.cfg, a.ProducedAt, nil), a.Signature)
+			return s.attach(look, a, der), OutcomeCached, nil
+		}
+		// An answer that would be a step back is signed again, with the times of this process.
+		if a, der, ok := s.remote.fetch(ctx, d); ok && s.answers.Add(a, s.clock.now().Unix()) {
+			return s.attach(look, a, der), OutcomeCached, nil
 		}
 	}
-	outcome = OutcomeCached
-	a, der, ok := s.remote.fetch(ctx, d)
-	if !ok {
-		var tbs []byte
-		if a, tbs, err = s.sign(ctx, d, limit, room); err != nil {
-			return nil, 0, err
-		}
-		outcome, der = OutcomeSigned, d.wrap(nil, tbs, a.Signature)
-		a.Digest = sha256.Sum256(der)
+	a, tbs, err := s.sign(ctx, d, limit, room)
+	if err != nil {
+		return nil, 0, err
 	}
-	a.ID = d.id
-	wire = newWireAnswer(a, der)
-	if s.answers != nil {
-		if !s.answers.Add(a, s.clock.now().Unix()) {
-			return nil, 0, errOvertaken
-		}
-		if s.attaches(look, &d.id) {
-			s.memory.Attach(look, wire)
-		}
+	der := d.wrap(nil, tbs, a.Signature)
+	a.ID, a.Digest = d.id, sha256.Sum256(der)
+	if s.answers != nil && !s.answers.Add(a, s.clock.now().Unix()) {
+		return nil, 0, errOvertaken
 	}
-	if !ok {
-		s.remote.store(ctx, d, a.NextUpdate, der)
-	}
-	return wire, outcome, nil
+	s.remote.store(ctx, d, a.NextUpdate, der)
+	return s.attach(look, a, der), OutcomeSigned, nil
 }
 
-// sign makes a signature within the budget for them and, if that is shorter, within limit. It also returns the octets
-// that were signed, which it may append to room.
-func (s *signatures) sign(ctx context.Context, d *draft, limit time.Duration, room []byte) (a signedAnswer, tbs []byte, err error) {
+// sign makes a signature within the budget for them and, if that is shorter, within limit. It also
+// returns the octets that were signed, which it may append to room.
+func (s *signatures) sign(
+	ctx context.Context, d *draft, limit time.Duration, room []byte,
+) (a signedAnswer, tbs []byte, err error) {
 	by := d.signer
 	if by.external || cap(room) == 0 { // a key that hangs keeps it
 		room = make([]byte, 0, 256*len(d.singles)+128)
@@ -315,9 +310,13 @@ func (s *signatures) sign(ctx context.Context, d *draft, limit time.Duration, ro
 }
 
 // call calls the key. Go's own keys do not hang, so they are called where they are needed.
-func (s *signatures) call(ctx context.Context, by *signer, algorithm int, tbs []byte, lane *hostcall.Lane, limit time.Duration) (sig []byte, err error) {
+func (s *signatures) call(
+	ctx context.Context, by *signer, algorithm int, tbs []byte, lane *hostcall.Lane,
+	limit time.Duration,
+) (sig []byte, err error) {
 	if by.external {
-		return hostcall.Do(ctx, s.group, lane, limit, func(ctx context.Context) ([]byte, error) { return by.sign(ctx, algorithm, tbs) })
+		sign := func(ctx context.Context) ([]byte, error) { return by.sign(ctx, algorithm, tbs) }
+		return hostcall.Do(ctx, s.group, lane, limit, sign)
 	}
 	if err := lane.Acquire(ctx, limit); err != nil {
 		return nil, err
@@ -331,20 +330,25 @@ func (s *signatures) call(ctx context.Context, by *signer, algorithm int, tbs []
 	return by.sign(ctx, algorithm, tbs)
 }
 
-// warnOfEnd logs, once an hour, that no answer can be signed because of the time, or that soon none can.
+// warnOfEnd logs, once an hour, that no answer can be signed because of the time, or that soon none
+// can.
 func (s *signatures) warnOfEnd(ctx context.Context, a *authority, by *signer, now int64) {
 	const hour = 3600
-	message := "ocsp: the certificate that answers are signed with, or its CA's, ends soon, and all answers end with it; renew it and call SetIssuer"
+	message := "ocsp: the certificate that answers are signed with, or its CA's, ends soon, " +
+		"and all answers end with it; renew it and call SetIssuer"
 	switch err := by.validAt(now); {
 	case err != nil:
-		message = "ocsp: no certificate of the issuer can sign now, so answers are tryLater; renew it and call SetIssuer, or wait for its time"
+		message = "ocsp: no certificate of the issuer can sign now, so answers are tryLater; " +
+			"renew it and call SetIssuer, or wait for its time"
 	case now < by.endIsNear || a.succeeds(by):
 		return
 	}
 	last := by.warned.Load()
 	ended := last < by.notAfter && now >= by.notAfter // the last line was about the end to come
 	if (now-last >= hour || ended) && by.warned.CompareAndSwap(last, now) {
-		s.cfg.Logger.WarnContext(ctx, message, slog.String("issuer", a.ids[0]), slog.String("subject", by.certificate.Subject.String()),
-			slog.Time("begins", time.Unix(by.notBefore, 0).UTC()), slog.Time("ends", time.Unix(by.notAfter, 0).UTC()))
+		s.cfg.Logger.WarnContext(ctx, message, slog.String("issuer", a.ids[0]),
+			slog.String("subject", by.certificate.Subject.String()),
+			slog.Time("begins", time.Unix(by.notBefore, 0).UTC()),
+			slog.Time("ends", time.Unix(by.notAfter, 0).UTC()))
 	}
 }

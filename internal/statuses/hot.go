@@ -80,10 +80,10 @@ func (s *hotSet[S, H]) unused() *hot[S, H] {
 	return nil
 }
 
-// HasRoom reports whether something should be attached to the certificate of a look: nothing is, and
-// fewer than Options.Hot are attached to all. Otherwise it is true for one call of 64, and makes
-// room by detaching something that was not used lately. Certificates that are seldom asked for
-// therefore do not displace each other.
+// HasRoom reports whether something should be attached to the certificate of a look: nothing is,
+// and fewer than Options.Hot are attached to all. Otherwise it is true for one call of 64, and
+// makes room by detaching something that was not used lately. Certificates that are seldom asked
+// for therefore do not displace each other.
 func (m *Memory[S, H]) HasRoom(l *Look[S, H]) bool {
 	if l.Hot == nil && !m.hot.full() {
 		return true

@@ -41,8 +41,10 @@ type Read[S comparable, H any] struct {
 	// With the stripe locked:
 	next    *Read[S, H] // in flight
 	shared  bool        // requests other than the one that began it wait
-	spoiled bool        // what it returns is not certain when it ends
-	passed  bool        // another read has begun beside it
+	event   bool        // another read has returned other while it was in flight
+	other   S
+	spoiled bool // what it returns is not certain when it ends
+	passed  bool // another read has begun beside it
 	ended   bool
 
 	status   S // these are set by the end, and not changed
@@ -115,8 +117,8 @@ func (r *Read[S, H]) begin(l *Look[S, H], now Moment, generation uint64) {
 	var zero S
 	r.memory, r.stripe, r.generation, r.key = l.memory, l.stripe, generation, l.key
 	r.lease, r.at, r.begun = r.memory.lease.generation.Load(), now, time.Since(r.memory.origin)
-	r.shared, r.spoiled, r.passed, r.ended = false, false, false, false
-	r.status, r.hot, r.recorded, r.err = zero, nil, false, nil
+	r.shared, r.event, r.spoiled, r.passed, r.ended = false, false, false, false, false
+	r.other, r.status, r.hot, r.recorded, r.err = zero, zero, nil, false, nil
 	r.next, r.stripe.reads = r.stripe.reads, r
 }
 
@@ -162,16 +164,19 @@ func (r *Read[S, H]) end(status S, known bool, err error, event bool) {
 	r.ended, r.status, r.err = true, status, err // A read answers for itself
 	switch {
 	case !event:
-	case known && !r.spoiled:
+	case !known: // Spoiled means unknown
+		m.forget(st, func(k *Key) bool { return *k == r.key })
+	case r.spoiled || r.event && r.other != status: // Spoiled means unknown
+		m.remove(st, func(e *entry[S]) bool { return e.key == r.key && e.status != status })
+		st.spoil(r)
+	default:
 		if r.recorded = m.record(st, r); r.recorded {
 			if h := st.attached(&r.key); h != nil {
 				h.use()
 				r.hot = h.value
 			}
 		}
-		st.spoil(&r.key)
-	default: // Spoiled means unknown
-		m.forget(st, func(k *Key) bool { return *k == r.key })
+		st.spoil(r)
 	}
 	if r.shared {
 		close(r.done)
@@ -184,12 +189,13 @@ func (r *Read[S, H]) end(status S, known bool, err error, event bool) {
 	}
 }
 
-// spoil keeps the reads of a certificate in flight from being recorded. The stripe is locked. An end
-// is an event.
-func (st *stripe[S, H]) spoil(key *Key) {
+// spoil keeps the reads of a certificate in flight from being recorded, unless they return what the
+// read that has ended did. The stripe is locked. An end is an event.
+func (st *stripe[S, H]) spoil(ended *Read[S, H]) {
 	for r := st.reads; r != nil; r = r.next {
-		if r.key == *key {
-			r.spoiled = true
+		if r.key == ended.key {
+			r.spoiled = r.spoiled || r.event && r.other != ended.status
+			r.event, r.other = true, ended.status
 		}
 	}
 }

@@ -27,10 +27,12 @@
 //  3. A read answers for itself: those who wait for a read get what it returned, whatever became
 //     of the entry meanwhile.
 //  4. An end is an event: a read that learns something spoils the other reads of the certificate
-//     that are in flight.
+//     that are in flight, except those that return the same status: which of them was later does
+//     not matter. So reads that overlap all the time are recorded all the same.
 //  5. Forgetting is an event: it spoils all reads of the certificate that are in flight.
 //  6. Spoiled means unknown: a spoiled read is not recorded, and the entry is removed when it
-//     ends. So is a status that the store reports for a serial that it does not know.
+//     ends, unless it has the same status. A status that the store reports for a serial that it
+//     does not know is not recorded, and the entry is removed.
 //  7. Forget before fence: the entry is removed and reads are spoiled, then the generation of the
 //     stripe changes. A look loads the generation first, and then the entry.
 //  8. End before lease: the trust in an entry loads the end of the lease first, and then compares

@@ -103,7 +103,7 @@ func (m *Memory[S, H]) record(st *stripe[S, H], r *Read[S, H]) bool {
 	} else if e.status != r.status {
 		m.detach(st, &r.key)
 	}
-	e.status, e.at, e.lease = r.status, r.at, r.lease
+	e.status, e.at, e.lease = r.status, r.at, max(r.lease, e.lease)
 	return true
 }
 
