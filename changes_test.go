@@ -77,6 +77,7 @@ func changesTest(t *testing.T, run func(t *testing.T, r *rig, c *changes)) {
 // What is said to have changed does not cost others what is known about them: neither the trust in it, nor the answer that
 // stands in when the store fails.
 func TestChangesOfManyLeaveOthersAlone(t *testing.T) {
+	t.Parallel()
 	const count = 5_000 // more than there are fences
 	serials := make([]*big.Int, count)
 	for i := range serials {
@@ -123,6 +124,7 @@ func (r *rig) reads(want int) int {
 }
 
 func TestStatusesAreTrustedOnlyWhileChangesAreHeard(t *testing.T) {
+	t.Parallel()
 	changesTest(t, func(t *testing.T, r *rig, c *changes) {
 		f := <-c.calls
 		for range 3 {
@@ -153,6 +155,7 @@ func TestStatusesAreTrustedOnlyWhileChangesAreHeard(t *testing.T) {
 }
 
 func TestWhatWasReadBeforeBeginIsNotTrusted(t *testing.T) {
+	t.Parallel()
 	changesTest(t, func(t *testing.T, r *rig, c *changes) {
 		f := <-c.calls
 		require.Equal(t, 1, r.reads(xocsp.Good))
@@ -165,6 +168,7 @@ func TestWhatWasReadBeforeBeginIsNotTrusted(t *testing.T) {
 }
 
 func TestChanged(t *testing.T) {
+	t.Parallel()
 	changesTest(t, func(t *testing.T, r *rig, c *changes) {
 		f := <-c.calls
 		f.Resync()
@@ -195,6 +199,7 @@ func TestChanged(t *testing.T) {
 }
 
 func TestChangedOvertakesAReadUnderWay(t *testing.T) {
+	t.Parallel()
 	changesTest(t, func(t *testing.T, r *rig, c *changes) {
 		f := <-c.calls
 		f.Resync()
@@ -230,6 +235,7 @@ func TestChangedOvertakesAReadUnderWay(t *testing.T) {
 }
 
 func TestReadsAreNotSharedWhileChangesAreNotHeard(t *testing.T) {
+	t.Parallel()
 	changesTest(t, func(t *testing.T, r *rig, c *changes) {
 		<-c.calls
 		r.store.SetFault(ocsptest.Hang)
@@ -251,6 +257,7 @@ func TestReadsAreNotSharedWhileChangesAreNotHeard(t *testing.T) {
 }
 
 func TestFollowIsCalledAgain(t *testing.T) {
+	t.Parallel()
 	changesTest(t, func(t *testing.T, r *rig, c *changes) {
 		lost := errors.New("connection lost")
 		var pauses []time.Duration
@@ -286,6 +293,7 @@ func TestFollowIsCalledAgain(t *testing.T) {
 }
 
 func TestAPanicInFollowIsContained(t *testing.T) {
+	t.Parallel()
 	changesTest(t, func(t *testing.T, r *rig, c *changes) {
 		for range 3 {
 			<-c.calls
@@ -296,6 +304,7 @@ func TestAPanicInFollowIsContained(t *testing.T) {
 }
 
 func TestFollowThatEndsItsGoroutineIsCalledAgain(t *testing.T) {
+	t.Parallel()
 	changesTest(t, func(t *testing.T, r *rig, c *changes) {
 		for range 3 {
 			f := <-c.calls
@@ -314,6 +323,7 @@ func TestFollowThatEndsItsGoroutineIsCalledAgain(t *testing.T) {
 }
 
 func TestInvalidatePublishes(t *testing.T) {
+	t.Parallel()
 	changesTest(t, func(t *testing.T, r *rig, c *changes) {
 		other := r.issue()
 		ctx := context.Background()
@@ -332,6 +342,7 @@ func TestInvalidatePublishes(t *testing.T) {
 }
 
 func TestCloseEndsFollow(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) { // which fails if a goroutine stays behind
 		c := newChanges()
 		r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Cache.Feed = c })

@@ -32,6 +32,7 @@ func (r *rig) ask(body []byte) <-chan *ocsptest.Result {
 }
 
 func TestT183BudgetExhausted(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, func(_ *rig, cfg *ocsp.Config) {
 			cfg.Signing = ocsp.SigningOptions{MaxConcurrent: 2, MaxWaiting: 1, Timeout: time.Minute}
@@ -71,6 +72,7 @@ func TestT183BudgetExhausted(t *testing.T) {
 }
 
 func TestNonceRequireGivesUpNoNonce(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Nonce = ocsp.NonceRequire })
 	client := r.client()
 	client.Nonce = []byte("nonce")
@@ -92,6 +94,7 @@ func TestNonceRequireGivesUpNoNonce(t *testing.T) {
 }
 
 func TestT184SignerSwapUnderLoad(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Validity = time.Hour })
 	delegates := make([]ocsp.Issuer, 2)
 	for i := range delegates {
@@ -127,6 +130,7 @@ func TestT184SignerSwapUnderLoad(t *testing.T) {
 }
 
 func TestIssuersComeAndGo(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil)
 	r.status(r.leaf)
 	other := ocsptest.NewCA(ocsptest.Options{Name: "Other CA"})
@@ -160,6 +164,7 @@ func TestIssuersComeAndGo(t *testing.T) {
 }
 
 func TestT185ColdRequestsMakeOneSignature(t *testing.T) {
+	t.Parallel()
 	for _, ttl := range []time.Duration{0, time.Second} {
 		r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Cache.StatusTTL = ttl })
 		r.signer.SetFault(ocsptest.Hang)
@@ -181,6 +186,7 @@ func TestT185ColdRequestsMakeOneSignature(t *testing.T) {
 }
 
 func TestT186RevocationDuringSigning(t *testing.T) {
+	t.Parallel()
 	for name, ttl := range map[string]time.Duration{"status read each time": 0, "status trusted": time.Hour} {
 		for _, nonce := range [][]byte{nil, []byte("nonce")} {
 			synctest.Test(t, func(t *testing.T) {
@@ -206,6 +212,7 @@ func TestT186RevocationDuringSigning(t *testing.T) {
 // Without Invalidate, an answer that is under way may still say good, but nothing that begins after the
 // revocation was stored may.
 func TestRevocationByAnotherProcessDuringSigning(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, nil)
 		r.signer.SetFault(ocsptest.Hang)
@@ -223,6 +230,7 @@ func TestRevocationByAnotherProcessDuringSigning(t *testing.T) {
 
 // A read that began before a revocation and ends after another one has shown it must not bring good back.
 func TestSlowReadDoesNotUndoRevocation(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
 		var reads atomic.Int32
@@ -248,6 +256,7 @@ func TestSlowReadDoesNotUndoRevocation(t *testing.T) {
 }
 
 func TestRevocationsUnderLoad(t *testing.T) {
+	t.Parallel()
 	for _, ttl := range []time.Duration{0, time.Hour} {
 		r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Cache.StatusTTL = ttl; cfg.Cache.MaxEntries = 20 })
 		leaves := make([]*x509.Certificate, 40)
@@ -285,6 +294,7 @@ func TestRevocationsUnderLoad(t *testing.T) {
 }
 
 func TestHangingSignerBlocksNothingCached(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Validity = time.Hour })
 		r.status(r.leaf)
@@ -310,6 +320,7 @@ func TestHangingSignerBlocksNothingCached(t *testing.T) {
 }
 
 func TestHangingStoreBlocksNothingTrusted(t *testing.T) {
+	t.Parallel()
 	for name, ttl := range map[string]time.Duration{"status read each time": 0, "status trusted": time.Hour} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -339,6 +350,7 @@ func TestHangingStoreBlocksNothingTrusted(t *testing.T) {
 
 // Config.Timeout is for the whole answer, however many certificates it is about.
 func TestTimeoutBoundsAnswerAboutSeveral(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, func(r *rig, cfg *ocsp.Config) {
 			cfg.Timeout = 5 * time.Second
@@ -356,6 +368,7 @@ func TestTimeoutBoundsAnswerAboutSeveral(t *testing.T) {
 
 // A store that hangs for ever must not gather goroutines for ever either.
 func TestHangingStoreIsBounded(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Timeout = time.Second })
 		r.store.SetFault(ocsptest.Hang)
@@ -372,6 +385,7 @@ func TestHangingStoreIsBounded(t *testing.T) {
 }
 
 func TestCallerMayLeave(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, nil)
 		r.signer.SetFault(ocsptest.Hang)
@@ -389,6 +403,7 @@ func TestCallerMayLeave(t *testing.T) {
 }
 
 func TestClose(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) { // which fails if a goroutine is left behind
 		cache := ocsptest.NewRemoteCache()
 		r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Timeout, cfg.Cache.Remote = 3*time.Second, cache })
@@ -420,6 +435,7 @@ func TestClose(t *testing.T) {
 
 // TestOpaqueSignerWithContext: a NewSigner gets a context that ends, and the digest to sign.
 func TestSignerFunc(t *testing.T) {
+	t.Parallel()
 	for _, kind := range ocsptest.KeyTypes() {
 		synctest.Test(t, func(t *testing.T) {
 			ca := ocsptest.NewCA(ocsptest.Options{Key: kind})
@@ -448,6 +464,7 @@ func TestSignerFunc(t *testing.T) {
 
 // However many answers that nobody can use again are asked for, those that are cached still get signed.
 func TestJunkDoesNotStarveTheCache(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, func(_ *rig, cfg *ocsp.Config) {
 			cfg.Signing = ocsp.SigningOptions{MaxConcurrent: 4, MaxWaiting: 8, Timeout: time.Minute}
@@ -472,6 +489,7 @@ func TestJunkDoesNotStarveTheCache(t *testing.T) {
 
 // After Invalidate nobody waits for a read that began before it.
 func TestInvalidateLeavesAHangingReadBehind(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, func(_ *rig, cfg *ocsp.Config) {
 			cfg.Cache.StatusTTL, cfg.Cache.StorePatience = time.Minute, 2*time.Second
@@ -494,6 +512,7 @@ func TestInvalidateLeavesAHangingReadBehind(t *testing.T) {
 
 // While one request renews an answer, the others get the old one, but not for HTTP caches to keep.
 func TestT163WhileRenewed(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Validity = time.Hour })
 		first := r.status(r.leaf)
@@ -517,6 +536,7 @@ func TestT163WhileRenewed(t *testing.T) {
 
 // A client that prefers one algorithm after the other is not one for whom the cache gives up what others use.
 func TestPreferencesDoNotChurnTheCache(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, extOwnKey)
 	plain := r.query(r.leaf).DER
 	algorithms := [][]byte{extECDSAWithSHA384, extECDSAWithSHA512}
@@ -529,6 +549,7 @@ func TestPreferencesDoNotChurnTheCache(t *testing.T) {
 // A signer that is not one of Go's own may still read what it was given to sign, such as for an audit, when it has long
 // returned.
 func TestOpaqueSignerKeepsItsMessage(t *testing.T) {
+	t.Parallel()
 	var given, copies [][]byte
 	r := newRig(t, func(r *rig, cfg *ocsp.Config) {
 		r.ca = ocsptest.NewCA(ocsptest.Options{Key: ocsptest.Ed25519}) // whose signer gets the message itself

@@ -18,6 +18,7 @@ import (
 )
 
 func TestNewNamesTheFieldAtFault(t *testing.T) {
+	t.Parallel()
 	ca := ocsptest.NewCA(ocsptest.Options{})
 	for _, c := range []struct {
 		field  string
@@ -68,6 +69,7 @@ func TestNewNamesTheFieldAtFault(t *testing.T) {
 
 // All that is wrong is named at once, each field once, and none because of another that is wrong.
 func TestNewNamesAllFieldsAtFault(t *testing.T) {
+	t.Parallel()
 	_, err := ocsp.New(ocsp.Config{})
 	require.EqualError(t, err, "ocsp: config: the field Store is nil: give a CertStore\n"+
 		"ocsp: config: the field Issuers is empty: give at least one CA")
@@ -97,6 +99,7 @@ func TestNewNamesAllFieldsAtFault(t *testing.T) {
 }
 
 func TestLogger(t *testing.T) {
+	t.Parallel()
 	var text strings.Builder
 	r := newRig(t, func(r *rig, cfg *ocsp.Config) {
 		cfg.Logger = slog.New(slog.NewTextHandler(&text, nil))
@@ -119,6 +122,7 @@ func TestLogger(t *testing.T) {
 
 // Two certificates of one CA key are one authority: each is found, and Invalidate works under either ID.
 func TestRenewedCACertificate(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, func(r *rig, cfg *ocsp.Config) {
 		renewed := ocsptest.NewCA(ocsptest.Options{Signer: r.ca.Key})
 		issuer := renewed.Issuer()
@@ -143,6 +147,7 @@ func TestRenewedCACertificate(t *testing.T) {
 // A CA with a new key is another authority. What the old key issued is answered for as long as the old issuer is kept
 // under another ID, as SetIssuer's documentation says.
 func TestRekeyedCA(t *testing.T) {
+	t.Parallel()
 	rekeyed := ocsptest.NewCA(ocsptest.Options{})
 	fresh := rekeyed.Issue(ocsptest.Options{})
 	change := func(r *rig, keep bool) {
@@ -170,6 +175,7 @@ func TestRekeyedCA(t *testing.T) {
 }
 
 func TestDefaultIssuerID(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Issuers[0].ID = "" })
 	answer := r.responder.Respond(context.Background(), r.request(r.leaf))
 	require.Len(t, answer.Responses, 1)
@@ -180,6 +186,7 @@ func TestDefaultIssuerID(t *testing.T) {
 
 // The zero Responder answers 404 to everything, and nothing that is done to it does harm.
 func TestZeroResponderIsDisabled(t *testing.T) {
+	t.Parallel()
 	ca := ocsptest.NewCA(ocsptest.Options{})
 	leaf := ca.Issue(ocsptest.Options{})
 	request := ocsptest.Client{}.Request(ca.Certificate, leaf)
@@ -205,6 +212,7 @@ func TestZeroResponderIsDisabled(t *testing.T) {
 
 // An error names the field by its path, the problem and a hint, also where it is one of several.
 func TestConfigError(t *testing.T) {
+	t.Parallel()
 	ca := ocsptest.NewCA(ocsptest.Options{})
 	store := ocsptest.NewStore()
 	keyless := ca.Issuer()
@@ -239,6 +247,7 @@ func TestConfigError(t *testing.T) {
 }
 
 func TestIssuers(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil)
 	other := ocsptest.NewCA(ocsptest.Options{Name: "Other"}).Issuer()
 	other.ID = ""

@@ -43,6 +43,7 @@ func certIDFor(r *rig, ca *ocsptest.CA) *rig {
 }
 
 func TestT81CertIDHashes(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil)
 	revoked := r.issue()
 	r.revoke(revoked, ocsp.KeyCompromise)
@@ -58,6 +59,7 @@ func TestT81CertIDHashes(t *testing.T) {
 }
 
 func TestT82CertIDParameters(t *testing.T) {
+	t.Parallel()
 	for name, h := range certIDHashes {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, nil)
@@ -74,6 +76,7 @@ func TestT82CertIDParameters(t *testing.T) {
 }
 
 func TestT83CertIDParameterTypes(t *testing.T) {
+	t.Parallel()
 	requests := map[string]func(*rig) []byte{}
 	for name, parameters := range map[string][]byte{
 		"SEQUENCE":     derSeq(),
@@ -95,6 +98,7 @@ func TestT83CertIDParameterTypes(t *testing.T) {
 }
 
 func TestT84CertIDUnknownHash(t *testing.T) {
+	t.Parallel()
 	requests := map[string]func(*rig) []byte{}
 	for name, h := range map[string]struct {
 		hash crypto.Hash
@@ -113,6 +117,7 @@ func TestT84CertIDUnknownHash(t *testing.T) {
 }
 
 func TestT85CertIDHashLength(t *testing.T) {
+	t.Parallel()
 	requests := map[string]func(*rig) []byte{}
 	for name, lengths := range map[string][2]int{
 		"both empty": {0, 0}, "name empty": {0, 20}, "key empty": {20, 0}, "name short": {19, 20}, "key long": {20, 21}, "of SHA-256": {32, 32},
@@ -134,6 +139,7 @@ func TestT85CertIDHashLength(t *testing.T) {
 }
 
 func TestT86CertIDOneHashWrong(t *testing.T) {
+	t.Parallel()
 	for hash, h := range certIDHashes {
 		t.Run(hash, func(t *testing.T) {
 			changed := func(change func(id *derCertID, other derCertID)) func(*rig) []byte {
@@ -157,6 +163,7 @@ func TestT86CertIDOneHashWrong(t *testing.T) {
 }
 
 func TestT88ReencodedName(t *testing.T) {
+	t.Parallel()
 	name := func(stringType byte, r *rig) []byte {
 		return derSeq(derTLV(0x31, derSeq(derOID(2, 5, 4, 3), derTLV(stringType, []byte(r.ca.Certificate.Subject.CommonName)))))
 	}
@@ -199,11 +206,13 @@ func certIDSerial(t *testing.T, content []byte, serial *big.Int) {
 func TestT89SerialZero(t *testing.T) { certIDSerial(t, []byte{0}, new(big.Int)) }
 
 func TestT90SerialNegative(t *testing.T) {
+	t.Parallel()
 	certIDSerial(t, []byte{0xff}, big.NewInt(-1))
 	certIDSerial(t, []byte{0x80, 0}, big.NewInt(-32768))
 }
 
 func TestT92SerialLong(t *testing.T) {
+	t.Parallel()
 	for _, n := range []int{21, 32, 64} {
 		content := bytes.Repeat([]byte{0x41}, n)
 		certIDSerial(t, content, new(big.Int).SetBytes(content))
@@ -211,6 +220,7 @@ func TestT92SerialLong(t *testing.T) {
 }
 
 func TestT93SerialTooLong(t *testing.T) {
+	t.Parallel()
 	requests := map[string]func(*rig) []byte{}
 	for name, content := range map[string][]byte{
 		"65": bytes.Repeat([]byte{0x41}, 65), "64 and a sign": append([]byte{0}, bytes.Repeat([]byte{0xff}, 64)...), "4000": bytes.Repeat([]byte{0x41}, 4000),
@@ -225,6 +235,7 @@ func TestT93SerialTooLong(t *testing.T) {
 }
 
 func TestT95SerialOfAnotherCA(t *testing.T) {
+	t.Parallel()
 	second := ocsptest.NewCA(ocsptest.Options{Name: "Second CA"})
 	r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Issuers = append(cfg.Issuers, second.Issuer()) })
 	theirs := second.Issue(ocsptest.Options{})
@@ -244,6 +255,7 @@ func TestT95SerialOfAnotherCA(t *testing.T) {
 }
 
 func TestT96SameNameOtherKey(t *testing.T) {
+	t.Parallel()
 	twin := ocsptest.NewCA(ocsptest.Options{})
 	twin.ID = "twin"
 	r := newRig(t, func(r *rig, cfg *ocsp.Config) {
@@ -261,6 +273,7 @@ func TestT96SameNameOtherKey(t *testing.T) {
 }
 
 func TestT97RenewedCA(t *testing.T) {
+	t.Parallel()
 	first := ocsptest.NewCA(ocsptest.Options{})
 	renewed := ocsptest.NewCA(ocsptest.Options{Signer: first.Key})
 	renewed.ID = "renewed"

@@ -186,6 +186,7 @@ func derRich(r *rig) derRequest {
 }
 
 func TestT58Truncation(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil)
 	for _, request := range [][]byte{derPlain(r).der(), derRich(r).der()} {
 		for n := range len(request) {
@@ -196,6 +197,7 @@ func TestT58Truncation(t *testing.T) {
 }
 
 func TestT59TrailingBytes(t *testing.T) {
+	t.Parallel()
 	derRefuseAll(t, xocsp.Malformed, map[string]func(*rig) []byte{
 		"zero":           func(r *rig) []byte { return append(derPlain(r).der(), 0) },
 		"NULL":           func(r *rig) []byte { return append(derPlain(r).der(), derNull...) },
@@ -206,6 +208,7 @@ func TestT59TrailingBytes(t *testing.T) {
 }
 
 func TestT60WrongLength(t *testing.T) {
+	t.Parallel()
 	derRefuseAll(t, xocsp.Malformed, map[string]func(*rig) []byte{
 		"outer too long":    func(r *rig) []byte { return derBump(derPlain(r).der(), 1, 1) },
 		"outer too short":   func(r *rig) []byte { return derBump(derPlain(r).der(), 1, -1) },
@@ -234,6 +237,7 @@ func derBump(der []byte, at, by int) []byte {
 }
 
 func TestT61IndefiniteLength(t *testing.T) {
+	t.Parallel()
 	indefinite := func(tag byte, content []byte) []byte {
 		return append(append([]byte{tag, 0x80}, content...), 0, 0)
 	}
@@ -271,6 +275,7 @@ func TestT65DeepNesting(t *testing.T) {
 }
 
 func TestT66VersionWrittenOut(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil)
 	q := derPlain(r)
 	q.version = []byte{0xa0, 3, 2, 1, 0}
@@ -278,6 +283,7 @@ func TestT66VersionWrittenOut(t *testing.T) {
 }
 
 func TestT67Version(t *testing.T) {
+	t.Parallel()
 	requests := map[string]func(*rig) []byte{}
 	for name, version := range map[string][]byte{
 		"v2":                {0xa0, 3, 2, 1, 1},
@@ -304,6 +310,7 @@ func TestT67Version(t *testing.T) {
 }
 
 func TestT68RequestorName(t *testing.T) {
+	t.Parallel()
 	for name, general := range map[string]func(*rig) []byte{
 		"directoryName": func(r *rig) []byte { return derTLV(0xa4, r.ca.Certificate.RawSubject) },
 		"rfc822Name":    func(*rig) []byte { return derTLV(0x81, []byte("client@example.test")) },
@@ -326,6 +333,7 @@ func TestT68RequestorName(t *testing.T) {
 }
 
 func TestT70EmptyRequestList(t *testing.T) {
+	t.Parallel()
 	derRefuseAll(t, xocsp.Malformed, map[string]func(*rig) []byte{
 		"empty":          func(*rig) []byte { return derSeq(derSeq(derSeq())) },
 		"absent":         func(*rig) []byte { return derSeq(derSeq()) },
@@ -336,6 +344,7 @@ func TestT70EmptyRequestList(t *testing.T) {
 }
 
 func TestT71RequestListShape(t *testing.T) {
+	t.Parallel()
 	derRefuseAll(t, xocsp.Malformed, map[string]func(*rig) []byte{
 		"SET":       func(r *rig) []byte { return derSeq(derSeq(derTLV(0x31, derPlain(r).entries...))) },
 		"no CertID": func(*rig) []byte { return derSeq(derSeq(derSeq(derSeq()))) },
@@ -350,6 +359,7 @@ func TestT71RequestListShape(t *testing.T) {
 }
 
 func TestT72CertIDMembers(t *testing.T) {
+	t.Parallel()
 	changed := func(change func(*derCertID)) func(*rig) []byte {
 		return func(r *rig) []byte {
 			id := derIDOf(r.ca.Certificate, r.leaf.SerialNumber)
@@ -372,6 +382,7 @@ func TestT72CertIDMembers(t *testing.T) {
 }
 
 func TestT74ExtraMember(t *testing.T) {
+	t.Parallel()
 	requests := map[string]func(*rig) []byte{}
 	for name, tail := range map[string][]byte{
 		"[3]":             derTLV(0xa3, derNull),
@@ -398,6 +409,7 @@ func TestT74ExtraMember(t *testing.T) {
 }
 
 func TestT77CriticalFalseWrittenOut(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil)
 	q := derAsk(derIDOf(r.ca.Certificate, r.leaf.SerialNumber), derExt(derForeignOID, derFalse, derForeignValue))
 	nonce := bytes.Repeat([]byte{3}, 16)
@@ -408,6 +420,7 @@ func TestT77CriticalFalseWrittenOut(t *testing.T) {
 }
 
 func TestT78EmptyExtensions(t *testing.T) {
+	t.Parallel()
 	for name, request := range map[string]func(*rig) []byte{
 		"request": func(r *rig) []byte {
 			q := derPlain(r)
@@ -432,6 +445,7 @@ func TestT78EmptyExtensions(t *testing.T) {
 }
 
 func TestT79GarbageExtensions(t *testing.T) {
+	t.Parallel()
 	requests := map[string]func(*rig) []byte{}
 	for name, content := range map[string][]byte{
 		"nothing":               {},
@@ -468,6 +482,7 @@ func TestT79GarbageExtensions(t *testing.T) {
 }
 
 func TestT80ResponsePosted(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil)
 	derRefuse(r, xocsp.Malformed, r.query(r.leaf).DER)
 	derRefuse(r, xocsp.Malformed, []byte{0x30, 3, 10, 1, 6})

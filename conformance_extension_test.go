@@ -51,6 +51,7 @@ func extRequireNonce(r *rig, want []byte, result *ocsptest.Result) {
 }
 
 func TestT98UnknownExtension(t *testing.T) {
+	t.Parallel()
 	for name, build := range map[string]func(*rig, ...[]byte) []byte{"request": extWith, "single": extSingle} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, nil)
@@ -64,6 +65,7 @@ func TestT98UnknownExtension(t *testing.T) {
 }
 
 func TestT99UnknownCriticalExtension(t *testing.T) {
+	t.Parallel()
 	derRefuseAll(t, xocsp.Malformed, map[string]func(*rig) []byte{
 		"alone": func(r *rig) []byte { return extWith(r, derExt(derForeignOID, derTrue, derForeignValue)) },
 		"after a nonce": func(r *rig) []byte {
@@ -74,6 +76,7 @@ func TestT99UnknownCriticalExtension(t *testing.T) {
 }
 
 func TestT100UnknownCriticalSingleExtension(t *testing.T) {
+	t.Parallel()
 	derRefuseAll(t, xocsp.Malformed, map[string]func(*rig) []byte{
 		"alone": func(r *rig) []byte { return extSingle(r, derExt(derForeignOID, derTrue, derForeignValue)) },
 		"of the second": func(r *rig) []byte {
@@ -85,6 +88,7 @@ func TestT100UnknownCriticalSingleExtension(t *testing.T) {
 }
 
 func TestT102AcceptableResponses(t *testing.T) {
+	t.Parallel()
 	for name, list := range map[string][][]byte{
 		"basic": {extBasic}, "basic and other": {extBasic, derForeignOID}, "other and basic": {derForeignOID, extBasic},
 	} {
@@ -98,6 +102,7 @@ func TestT102AcceptableResponses(t *testing.T) {
 }
 
 func TestT103AcceptableResponsesWithoutBasic(t *testing.T) {
+	t.Parallel()
 	requests := map[string]func(*rig) []byte{}
 	for name, value := range map[string][]byte{
 		"other": derSeq(derForeignOID), "empty": derSeq(), "nothing": {}, "garbage": {0xde, 0xad}, "bare OID": extBasic,
@@ -124,6 +129,7 @@ func extPrefer(r *rig, algorithms ...[]byte) []byte {
 func extOwnKey(r *rig, cfg *ocsp.Config) { cfg.Issuers[0].Signer = r.ca.Key }
 
 func TestT104PreferredSignatureAlgorithms(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]struct {
 		preferred [][]byte
 		want      []byte
@@ -154,6 +160,7 @@ func TestT104PreferredSignatureAlgorithms(t *testing.T) {
 }
 
 func TestT105PreferredSignatureAlgorithmsUnfit(t *testing.T) {
+	t.Parallel()
 	for name, preferred := range map[string][][]byte{
 		"SHA-1": {extECDSAWithSHA1, extSHA1WithRSA}, "other key": {extSHA256WithRSA}, "unknown": {derSeq(derForeignOID)},
 	} {
@@ -177,6 +184,7 @@ func TestT105PreferredSignatureAlgorithmsUnfit(t *testing.T) {
 }
 
 func TestT106PreferredSignatureAlgorithmsGarbage(t *testing.T) {
+	t.Parallel()
 	requests := map[string]func(*rig) []byte{}
 	for name, value := range map[string][]byte{
 		"nothing": {}, "octets": {0xde, 0xad}, "empty list": derSeq(), "NULL": derNull, "empty entry": derSeq(derSeq()),
@@ -189,6 +197,7 @@ func TestT106PreferredSignatureAlgorithmsGarbage(t *testing.T) {
 }
 
 func TestT107ServiceLocator(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil)
 	result := r.post(extSingle(r, derExt(extLocator, nil, derSeq(r.ca.Certificate.RawSubject))))
 	r.requireAnswer(result, xocsp.Good)
@@ -196,6 +205,7 @@ func TestT107ServiceLocator(t *testing.T) {
 }
 
 func TestT108ManyExtensions(t *testing.T) {
+	t.Parallel()
 	many := func(n int) (list [][]byte) {
 		for i := range n {
 			list = append(list, derExt(derOID(1, 3, 6, 1, 4, 1, 99999, 8, i), nil, derForeignValue))
@@ -250,6 +260,7 @@ func TestT113LongNonce(t *testing.T) { extNonces(t, 33, 64, 127, 128) }
 func TestT114TooLongNonce(t *testing.T) { extBadNonces(t, 129, 1024) }
 
 func TestT115RawNonce(t *testing.T) {
+	t.Parallel()
 	raws := map[string][]byte{
 		"no tag":                  bytes.Repeat([]byte{0xff}, 16),
 		"counts to 16":            {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15},
@@ -286,6 +297,7 @@ func TestT115RawNonce(t *testing.T) {
 }
 
 func TestT119CriticalNonce(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil)
 	nonce := bytes.Repeat([]byte{9}, 32)
 	result := r.post(extWith(r, derExt(derNonceOID, derTrue, derOctets(nonce))))
@@ -295,6 +307,7 @@ func TestT119CriticalNonce(t *testing.T) {
 }
 
 func TestT120NonceRequired(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Nonce = ocsp.NonceRequire })
 	derRefuse(r, xocsp.Malformed, r.request(r.leaf))
 	nonce := bytes.Repeat([]byte{9}, 32)
@@ -304,6 +317,7 @@ func TestT120NonceRequired(t *testing.T) {
 }
 
 func TestT121NonceIgnored(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Nonce = ocsp.NonceIgnore })
 	plain := r.query(r.leaf)
 	for i := range byte(3) {
@@ -316,6 +330,7 @@ func TestT121NonceIgnored(t *testing.T) {
 }
 
 func TestT122NonceTwice(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil)
 	request := extWith(r, derNonceExt(bytes.Repeat([]byte{9}, 32)))
 	for range 2 {
@@ -327,6 +342,7 @@ func TestT122NonceTwice(t *testing.T) {
 }
 
 func TestT124NonceByGet(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil)
 	nonce := bytes.Repeat([]byte{9}, 32)
 	client := r.client()

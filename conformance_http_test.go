@@ -161,6 +161,7 @@ func httpRefused(r *rig, code int, result *ocsptest.Result, signatures int) {
 }
 
 func TestT1Post(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil)
 	der := r.request(r.leaf)
 	result, _ := httpDo(r, httpServer(r), httpPost(der), der)
@@ -170,6 +171,7 @@ func TestT1Post(t *testing.T) {
 }
 
 func TestT2ContentTypeWithParameters(t *testing.T) {
+	t.Parallel()
 	for _, strict := range []bool{false, true} {
 		r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Strict = strict })
 		der := r.request(r.leaf)
@@ -207,10 +209,12 @@ func httpContentType(t *testing.T, contentTypes ...string) {
 func TestT3NoContentType(t *testing.T) { httpContentType(t, "") }
 
 func TestT4OtherContentType(t *testing.T) {
+	t.Parallel()
 	httpContentType(t, "text/plain", "application/ocsp-response", "application/ocsp-requests", "application/octet-stream")
 }
 
 func TestT5EmptyBody(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil)
 	server := httpServer(r)
 	httpRun(r, "length 0", func(r *rig) {
@@ -232,6 +236,7 @@ func TestT5EmptyBody(t *testing.T) {
 }
 
 func TestT6NilBody(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil)
 	for _, length := range []int64{0, -1, 100} {
 		httpRun(r, fmt.Sprint("length ", length), func(r *rig) {
@@ -242,6 +247,7 @@ func TestT6NilBody(t *testing.T) {
 }
 
 func TestT7BodyLimit(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil)
 	der := r.request(r.leaf)
 	limited := func(limit int) *rig {
@@ -286,6 +292,7 @@ func TestT7BodyLimit(t *testing.T) {
 }
 
 func TestT8ChunkedBody(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil)
 	der := r.request(r.leaf)
 	server := httpServer(r)
@@ -307,6 +314,7 @@ func TestT8ChunkedBody(t *testing.T) {
 }
 
 func TestT9ChunkedBodyWithoutEnd(t *testing.T) {
+	t.Parallel()
 	const limit = 1000
 	r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Limits.MaxRequestBytes, cfg.Timeout = limit, time.Second })
 	httpRun(r, "refused as soon as it is over the limit", func(r *rig) {
@@ -343,6 +351,7 @@ func (e *httpEndless) Read(b []byte) (int, error) {
 }
 
 func TestT11SlowBody(t *testing.T) {
+	t.Parallel()
 	const timeout = 300 * time.Millisecond
 	slow := func(_ *rig, cfg *ocsp.Config) { cfg.Timeout = timeout }
 	newServer := func(r *rig, adjust func(*httptest.Server)) *httptest.Server {
@@ -440,6 +449,7 @@ func TestT11SlowBody(t *testing.T) {
 }
 
 func TestT13ContentEncoding(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil)
 	der := r.request(r.leaf)
 	var zipped bytes.Buffer
@@ -458,6 +468,7 @@ func TestT13ContentEncoding(t *testing.T) {
 }
 
 func TestT14Accept(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil)
 	der := r.request(r.leaf)
 	for _, accept := range []string{"text/html", "application/json", "application/ocsp-response;q=0", "nonsense"} {
@@ -469,6 +480,7 @@ func TestT14Accept(t *testing.T) {
 }
 
 func TestT15AcceptEncoding(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil)
 	der := r.request(r.leaf)
 	server := httpServer(r)
@@ -486,6 +498,7 @@ func TestT15AcceptEncoding(t *testing.T) {
 }
 
 func TestT17HTTP2(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil)
 	der := r.request(r.leaf)
 	encrypted := httptest.NewUnstartedServer(r.handler)
@@ -518,6 +531,7 @@ func TestT17HTTP2(t *testing.T) {
 }
 
 func TestT18TextBody(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil)
 	der := r.request(r.leaf)
 	text := base64.StdEncoding.EncodeToString(der)
@@ -537,6 +551,7 @@ func TestT18TextBody(t *testing.T) {
 }
 
 func TestT19PostTargets(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil)
 	der := r.request(r.leaf)
 	mux := http.NewServeMux()
@@ -558,6 +573,7 @@ func TestT19PostTargets(t *testing.T) {
 }
 
 func TestT20Head(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil)
 	server := httpServer(r)
 	head := func(path string) *http.Request { return httptest.NewRequest(http.MethodHead, path, nil) }
@@ -596,6 +612,7 @@ func TestT20Head(t *testing.T) {
 }
 
 func TestT21Options(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil)
 	for _, target := range []string{"/ocsp", "/ocsp/", httpPath(r.request(r.leaf))} {
 		httpRun(r, target, func(r *rig) {
@@ -610,6 +627,7 @@ func TestT21Options(t *testing.T) {
 }
 
 func TestT22OtherMethods(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil)
 	der := r.request(r.leaf)
 	for _, method := range []string{"PUT", "DELETE", "PATCH", "TRACE", "CONNECT", "QUERY", "get", "post"} {
@@ -631,6 +649,7 @@ func TestT22OtherMethods(t *testing.T) {
 }
 
 func TestT23GetBareMount(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil)
 	for _, path := range []string{"", "/", "//", "/ocsp", "/ocsp/", "/M", "/a/b/ocsp"} {
 		httpRun(r, fmt.Sprintf("path %q", path), func(r *rig) {
@@ -648,6 +667,7 @@ func TestT23GetBareMount(t *testing.T) {
 }
 
 func TestT24Range(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil)
 	der := r.request(r.leaf)
 	whole := httpAsk(r, httpGet(der), der)
@@ -674,6 +694,7 @@ func TestT24Range(t *testing.T) {
 }
 
 func TestT26ClientLeavesDuringSigning(t *testing.T) {
+	t.Parallel()
 	started, release := make(chan struct{}), make(chan struct{})
 	r := newRig(t, func(r *rig, cfg *ocsp.Config) {
 		cfg.Issuers[0].Signer = ocsp.NewSigner(r.signer.Public(), func(ctx context.Context, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
@@ -707,6 +728,7 @@ func TestT26ClientLeavesDuringSigning(t *testing.T) {
 }
 
 func TestT27Panic(t *testing.T) {
+	t.Parallel()
 	var log bytes.Buffer
 	r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
 	server := httpServer(r)
@@ -740,6 +762,7 @@ func TestT27Panic(t *testing.T) {
 }
 
 func TestT28ForgedHeaders(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil)
 	der := r.request(r.leaf)
 	plain := httpAsk(r, httpGet(der), der)

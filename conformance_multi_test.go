@@ -31,6 +31,7 @@ func multiAsk(ids ...derCertID) []byte {
 }
 
 func TestT132SeveralStatuses(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil)
 	revoked, never := r.issue(), r.ca.Issue(ocsptest.Options{})
 	r.revoke(revoked, ocsp.KeyCompromise)
@@ -46,6 +47,7 @@ func TestT132SeveralStatuses(t *testing.T) {
 }
 
 func TestT134SameCertificateTwice(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil)
 	sha1 := derIDOf(r.ca.Certificate, r.leaf.SerialNumber)
 	sha256 := derIDHashed(r.ca.Certificate, r.leaf.SerialNumber, crypto.SHA256, certIDHashes["SHA-256"].oid)
@@ -57,6 +59,7 @@ func TestT134SameCertificateTwice(t *testing.T) {
 }
 
 func TestT135TwoIssuers(t *testing.T) {
+	t.Parallel()
 	second := ocsptest.NewCA(ocsptest.Options{Name: "Second CA"})
 	alias := derSeq(derTLV(0x31, derSeq(derOID(2, 5, 4, 3), derTLV(12, []byte("Test CA")))))
 	r := newRig(t, func(_ *rig, cfg *ocsp.Config) {
@@ -75,6 +78,7 @@ func TestT135TwoIssuers(t *testing.T) {
 }
 
 func TestT136ForeignIssuer(t *testing.T) {
+	t.Parallel()
 	foreign := ocsptest.NewCA(ocsptest.Options{Name: "Foreign CA"})
 	for name, strict := range map[string]bool{"lenient": false, "strict": true} {
 		t.Run(name, func(t *testing.T) {
@@ -109,6 +113,7 @@ func multiRequireStatuses(r *rig, result *ocsptest.Result, statuses ...int) {
 
 // What could be made of a path that lost slashes is believed for several certificates only if all were issued.
 func TestSlashesMergedForSeveral(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil)
 	// What is the same in all requests must have no two slashes in a row, wherever they fall.
 	for strings.Contains(new(big.Int).SetBytes(r.request(r.leaf, r.leaf)).Text(2), strings.Repeat("1", 12)) {
@@ -144,6 +149,7 @@ func TestSlashesMergedForSeveral(t *testing.T) {
 }
 
 func TestT137CertIDLimit(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]struct{ limit, allowed int }{"default": {0, 32}, "three": {3, 3}, "one": {1, 1}} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Limits.MaxCertIDs = test.limit })
@@ -159,6 +165,7 @@ func TestT137CertIDLimit(t *testing.T) {
 }
 
 func TestT139StoreFailsForSecond(t *testing.T) {
+	t.Parallel()
 	var broken *big.Int
 	r := newRig(t, func(r *rig, cfg *ocsp.Config) {
 		cfg.Store = ocsp.CertStoreFunc(func(ctx context.Context, id string, serial *big.Int) (ocsp.Record, error) {
@@ -181,6 +188,7 @@ func TestT139StoreFailsForSecond(t *testing.T) {
 }
 
 func TestT140CachingOfSeveral(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil)
 	end := r.clock.Now().Add(time.Hour)
 	short := r.issue()

@@ -105,6 +105,7 @@ func pathEscapeAll(text string) string {
 }
 
 func TestT30Raw(t *testing.T) {
+	t.Parallel()
 	r := newPathRig(t, nil)
 	der, text := pathRequest(r, pathRich)
 	pathOK(r, der, map[string]string{"raw": "/ocsp/" + text})
@@ -122,6 +123,7 @@ func TestT30Raw(t *testing.T) {
 }
 
 func TestT34DoubleSlash(t *testing.T) {
+	t.Parallel()
 	r := newPathRig(t, nil)
 	server := httpServer(r)
 	for i := range 20 {
@@ -170,6 +172,7 @@ func pathStrip(next http.Handler) http.Handler {
 }
 
 func TestT35SlashesMerged(t *testing.T) {
+	t.Parallel()
 	r := newPathRig(t, nil)
 	mux := http.NewServeMux()
 	mux.Handle("/ocsp/", r.handler)
@@ -221,6 +224,7 @@ func TestT35SlashesMerged(t *testing.T) {
 }
 
 func TestT36EscapedDoubleSlashBehindServeMux(t *testing.T) {
+	t.Parallel()
 	r := newPathRig(t, nil)
 	mux := http.NewServeMux()
 	mux.Handle("/ocsp/", r.handler)
@@ -247,6 +251,7 @@ func pathLines(text, lineBreak string, letters int) string {
 }
 
 func TestT44LineBreaks(t *testing.T) {
+	t.Parallel()
 	for _, isStrict := range []bool{false, true} {
 		r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Strict = isStrict })
 		der := r.request(r.leaf)
@@ -269,6 +274,7 @@ func TestT44LineBreaks(t *testing.T) {
 func pathTwice(escaped string) string { return strings.ReplaceAll(escaped, "%", "%25") }
 
 func TestT45EncodedTwice(t *testing.T) {
+	t.Parallel()
 	once := func(der []byte) string { return pathEscapeAll(base64.StdEncoding.EncodeToString(der)) }
 	strict := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Strict = true })
 	strict.requireError(xocsp.Malformed,
@@ -292,6 +298,7 @@ func TestT45EncodedTwice(t *testing.T) {
 }
 
 func TestT46BadEscape(t *testing.T) {
+	t.Parallel()
 	r := newPathRig(t, nil)
 	reached := false
 	handler := r.handler
@@ -312,6 +319,7 @@ func TestT46BadEscape(t *testing.T) {
 }
 
 func TestT49QueryIgnored(t *testing.T) {
+	t.Parallel()
 	r := newPathRig(t, nil)
 	der, text := pathRequest(r, pathRich)
 	_, other := pathRequest(r, pathRich)
@@ -325,6 +333,7 @@ func TestT49QueryIgnored(t *testing.T) {
 }
 
 func TestT50OnlyInQuery(t *testing.T) {
+	t.Parallel()
 	r := newPathRig(t, nil)
 	_, text := pathRequest(r, pathRich)
 	pathMalformed(r, map[string]string{
@@ -351,6 +360,7 @@ func pathLong(r *rig, length, certs int) (der []byte, target string) {
 }
 
 func TestT52LongURL(t *testing.T) {
+	t.Parallel()
 	const limit = 8 << 10 // the default
 	r := newPathRig(t, nil)
 	server := httpServer(r)
@@ -374,6 +384,7 @@ func TestT52LongURL(t *testing.T) {
 }
 
 func TestT53PathOverLimit(t *testing.T) {
+	t.Parallel()
 	for name, limit := range map[string]int{"default": 0, "configured": 1000} {
 		r := newPathRig(t, func(cfg *ocsp.Config) { cfg.Limits.MaxPathBytes = limit })
 		if limit == 0 {
@@ -405,6 +416,7 @@ func TestT53PathOverLimit(t *testing.T) {
 }
 
 func TestT55Mounts(t *testing.T) {
+	t.Parallel()
 	r := newPathRig(t, nil)
 	serveMux := func(patterns ...string) http.Handler {
 		mux := http.NewServeMux()
@@ -492,6 +504,7 @@ func TestT55Mounts(t *testing.T) {
 // TestT56CutShort cuts octets off requests whose serials have slashes. What is missing looks like slashes that
 // a router took, but putting them back gives serials that nobody asked about and that were never issued.
 func TestT56CutShort(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil)
 	answered := 0
 	for range 100 {

@@ -55,6 +55,7 @@ func sreqRig(t *testing.T, clients *ocsptest.CA) *rig {
 }
 
 func TestT126SignatureIgnored(t *testing.T) {
+	t.Parallel()
 	clients := ocsptest.NewCA(ocsptest.Options{Name: "Clients"})
 	cert, key := clients.IssueKey(ocsptest.Options{})
 	for name, sign := range map[string]func(*rig) derRequest{
@@ -86,6 +87,7 @@ func sreqGarbage(r *rig, algorithm, signature []byte, certs ...[]byte) derReques
 }
 
 func TestT127SignatureRequired(t *testing.T) {
+	t.Parallel()
 	r := sreqRig(t, ocsptest.NewCA(ocsptest.Options{}))
 	derRefuse(r, xocsp.SignatureRequired, r.request(r.leaf))
 	derRefuse(r, xocsp.SignatureRequired, sreqNamed(r).der())
@@ -108,6 +110,7 @@ func (publicKey) Sign(io.Reader, []byte, crypto.SignerOpts) ([]byte, error) {
 }
 
 func TestT128SignatureTrusted(t *testing.T) {
+	t.Parallel()
 	clients := ocsptest.NewCA(ocsptest.Options{Name: "Clients"})
 	cert, key := clients.IssueKey(ocsptest.Options{})
 	department := clients.Intermediate(ocsptest.Options{})
@@ -141,6 +144,7 @@ func TestT128SignatureTrusted(t *testing.T) {
 }
 
 func TestT129SignatureNotTrusted(t *testing.T) {
+	t.Parallel()
 	clients := ocsptest.NewCA(ocsptest.Options{Name: "Clients"})
 	cert, key := clients.IssueKey(ocsptest.Options{})
 	other, otherKey := clients.IssueKey(ocsptest.Options{})
@@ -200,6 +204,7 @@ func TestT129SignatureNotTrusted(t *testing.T) {
 }
 
 func TestT130SignatureWithoutName(t *testing.T) {
+	t.Parallel()
 	clients := ocsptest.NewCA(ocsptest.Options{Name: "Clients"})
 	cert, key := clients.IssueKey(ocsptest.Options{})
 	r := sreqRig(t, clients)
@@ -207,6 +212,7 @@ func TestT130SignatureWithoutName(t *testing.T) {
 }
 
 func TestT131ManyCertificates(t *testing.T) {
+	t.Parallel()
 	clients := ocsptest.NewCA(ocsptest.Options{Name: "Clients"})
 	cert, key := clients.IssueKey(ocsptest.Options{})
 	certs := [][]byte{cert.Raw}
@@ -235,6 +241,7 @@ func TestT131ManyCertificates(t *testing.T) {
 // Anybody can send signatures, and certificates to build paths from. Over the budget for them a request is to come again
 // later; what needs no verification is answered at once.
 func TestRequestSignersWithinABudget(t *testing.T) {
+	t.Parallel()
 	const timeout, waiting = 5 * time.Second, 256
 	synctest.Test(t, func(t *testing.T) {
 		clients := ocsptest.NewCA(ocsptest.Options{Name: "Clients"})
@@ -287,6 +294,7 @@ func TestRequestSignersWithinABudget(t *testing.T) {
 // The time that a request waits for its signature to be verified is part of Timeout, which the store's call after it does not
 // prolong.
 func TestRequestSignersWithinTimeout(t *testing.T) {
+	t.Parallel()
 	for _, ttl := range []time.Duration{0, time.Second} {
 		synctest.Test(t, func(t *testing.T) {
 			clients := ocsptest.NewCA(ocsptest.Options{Name: "Clients"})

@@ -55,6 +55,7 @@ func dropped(arc int) func(*testing.T, *x509.Certificate) [][]byte {
 // CheckDelegate has a finding for every rule that a delegate's certificate may break, and New and SetIssuer act upon the
 // same findings.
 func TestCheckDelegate(t *testing.T) {
+	t.Parallel()
 	ca := ocsptest.NewCA(ocsptest.Options{Key: ocsptest.P384})
 	p256 := ocsptest.NewCA(ocsptest.Options{})
 	p256.Certificate = ocsptest.NewCA(ocsptest.Options{Signer: p256.Key, Adjust: func(t *x509.Certificate) { t.SubjectKeyId = bytes.Repeat([]byte{9}, 20) }}).Certificate
@@ -205,6 +206,7 @@ func TestCheckDelegate(t *testing.T) {
 
 // Missing certificates are findings, not panics.
 func TestCheckDelegateWithoutCertificates(t *testing.T) {
+	t.Parallel()
 	ca := ocsptest.NewCA(ocsptest.Options{})
 	delegate, _ := ca.Delegate(ocsptest.Options{})
 	for want, issuer := range map[string]ocsp.Issuer{
@@ -220,6 +222,7 @@ func TestCheckDelegateWithoutCertificates(t *testing.T) {
 
 // CheckDelegate has no findings about the delegates of ocsptest.
 func TestDelegatesOfOcsptestAreFaultless(t *testing.T) {
+	t.Parallel()
 	for _, kind := range ocsptest.KeyTypes() {
 		ca := ocsptest.NewCA(ocsptest.Options{Key: kind})
 		for _, issuing := range []*ocsptest.CA{ca, ca.Intermediate(ocsptest.Options{Key: kind})} {
@@ -235,6 +238,7 @@ func TestDelegatesOfOcsptestAreFaultless(t *testing.T) {
 
 // A delegate that is signed with SHA-1 is weaker than one with SHA-256, and one with MD5 cannot be verified.
 func TestDelegateWithAnOldHash(t *testing.T) {
+	t.Parallel()
 	ca := ocsptest.NewCA(ocsptest.Options{Key: ocsptest.RSA2048})
 	issuer := ca.Issuer()
 	delegate, _ := ca.Delegate(ocsptest.Options{Key: ocsptest.RSA2048})

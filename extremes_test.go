@@ -18,6 +18,7 @@ import (
 
 // What can only be meant as no limit is refused where there must be one.
 func TestNewRefusesBoundlessRequests(t *testing.T) {
+	t.Parallel()
 	ca := ocsptest.NewCA(ocsptest.Options{})
 	_, err := ocsp.New(ocsp.Config{
 		Issuers: []ocsp.Issuer{ca.Issuer()}, Store: ocsptest.NewStore(),
@@ -29,6 +30,7 @@ func TestNewRefusesBoundlessRequests(t *testing.T) {
 
 // Elsewhere the greatest numbers there are do what they say.
 func TestTheGreatestNumbers(t *testing.T) {
+	t.Parallel()
 	for _, compact := range []bool{false, true} {
 		r := newRig(t, func(_ *rig, cfg *ocsp.Config) {
 			const seconds = math.MaxInt64 / time.Second * time.Second
@@ -54,6 +56,7 @@ func TestTheGreatestNumbers(t *testing.T) {
 
 // Three quarters of many signatures are many.
 func TestAShareOfManySignatures(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, func(_ *rig, cfg *ocsp.Config) {
 			cfg.Signing.MaxConcurrent, cfg.Signing.MaxWaiting = math.MaxInt/2, 1

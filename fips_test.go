@@ -39,6 +39,7 @@ func fipsOnly(t *testing.T) bool {
 }
 
 func TestFIPSOnlyAnswers(t *testing.T) {
+	t.Parallel()
 	if !fipsOnly(t) {
 		return
 	}
@@ -159,6 +160,7 @@ func fipsPrimes(t *testing.T, key *rsa.PrivateKey, phi **big.Int, bits []int) {
 
 // What cannot work is an error of New and SetIssuer, not a panic and not an issuer whose answers are all tryLater.
 func TestFIPSOnlyRefusals(t *testing.T) {
+	t.Parallel()
 	if !fipsOnly(t) {
 		return
 	}

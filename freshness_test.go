@@ -24,6 +24,7 @@ import (
 )
 
 func TestStoreIsReadForEveryAnswerAndSignedOnce(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil)
 	for n := 1; n <= 5; n++ {
 		require.Equal(t, xocsp.Good, r.status(r.leaf).Status)
@@ -41,6 +42,7 @@ func TestStoreIsReadForEveryAnswerAndSignedOnce(t *testing.T) {
 }
 
 func TestStatusTTL(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Cache.StatusTTL = 5 * time.Second })
 	r.status(r.leaf)
 	r.revoke(r.leaf, ocsp.KeyCompromise)
@@ -78,6 +80,7 @@ func TestStatusTTL(t *testing.T) {
 }
 
 func TestInvalidateNamesWhatItCannotDo(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil)
 	ctx := context.Background()
 	require.ErrorContains(t, r.responder.Invalidate(ctx, "nobody", big.NewInt(1)), `"nobody"`)
@@ -89,6 +92,7 @@ func TestInvalidateNamesWhatItCannotDo(t *testing.T) {
 // Another encoding's cached answer must not survive the news that the certificate is revoked, or it would be
 // served as good once the store is down.
 func TestNewStatusDropsEveryEncoding(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil)
 	r.status(r.leaf) // SHA-1: good
 	r.revoke(r.leaf, ocsp.KeyCompromise)
@@ -106,6 +110,7 @@ func TestNewStatusDropsEveryEncoding(t *testing.T) {
 }
 
 func TestForgottenCertificateIsNotServedFromTheCache(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil)
 	r.status(r.leaf)
 	r.store.Remove(r.ca.ID, r.leaf.SerialNumber)
@@ -115,6 +120,7 @@ func TestForgottenCertificateIsNotServedFromTheCache(t *testing.T) {
 }
 
 func TestRefreshPoint(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		validity, refresh time.Duration
 	}{
@@ -146,6 +152,7 @@ func TestRefreshPoint(t *testing.T) {
 }
 
 func TestWindowStaysWithinCertificates(t *testing.T) {
+	t.Parallel()
 	now := time.Now().Truncate(time.Second)
 	soon := now.Add(time.Hour).UTC()
 	t.Run("backdated, but not to before the signer began", func(t *testing.T) {
@@ -176,6 +183,7 @@ func TestWindowStaysWithinCertificates(t *testing.T) {
 }
 
 func TestSignerFails(t *testing.T) {
+	t.Parallel()
 	for _, fault := range []ocsptest.Fault{ocsptest.Fail, ocsptest.Panic, ocsptest.Wrong} {
 		events := make(chan ocsp.Event, 10)
 		r := newRig(t, func(_ *rig, cfg *ocsp.Config) {
@@ -209,6 +217,7 @@ func TestSignerFails(t *testing.T) {
 }
 
 func TestStoreFails(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name       string
 		fault      ocsptest.Fault
@@ -246,6 +255,7 @@ func TestStoreFails(t *testing.T) {
 
 // What the store says but nobody can read may be a revocation, so nothing from before stands in for it, then or later.
 func TestUnreadableRecordIsNoAnswer(t *testing.T) {
+	t.Parallel()
 	for name, unreadable := range map[string]func() (ocsp.Record, error){
 		"a Record without RevokedAt": func() (ocsp.Record, error) { return ocsp.Record{State: ocsp.Compromised}, nil },
 		"ErrInvalidRecord": func() (ocsp.Record, error) {
@@ -270,6 +280,7 @@ func TestUnreadableRecordIsNoAnswer(t *testing.T) {
 }
 
 func TestCacheDisabled(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Cache.Disabled = true })
 	for n := 1; n <= 3; n++ {
 		require.Equal(t, xocsp.Good, r.status(r.leaf).Status)
@@ -281,6 +292,7 @@ func TestCacheDisabled(t *testing.T) {
 }
 
 func TestMaxEntriesKeepsWhatIsUsed(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Cache.MaxEntries = 3 })
 	hot := r.leaf
 	r.status(hot)
@@ -293,6 +305,7 @@ func TestMaxEntriesKeepsWhatIsUsed(t *testing.T) {
 }
 
 func TestEachEncodingIsSignedOnce(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, func(r *rig, cfg *ocsp.Config) {
 		cfg.Issuers[0].NameAliases = [][]byte{{0x30, 0}}
 	})
@@ -315,6 +328,7 @@ func TestEachEncodingIsSignedOnce(t *testing.T) {
 }
 
 func TestObserve(t *testing.T) {
+	t.Parallel()
 	var events []ocsp.Event
 	r := newRig(t, func(_ *rig, cfg *ocsp.Config) {
 		cfg.Observe = func(_ context.Context, e ocsp.Event) { events = append(events, e) }
@@ -375,6 +389,7 @@ func TestObserve(t *testing.T) {
 }
 
 func TestObserveMayPanic(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Observe = func(context.Context, ocsp.Event) { panic("host") } })
 	require.Equal(t, xocsp.Good, r.status(r.leaf).Status)
 }
@@ -382,6 +397,7 @@ func TestObserveMayPanic(t *testing.T) {
 // Only a store that fails lets a cached answer stand in: a caller that leaves, or whose own time is up while the
 // store is well, says nothing about it.
 func TestCallersOwnDeadlineServesNothingStale(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		slow := false
 		r := newRig(t, func(r *rig, cfg *ocsp.Config) {
@@ -407,6 +423,7 @@ func TestCallersOwnDeadlineServesNothingStale(t *testing.T) {
 
 // A store that hung once is not taken to hang for ever.
 func TestHangIsForgotten(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var delay atomic.Int64
 		r := newRig(t, func(r *rig, cfg *ocsp.Config) {
@@ -431,6 +448,7 @@ func TestHangIsForgotten(t *testing.T) {
 
 // What is waited for may outlive the answer that would stand in for it.
 func TestStandInMayExpireMeanwhile(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Now, cfg.Validity = time.Now, 20*time.Second })
 		r.clock.Set(time.Now())
@@ -442,6 +460,7 @@ func TestStandInMayExpireMeanwhile(t *testing.T) {
 }
 
 func TestMaxAgeCountsFromWhenTheAnswerIsSent(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var delay time.Duration
 		r := newRig(t, func(r *rig, cfg *ocsp.Config) {
@@ -460,6 +479,7 @@ func TestMaxAgeCountsFromWhenTheAnswerIsSent(t *testing.T) {
 
 // The answer about several certificates says of each what was so when it says so: from its first read on.
 func TestThisUpdateIsNoLaterThanTheFirstRead(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, func(r *rig, cfg *ocsp.Config) {
 			cfg.Now = time.Now
@@ -478,6 +498,7 @@ func TestThisUpdateIsNoLaterThanTheFirstRead(t *testing.T) {
 
 // A test's own store may end its goroutine, with t.FailNow. That is no word on any certificate.
 func TestStoreThatDoesNotReturn(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, func(_ *rig, cfg *ocsp.Config) {
 		cfg.Store = ocsp.CertStoreFunc(func(context.Context, string, *big.Int) (ocsp.Record, error) {
 			runtime.Goexit()
@@ -489,6 +510,7 @@ func TestStoreThatDoesNotReturn(t *testing.T) {
 
 // What was seen after a slow read began is not forgotten because the cache had no room for it.
 func TestEvictionBringsNothingBack(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
 		var reads atomic.Int32
@@ -514,6 +536,7 @@ func TestEvictionBringsNothingBack(t *testing.T) {
 }
 
 func TestEventsTellOfTheirOwnRequest(t *testing.T) {
+	t.Parallel()
 	var events []ocsp.Event
 	r := newRig(t, func(_ *rig, cfg *ocsp.Config) {
 		cfg.Observe = func(_ context.Context, e ocsp.Event) { events = append(events, e) }
@@ -543,6 +566,7 @@ func (s *signerHook) Sign(rand io.Reader, digest []byte, opts crypto.SignerOpts)
 
 // An answer whose end comes while its renewal fails is not served.
 func TestEndsWhileRenewed(t *testing.T) {
+	t.Parallel()
 	hook := &signerHook{before: func() {}}
 	r := newRig(t, func(r *rig, cfg *ocsp.Config) {
 		hook.Signer, cfg.Issuers[0].Signer, cfg.Validity = r.signer, hook, time.Minute
@@ -557,6 +581,7 @@ func TestEndsWhileRenewed(t *testing.T) {
 
 // An answer whose refresh point has passed when it is made, since its certificate ends soon, is kept for half of its time.
 func TestRefreshPointPassed(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Validity, cfg.Backdate = time.Hour, 29*time.Minute })
 	r.store.Set(r.ca.ID, r.leaf.SerialNumber, ocsp.Record{State: ocsp.Active, NotAfter: r.clock.Now().Add(20 * time.Minute)})
 	for minute := range 14 {
@@ -569,6 +594,7 @@ func TestRefreshPointPassed(t *testing.T) {
 // An answer that is begun again, because the certificate was revoked while it was being signed, has the times of its
 // second beginning: its first may be longer ago than answers are valid.
 func TestBegunAgain(t *testing.T) {
+	t.Parallel()
 	for name, ask := range map[string]func(r *rig, client *ocsptest.Client) []*x509.Certificate{
 		"alone": func(*rig, *ocsptest.Client) []*x509.Certificate { return nil },
 		"nonce": func(_ *rig, client *ocsptest.Client) []*x509.Certificate {

@@ -89,6 +89,7 @@ func bodyServer(t *testing.T, server *http.Server, wrap middleware, test func(t 
 // is refused and the connection ends, or it is answered and the connection serves as long as any
 // other.
 func TestBodyLimitKeepAlive(t *testing.T) {
+	t.Parallel()
 	for _, chunked := range []bool{false, true} {
 		for _, server := range []struct {
 			readTimeout, limit time.Duration
@@ -178,6 +179,7 @@ func slowPost(t *testing.T, c net.Conn, reader *bufio.Reader, der []byte, pause 
 // take. The deadline must cancel neither them nor the next ones on the connection, also where
 // middleware has read the body before.
 func TestBodyLimitEndsWithTheBody(t *testing.T) {
+	t.Parallel()
 	for _, buffered := range []bool{false, true} {
 		wrap := func(h http.Handler) http.Handler {
 			return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
@@ -206,6 +208,7 @@ func TestBodyLimitEndsWithTheBody(t *testing.T) {
 
 // TestBodyWithoutLimit answers slow bodies where middleware hides what sets deadlines.
 func TestBodyWithoutLimit(t *testing.T) {
+	t.Parallel()
 	wrap := func(h http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 			h.ServeHTTP(struct{ http.ResponseWriter }{w}, req)
@@ -249,6 +252,7 @@ type http2Case struct {
 // the connection's other streams nothing, encrypted or not: one that is open meanwhile is answered,
 // and the next one needs no new connection.
 func TestHTTP2EndsTheStreamAlone(t *testing.T) {
+	t.Parallel()
 	for _, encrypted := range []bool{false, true} {
 		r := newRig(t, nil)
 		server := httptest.NewUnstartedServer(r.handler)
@@ -315,6 +319,7 @@ func TestHTTP2EndsTheStreamAlone(t *testing.T) {
 
 // TestBodyLimitHTTP2 ends slow bodies beside requests that are in order, on the same connection.
 func TestBodyLimitHTTP2(t *testing.T) {
+	t.Parallel()
 	var h2 http.Protocols
 	h2.SetUnencryptedHTTP2(true)
 	bodyServer(t, &http.Server{Protocols: &h2}, nil, func(t *testing.T, l *pipes, der []byte) {

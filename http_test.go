@@ -18,6 +18,7 @@ import (
 
 // TestRespondHTTPIsHandler sends the same requests both ways.
 func TestRespondHTTPIsHandler(t *testing.T) {
+	t.Parallel()
 	at := time.Now().Truncate(time.Second)
 	r := newRig(t, func(r *rig, cfg *ocsp.Config) {
 		// Ed25519 signs the same twice, so that answers can be compared which are not cached.

@@ -35,6 +35,7 @@ func distinguishedName(t *testing.T, name string) []byte {
 }
 
 func TestCompromiseOfRenewedCertificate(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, func(r *rig, cfg *ocsp.Config) {
 		cfg.Issuers = append(cfg.Issuers, r.renewed("renewed", ocsptest.Options{}))
 		cfg.Cache.StatusTTL = time.Hour
@@ -50,6 +51,7 @@ func TestCompromiseOfRenewedCertificate(t *testing.T) {
 }
 
 func TestRenewedCertificateSigns(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, func(r *rig, cfg *ocsp.Config) {
 		old := r.renewed("old", ocsptest.Options{NotAfter: r.clock.Now().Add(time.Hour)})
 		cfg.Issuers = append([]ocsp.Issuer{old}, cfg.Issuers...)
@@ -60,6 +62,7 @@ func TestRenewedCertificateSigns(t *testing.T) {
 }
 
 func TestAliases(t *testing.T) {
+	t.Parallel()
 	one, two := distinguishedName(t, "one"), distinguishedName(t, "two")
 	r := newRig(t, func(r *rig, cfg *ocsp.Config) { cfg.Issuers[0].NameAliases = [][]byte{one, two} })
 	ask := func(name []byte) *ocsptest.Result {
@@ -86,6 +89,7 @@ func TestAliases(t *testing.T) {
 }
 
 func TestStaple(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	alias := ocsptest.NewCA(ocsptest.Options{Name: "alias"})
 	roots := x509.NewCertPool()
@@ -123,6 +127,7 @@ func TestStaple(t *testing.T) {
 }
 
 func TestNilEd25519Key(t *testing.T) {
+	t.Parallel()
 	ca := ocsptest.NewCA(ocsptest.Options{Key: ocsptest.Ed25519})
 	issuer := ca.Issuer()
 	issuer.Signer = ed25519.PrivateKey(nil)
@@ -132,6 +137,7 @@ func TestNilEd25519Key(t *testing.T) {
 
 // Invalidate must hold off a slow request whatever becomes of its issuer meanwhile.
 func TestInvalidateWhileIssuersChange(t *testing.T) {
+	t.Parallel()
 	for name, change := range map[string]func(*rig){
 		"an ID goes": func(r *rig) { r.responder.RemoveIssuer("renewed") },
 		"the issuer goes and comes back": func(r *rig) {
@@ -183,6 +189,7 @@ func TestInvalidateWhileIssuersChange(t *testing.T) {
 // Of two issuers with one name and key, the one that can sign longest does. When that becomes the one that has been there
 // longer, its answers are cached like any other.
 func TestOlderSignerTakesOver(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil)
 	set := func(id string, days int) {
 		issuer := r.ca.Issuer()

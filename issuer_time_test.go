@@ -20,6 +20,7 @@ import (
 
 // What time alone makes wrong with one issuer keeps no responder from starting, and no other issuer from answering.
 func TestT179bTimeIsNoErrorOfNew(t *testing.T) {
+	t.Parallel()
 	later := time.Hour
 	for name, test := range map[string]struct {
 		issuer func(ca *ocsptest.CA, now time.Time) ocsp.Issuer
@@ -103,6 +104,7 @@ func TestT179bTimeIsNoErrorOfNew(t *testing.T) {
 
 // The log says that a certificate has ended, even if it said a minute ago that the certificate would end.
 func TestLogSaysAtOnceThatTheEndIsThere(t *testing.T) {
+	t.Parallel()
 	var text bytes.Buffer
 	r := newRig(t, func(r *rig, cfg *ocsp.Config) {
 		cfg.Logger = slog.New(slog.NewTextHandler(&text, nil))
@@ -122,6 +124,7 @@ func TestLogSaysAtOnceThatTheEndIsThere(t *testing.T) {
 
 // SetIssuer never puts a signer that is not valid now in the place of one that is.
 func TestT179bSetIssuerKeepsTheValidSigner(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil)
 	delegated := func(opts ocsptest.Options) ocsp.Issuer {
 		issuer := r.ca.Issuer()
@@ -161,6 +164,7 @@ func signedBy(response *xocsp.Response) string { return response.Certificate.Sub
 // Of the issuers of one name and key, the one that is valid now and ends last signs, whatever the order in which they
 // came. It is chosen when the answer is made, and its answers are cached.
 func TestSignerIsChosenByTime(t *testing.T) {
+	t.Parallel()
 	const day = 24 * time.Hour
 	type life struct{ begins, ends time.Duration }
 	lives := map[string]life{
@@ -228,6 +232,7 @@ func TestSignerIsChosenByTime(t *testing.T) {
 // All that an answer has of its signer follows the choice: the algorithm, the responder ID, the certificates and the
 // archive cutoff, which begins with the CA's certificate.
 func TestAnswerFollowsTheChosenSigner(t *testing.T) {
+	t.Parallel()
 	var old, next ocsp.Issuer
 	r := newRig(t, func(r *rig, cfg *ocsp.Config) {
 		cfg.Retention = ocsp.RetainForever
@@ -258,6 +263,7 @@ func TestAnswerFollowsTheChosenSigner(t *testing.T) {
 
 // Invalidate deletes from the remote cache what any of the signers may have put there.
 func TestInvalidateFindsEverySignersSharedAnswers(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		cache := ocsptest.NewRemoteCache()
 		r := newRig(t, func(r *rig, cfg *ocsp.Config) {
@@ -286,6 +292,7 @@ func TestInvalidateFindsEverySignersSharedAnswers(t *testing.T) {
 
 // A planned successor is no reason to warn of the end.
 func TestLogIsSilentAboutAnEndWithASuccessor(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]struct {
 		begins time.Duration // after now
 		warned bool
@@ -309,6 +316,7 @@ func TestLogIsSilentAboutAnEndWithASuccessor(t *testing.T) {
 
 // A signer that comes without being chosen costs no cached answer.
 func TestSignersBesideLeaveTheCacheAlone(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil)
 	first := r.query(r.leaf).DER
 	r.clock.Advance(time.Minute)
@@ -328,6 +336,7 @@ func TestSignersBesideLeaveTheCacheAlone(t *testing.T) {
 // After the clock was set back to before a signer's time, the answers of the one before are cached, though there is one of
 // the later one.
 func TestClockSetBackBeforeTheSigner(t *testing.T) {
+	t.Parallel()
 	signers := map[string]*ocsptest.Signer{}
 	r := newRig(t, func(r *rig, cfg *ocsp.Config) {
 		now := r.clock.Now()

@@ -51,6 +51,7 @@ func (r *rig) issueTo(c *tenant) *x509.Certificate {
 // However many keys hang, and however often their issuers' certificates are asked about, the other issuers' answers
 // take no time.
 func TestHungSignersDelayNoOtherIssuer(t *testing.T) {
+	t.Parallel()
 	for _, rate := range []int{20, 200} { // first requests a second for each issuer whose key hangs
 		for _, hanging := range []int{1, 3} {
 			t.Run(fmt.Sprintf("%d of %d a second", hanging, rate), func(t *testing.T) {
@@ -121,6 +122,7 @@ type bagSigner struct {
 
 // A key has one budget, whatever is made of it: a call that hangs in an HSM is counted until it returns.
 func TestKeyKeepsItsBudget(t *testing.T) {
+	t.Parallel()
 	again := func(r *rig) crypto.Signer { return r.signer }
 	for name, tt := range map[string]struct {
 		key    func(*rig) crypto.Signer // the same key
@@ -209,6 +211,7 @@ func (r *rig) twin(name string) *ocsptest.CA {
 
 // Keys that nobody uses any more leave nothing behind.
 func TestBudgetsGoWithTheirKeys(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil)
 	for i := range 20 {
 		issuer := r.ca.Issuer()

@@ -26,6 +26,7 @@ func neighbour(r *rig, of *big.Int) *big.Int {
 
 // Somebody asks in a loop for a certificate whose record is invalid: its neighbours are answered all the same.
 func TestInvalidRecordLeavesNeighboursAlone(t *testing.T) {
+	t.Parallel()
 	for name, known := range map[string][2]bool{"nothing known": {}, "both known": {true, true}, "bad known": {true, false}} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -77,6 +78,7 @@ func TestInvalidRecordLeavesNeighboursAlone(t *testing.T) {
 
 // One of two replicas of the database lags while a certificate is revoked that is asked for often: everybody gets an answer.
 func TestLaggingReplica(t *testing.T) {
+	t.Parallel()
 	for _, ttl := range []time.Duration{0, time.Second} {
 		t.Run(ttl.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -130,6 +132,7 @@ func TestLaggingReplica(t *testing.T) {
 
 // Many ask, one shortly after the other, with a StatusTTL that is shorter than a read: all are answered.
 func TestShortStatusTTL(t *testing.T) {
+	t.Parallel()
 	for _, ttl := range []time.Duration{1, 20 * time.Microsecond, time.Millisecond} {
 		t.Run(ttl.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -161,6 +164,7 @@ func TestShortStatusTTL(t *testing.T) {
 
 // When the clock was set back, what is read is trusted again.
 func TestStatusTTLAfterTheClockWasSetBack(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Cache.StatusTTL = time.Minute })
 	for range 2 {
 		r.status(r.leaf)
@@ -178,6 +182,7 @@ func TestStatusTTLAfterTheClockWasSetBack(t *testing.T) {
 
 // A store that is slower than StatusTTL is not one that fails.
 func TestStoreSlowerThanStatusTTL(t *testing.T) {
+	t.Parallel()
 	for _, l := range []time.Duration{3 * time.Second, 6 * time.Second} {
 		t.Run(l.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -211,6 +216,7 @@ func TestStoreSlowerThanStatusTTL(t *testing.T) {
 
 // Changes begin anew more often than the store takes for a read: all are answered.
 func TestFlappingTrust(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := newChanges()
 		r := newRig(t, func(r *rig, cfg *ocsp.Config) {

@@ -113,6 +113,7 @@ func (r *logRig) about(ca *ocsptest.CA, serial int64) ocsp.Answer {
 
 // What fails for one issuer hides neither what fails for another, nor another component's failure.
 func TestLogLimitsAreForEachIssuer(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r, b := newLogRig(t, nil)
 		down := errors.New("down")
@@ -141,6 +142,7 @@ func TestLogLimitsAreForEachIssuer(t *testing.T) {
 
 // A line says how many failures of its kind were not logged before it.
 func TestLogCountsWhatItSuppresses(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r, _ := newLogRig(t, nil)
 		r.fail("a", errors.New("down"))
@@ -167,6 +169,7 @@ func TestLogCountsWhatItSuppresses(t *testing.T) {
 
 // The first success after a failure is logged, once, and a failure that follows at once is not taken for over.
 func TestLogSaysThatAFailureIsOver(t *testing.T) {
+	t.Parallel()
 	over := func(component string) []logLine {
 		return []logLine{{Level: "WARN", Msg: isOver, Component: component, Issuer: "a"}}
 	}
@@ -326,6 +329,7 @@ func TestLogSaysThatAFailureIsOver(t *testing.T) {
 
 // An answer that nobody checked, one past its refresh point, and one other than the client asked for are three matters.
 func TestLogTellsStaleAnswersApart(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r, _ := newLogRig(t, nil)
 		ask := func(nonce []byte) (ocsp.Answer, []logLine) {
@@ -373,6 +377,7 @@ func TestLogTellsStaleAnswersApart(t *testing.T) {
 // Of two issuers that are one CA to clients, the log names the one whose store fails, and the other's success says
 // nothing about it.
 func TestLogNamesTheIssuerWhoseStoreFails(t *testing.T) {
+	t.Parallel()
 	for name, ttl := range map[string]time.Duration{"own reads": 0, "shared reads": time.Minute} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -410,6 +415,7 @@ func TestLogNamesTheIssuerWhoseStoreFails(t *testing.T) {
 
 // What an error says about the store is logged with it, and the error names the issuer and the certificate once.
 func TestLogSaysThatTheStoreIsBusy(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r, b := newLogRig(t, nil)
 		r.fail("a", errors.New("down"))
@@ -426,6 +432,7 @@ func TestLogSaysThatTheStoreIsBusy(t *testing.T) {
 
 // A log handler that hangs holds up no change: it is not called while one is passed on.
 func TestLogHoldsUpNoChange(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c, release := newChanges(), make(chan struct{})
 		r, _ := newLogRig(t, func(r *logRig, cfg *ocsp.Config) {
@@ -459,6 +466,7 @@ func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
 // Outsiders can neither flood the log nor make it keep more, whatever they ask about; nor do issuers that come and go.
 func TestLogIsBounded(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r, b := newLogRig(t, nil)
 		r.fail("a", errors.New("down"))
@@ -494,6 +502,7 @@ func TestLogIsBounded(t *testing.T) {
 
 // A failure that is logged when its issuer has just been removed is logged, and leaves nothing behind.
 func TestLogOfARemovedIssuer(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
 		key := ocsptest.NewCA(ocsptest.Options{})

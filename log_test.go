@@ -23,6 +23,7 @@ import (
 
 // The log says what is broken, and one thing that is broken does not hide another.
 func TestLogSaysWhatIsBroken(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var text strings.Builder
 		var storeHangs, signerHangs atomic.Bool
@@ -70,6 +71,7 @@ func TestLogSaysWhatIsBroken(t *testing.T) {
 
 // An operator hears in good time, but not all the time, that a certificate with which answers are signed will end.
 func TestLogWarnsOfTheEnd(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]struct {
 		life, silent time.Duration
 	}{
@@ -105,6 +107,7 @@ func TestLogWarnsOfTheEnd(t *testing.T) {
 
 // Errors name the component, the issuer and, of the store, the certificate, once.
 func TestErrorTexts(t *testing.T) {
+	t.Parallel()
 	down := errors.New("down")
 	ask := func(r *rig, nonce []byte) string {
 		answer := r.responder.Respond(r.Context(), ocsptest.Client{Nonce: nonce}.Request(r.ca.Certificate, r.leaf))
@@ -161,6 +164,7 @@ func TestErrorTexts(t *testing.T) {
 
 // That the responder is closed is nobody's fault.
 func TestClosedIsNobodysFault(t *testing.T) {
+	t.Parallel()
 	for range 20 { // the order in which goroutines see that the store has answered is a matter of chance
 		synctest.Test(t, closedIsNobodysFault)
 	}
@@ -187,6 +191,7 @@ func closedIsNobodysFault(t *testing.T) {
 
 // A request that comes after Close is nothing to log.
 func TestLogSaysNothingAfterClose(t *testing.T) {
+	t.Parallel()
 	var text strings.Builder
 	r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Logger = slog.New(slog.NewTextHandler(&text, nil)) })
 	require.NoError(t, r.responder.Close())
@@ -196,6 +201,7 @@ func TestLogSaysNothingAfterClose(t *testing.T) {
 
 // A panic outside the host's store and signer is nobody's in particular.
 func TestPanicOfTheClock(t *testing.T) {
+	t.Parallel()
 	broken := false
 	r := newRig(t, func(r *rig, cfg *ocsp.Config) {
 		now := cfg.Now
@@ -213,6 +219,7 @@ func TestPanicOfTheClock(t *testing.T) {
 
 // A client that leaves is nothing to log.
 func TestLogSaysNothingOfWhoLeaves(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var text strings.Builder
 		r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Logger = slog.New(slog.NewTextHandler(&text, nil)) })
@@ -226,6 +233,7 @@ func TestLogSaysNothingOfWhoLeaves(t *testing.T) {
 
 // A wrong signature is told from a signer that fails.
 func TestWrongSignatureIsNamed(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil)
 	r.signer.SetFault(ocsptest.Wrong)
 	require.ErrorContains(t, r.responder.Respond(t.Context(), r.request(r.leaf)).Err, "a wrong signature")

@@ -61,6 +61,7 @@ func (r *rig) says(want int) {
 // A certificate is held, released while a slow read is in flight, and held again, which the others see: what the slow read
 // returned does not stand in when the store fails.
 func TestSlowReadDoesNotUndoALaterOne(t *testing.T) {
+	t.Parallel()
 	orderTest(t, func(*ocsp.Config) {}, func(r *rig, s *slow) {
 		held, release := r.clock.Now(), make(chan struct{})
 		hold := func() { r.store.Revoke(r.ca.ID, r.leaf.SerialNumber, ocsp.CertificateHold, held) }
@@ -83,6 +84,7 @@ func TestSlowReadDoesNotUndoALaterOne(t *testing.T) {
 
 // The first read that returns another status replaces what was recorded, also if the store fails right after it.
 func TestFirstReadOfAChangeCounts(t *testing.T) {
+	t.Parallel()
 	orderTest(t, func(*ocsp.Config) {}, func(r *rig, s *slow) {
 		r.says(xocsp.Good)
 		r.revoke(r.leaf, ocsp.KeyCompromise)
@@ -95,6 +97,7 @@ func TestFirstReadOfAChangeCounts(t *testing.T) {
 
 // Who joins a read that is under way gets nothing older than StatusTTL, nor from before Changes were heard.
 func TestJoinedReadIsNotTooOld(t *testing.T) {
+	t.Parallel()
 	join := func(r *rig, s *slow, meanwhile func()) {
 		release := make(chan struct{})
 		s.serial, s.wait = r.leaf.SerialNumber, func() { <-release }
@@ -136,6 +139,7 @@ func TestJoinedReadIsNotTooOld(t *testing.T) {
 
 // Nor if the clock was set back since it began.
 func TestJoinedReadIsNotOfTheFuture(t *testing.T) {
+	t.Parallel()
 	for _, ttl := range []time.Duration{0, time.Second} {
 		synctest.Test(t, func(t *testing.T) {
 			s := &slow{first: true}

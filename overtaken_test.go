@@ -18,6 +18,7 @@ import (
 
 // An answer under way that began under an issuer as it was before is reached by Invalidate and Changed too.
 func TestInvalidateAfterTheIssuerChanged(t *testing.T) {
+	t.Parallel()
 	renumber := map[string]func(r *rig){
 		"removed and set again": func(r *rig) {
 			iss := r.ca.Issuer()
@@ -102,6 +103,7 @@ func TestInvalidateAfterTheIssuerChanged(t *testing.T) {
 
 // What cannot be read stops what a slow read has found before, also if nothing was known.
 func TestUnreadableRecordStopsASlowRead(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
 		var calls atomic.Int32
@@ -130,6 +132,7 @@ func TestUnreadableRecordStopsASlowRead(t *testing.T) {
 // A read that was slow contradicts one that began with or after it: nobody knows which is right, so neither stands in when
 // the store fails.
 func TestContradictionEndsWhatIsKnown(t *testing.T) {
+	t.Parallel()
 	now := time.Now()
 	for name, news := range map[string]func() (ocsp.Record, error){
 		"unreadable": func() (ocsp.Record, error) { return ocsp.Record{}, ocsp.ErrInvalidRecord },
@@ -167,6 +170,7 @@ func TestContradictionEndsWhatIsKnown(t *testing.T) {
 
 // What was read again is trusted again, also if nothing else has happened.
 func TestReadAgainIsTrustedAgain(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Cache.StatusTTL = 5 * time.Second })
 	for n := 1; n <= 3; n++ {
 		for range 2 {
@@ -179,6 +183,7 @@ func TestReadAgainIsTrustedAgain(t *testing.T) {
 
 // What was in doubt and is read again stands in again, also with a StatusTTL of zero.
 func TestReadAgainStandsInAgain(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := newChanges()
 		r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Cache.Feed = c })
@@ -194,6 +199,7 @@ func TestReadAgainStandsInAgain(t *testing.T) {
 
 // After Changed and Invalidate nobody waits for a read that began before.
 func TestHangingReadIsLeftBehind(t *testing.T) {
+	t.Parallel()
 	for name, tell := range map[string]func(r *rig, f ocsp.FeedSink){
 		"Invalidate": func(r *rig, _ ocsp.FeedSink) {
 			require.NoError(r, r.responder.Invalidate(r.Context(), r.ca.ID, r.leaf.SerialNumber))

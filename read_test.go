@@ -38,6 +38,7 @@ func (d *dying) FindBySerial(ctx context.Context, id string, serial *big.Int) (o
 // TestSharedReadThatHangs has reads hang that answers share, and clients leave before they are over: each case in a bubble,
 // with a StatusTTL of twenty seconds and a timeout of ten.
 func TestSharedReadThatHangs(t *testing.T) {
+	t.Parallel()
 	cases := map[string]func(r *rig, d *dying, impatient func() ocsp.Answer){
 		"nobody joins it for ever": func(r *rig, d *dying, impatient func() ocsp.Answer) {
 			d.dead.Store(true)
@@ -152,6 +153,7 @@ func TestSharedReadThatHangs(t *testing.T) {
 
 // A store or a clock that misbehaves in a read that answers share is contained, and has no say about any certificate.
 func TestSharedReadThatFails(t *testing.T) {
+	t.Parallel()
 	for want, misbehave := range map[string]func(){
 		"panic: store":        func() { panic("store") },
 		"ended its goroutine": runtime.Goexit,

@@ -46,6 +46,7 @@ func (r *rig) requireOften(cert *x509.Certificate, status int) (answer *xocsp.Re
 
 // TestOften follows a certificate's life with an answer that is kept as it is sent at each step.
 func TestOften(t *testing.T) {
+	t.Parallel()
 	for name, ttl := range map[string]time.Duration{"store read": 0, "status trusted": time.Hour} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Cache.StatusTTL = ttl })
@@ -92,6 +93,7 @@ func TestOften(t *testing.T) {
 // TestOftenAtOnce asks from several goroutines for certificates that are revoked meanwhile, with answers ready and not: no
 // answer is about another certificate, none is older than the store.
 func TestOftenAtOnce(t *testing.T) {
+	t.Parallel()
 	const certificates = 40
 	r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Cache.StatusTTL = time.Hour })
 	certs := make([]*x509.Certificate, certificates)
@@ -125,6 +127,7 @@ func TestOftenAtOnce(t *testing.T) {
 // TestOftenFromSignature is about answers that are not cached as they are sent: they are encoded again from their
 // signatures, the same, and without another one.
 func TestOftenFromSignature(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Cache.StatusTTL = time.Hour })
 	ocsp.WithoutHotAnswers(r.responder)
 	for range 20 {
@@ -141,6 +144,7 @@ func TestOftenFromSignature(t *testing.T) {
 
 // A certificate that was used stays when another gives way, also if what it was used with is gone.
 func TestOftenIsUsed(t *testing.T) {
+	t.Parallel()
 	for name, change := range map[string]func(*rig){
 		"answer renewed": func(r *rig) { r.clock.Advance(40 * time.Minute) },
 		"status changed": func(r *rig) { r.revoke(r.leaf, ocsp.KeyCompromise) },
@@ -161,6 +165,7 @@ func TestOftenIsUsed(t *testing.T) {
 
 // What a caller of Respond gets stays as it is, whatever is asked later.
 func TestOftenRespond(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Cache.StatusTTL = time.Hour })
 	one, two := r.issue(), r.issue()
 	var answers, copies [][]byte

@@ -41,6 +41,7 @@ func sharedRig(t *testing.T, cache ocsp.RemoteCache) *rig {
 func (r *rig) settle() { synctest.Wait() }
 
 func TestReplicasShareSignatures(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		cache := ocsptest.NewRemoteCache()
 		first := sharedRig(t, cache)
@@ -66,6 +67,7 @@ func TestReplicasShareSignatures(t *testing.T) {
 }
 
 func TestSharedCacheIsNotBelieved(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		cache := ocsptest.NewRemoteCache()
 		r := sharedRig(t, cache)
@@ -147,6 +149,7 @@ func TestSharedCacheIsNotBelieved(t *testing.T) {
 
 // Of what this responder's own key has signed, what it would not sign does not count either.
 func TestSharedCacheHasTimesOfItsOwn(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		cache := ocsptest.NewRemoteCache()
 		r := sharedRig(t, cache)
@@ -190,6 +193,7 @@ func (c scramblingCache) Put(_ context.Context, _ string, value []byte, _ time.D
 }
 
 func TestSharedCacheChangesWhatItIsGiven(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := sharedRig(t, scramblingCache{ocsptest.NewRemoteCache()})
 		for range 3 {
@@ -200,6 +204,7 @@ func TestSharedCacheChangesWhatItIsGiven(t *testing.T) {
 }
 
 func TestSharedCacheFails(t *testing.T) {
+	t.Parallel()
 	for _, fault := range []ocsptest.Fault{ocsptest.Fail, ocsptest.Panic, ocsptest.Hang, ocsptest.Wrong} {
 		synctest.Test(t, func(t *testing.T) {
 			cache := ocsptest.NewRemoteCache()
@@ -226,6 +231,7 @@ func TestSharedCacheFails(t *testing.T) {
 
 // The host's deletes must get through however many clients wait for the cache.
 func TestInvalidateIsNotCrowdedOut(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		cache := ocsptest.NewRemoteCache()
 		r := sharedRig(t, cache)
@@ -248,6 +254,7 @@ func TestInvalidateIsNotCrowdedOut(t *testing.T) {
 
 // A renewal finds the answer that it renews in the remote cache, which is nothing to report.
 func TestSharedCacheWarnsOfWhatIsWrongOnly(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		cache := ocsptest.NewRemoteCache()
 		var text strings.Builder
@@ -271,6 +278,7 @@ func TestSharedCacheWarnsOfWhatIsWrongOnly(t *testing.T) {
 }
 
 func TestEventTellsSharedFromSigned(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		cache := ocsptest.NewRemoteCache()
 		first := sharedRig(t, cache)

@@ -24,6 +24,7 @@ import (
 
 // A key that lacks its numbers is an error and not a panic.
 func TestNewRefusesHalfAKey(t *testing.T) {
+	t.Parallel()
 	ec := ocsptest.NewCA(ocsptest.Options{})
 	rsaCA := ocsptest.NewCA(ocsptest.Options{Key: ocsptest.RSA2048})
 	for name, test := range map[string]struct {
@@ -49,6 +50,7 @@ func TestNewRefusesHalfAKey(t *testing.T) {
 
 // What a signer returns is not its own any more once it signs again.
 func TestSignerSignsIntoTheSameMemory(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, func(r *rig, cfg *ocsp.Config) {
 		var buf []byte
 		cfg.Issuers[0].Signer = ocsp.NewSigner(r.ca.Key.Public(), func(_ context.Context, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
@@ -89,6 +91,7 @@ func withKey(t *testing.T, cert *x509.Certificate, info []byte) *x509.Certificat
 
 // A key that Go does not know is named by the OID of its algorithm. The error does not call it a mismatch.
 func TestKeysThatGoDoesNotKnowAreNamed(t *testing.T) {
+	t.Parallel()
 	bits := derTLV(3, []byte{0}, make([]byte, 57))
 	ecCA := ocsptest.NewCA(ocsptest.Options{})
 	number := func(n byte) []byte { return derTLV(2, []byte{n}) }
@@ -149,6 +152,7 @@ type publicSigner struct {
 func (s publicSigner) Public() crypto.PublicKey { return s.public }
 
 func TestPublicThatReturnsNoPointerIsNamed(t *testing.T) {
+	t.Parallel()
 	ec := ocsptest.NewCA(ocsptest.Options{})
 	rsaCA := ocsptest.NewCA(ocsptest.Options{Key: ocsptest.RSA2048})
 	ed := ocsptest.NewCA(ocsptest.Options{Key: ocsptest.Ed25519})
@@ -181,6 +185,7 @@ func TestPublicThatReturnsNoPointerIsNamed(t *testing.T) {
 
 // The error explains a signature that is r and s side by side.
 func TestRawSignatureGetsAHint(t *testing.T) {
+	t.Parallel()
 	for _, kind := range []ocsptest.KeyType{ocsptest.P256, ocsptest.P384, ocsptest.P521} {
 		t.Run(kind.String(), func(t *testing.T) {
 			spoilt := false
@@ -227,6 +232,7 @@ func rsaKey(t *testing.T, bits int) *rsa.PrivateKey {
 
 // Some generators of 2048 bits leave the first bit zero.
 func TestRSAModulusOf2047Bits(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, func(r *rig, cfg *ocsp.Config) { signCA(r, cfg, ocsptest.Options{Signer: rsaKey(t, 2047)}) })
 	files := signFiles(t, r.ca.Certificate, r.leaf, r.query(r.leaf).DER)
 	output := signOpenSSL(t, "ocsp", "-respin", files[2], "-issuer", files[0], "-cert", files[1], "-CAfile", files[0], "-no_nonce")
@@ -240,6 +246,7 @@ func TestRSAModulusOf2047Bits(t *testing.T) {
 
 // The crypto module of FIPS 140 has no RSA below 2048 bits. GODEBUG is read when a process starts.
 func TestRSAModulusOf2047BitsUnderFIPS(t *testing.T) {
+	t.Parallel()
 	if fips140.Enforced() {
 		ca := ocsptest.NewCA(ocsptest.Options{})
 		number := append([]byte{0x7f}, bytes.Repeat([]byte{0xff}, 255)...)

@@ -56,6 +56,7 @@ func (s *inOrder) FindBySerial(ctx context.Context, id string, serial *big.Int) 
 // A steady flood of a pool that serves in order has each lookup begin so late that a deadline cuts it: a healthy store
 // answers nobody. Strangers must not bring about a stale good with that either.
 func TestFloodOfAPoolThatServesInOrder(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		calls                          int // MaxStoreCalls
 		timeout, delay, own, ttl, each time.Duration
@@ -94,6 +95,7 @@ func TestFloodOfAPoolThatServesInOrder(t *testing.T) {
 
 // A store that hangs again after one answer is silent again, also if calls run out of the store's own time all the while.
 func TestStoreThatHangsAgainIsSilentAgain(t *testing.T) {
+	t.Parallel()
 	for name, timeout := range map[string]time.Duration{"Config.Timeout": 0, "the store's own": 3 * time.Second} {
 		t.Run(name, func(t *testing.T) {
 			poolTest(t, func(_ *ocsp.Config, p *pool) {

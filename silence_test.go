@@ -131,6 +131,7 @@ func requireRevoked(t testing.TB, answer ocsp.Answer) {
 // Strangers who fill the pool of a healthy store bring about no answer from before a revocation, neither about the issuer
 // that they ask about nor about another.
 func TestFloodBringsNoStaleGood(t *testing.T) {
+	t.Parallel()
 	for name, adjust := range map[string]func(cfg *ocsp.Config, p *pool){
 		"defaults":             nil,
 		"StatusTTL":            func(cfg *ocsp.Config, _ *pool) { cfg.Cache.StatusTTL = time.Second },
@@ -177,6 +178,7 @@ func TestFloodBringsNoStaleGood(t *testing.T) {
 // A deadline that ends a lookup in its middle does not make the store silent for those who come next: it takes its time for
 // them, too.
 func TestLookupsThatAreCutShortAreNoSilence(t *testing.T) {
+	t.Parallel()
 	poolTest(t, func(_ *ocsp.Config, p *pool) {
 		p.delay = 950 * time.Millisecond
 		p.db.SetMaxOpenConns(1)
@@ -195,6 +197,7 @@ func TestLookupsThatAreCutShortAreNoSilence(t *testing.T) {
 // Requests of strangers that wait for a place until little of their time is left keep a healthy store from answering
 // anybody in time. That does not make it look as if it were stuck.
 func TestCallsThatBeginLateAreNotCutShort(t *testing.T) {
+	t.Parallel()
 	for name, ttl := range map[string]time.Duration{"defaults": 0, "StatusTTL": time.Millisecond} {
 		t.Run(name, func(t *testing.T) {
 			poolTest(t, func(cfg *ocsp.Config, p *pool) {
@@ -231,6 +234,7 @@ func TestCallsThatBeginLateAreNotCutShort(t *testing.T) {
 // With as many calls as the pool has connections, requests wait in the responder, and those about one of two issuers leave
 // half of the places to the other.
 func TestFloodLeavesOtherIssuersHalfOfTheStore(t *testing.T) {
+	t.Parallel()
 	poolTest(t, func(cfg *ocsp.Config, _ *pool) { cfg.MaxStoreCalls = 4 }, func(r *rig, p *pool, other *ocsptest.CA) {
 		r.flood(other, 5000)
 		_, took := r.timed()
@@ -240,6 +244,7 @@ func TestFloodLeavesOtherIssuersHalfOfTheStore(t *testing.T) {
 
 // A lone issuer has all places of its store.
 func TestLoneIssuerHasAllPlacesOfItsStore(t *testing.T) {
+	t.Parallel()
 	for name, store := range map[string]func(p *pool) ocsp.CertStore{
 		"alone":  func(p *pool) ocsp.CertStore { return nil },
 		"shared": func(p *pool) ocsp.CertStore { return p },
@@ -267,6 +272,7 @@ func TestLoneIssuerHasAllPlacesOfItsStore(t *testing.T) {
 // While a store hangs a cached answer stands in StorePatience after the store's last answer to anybody, and then at once;
 // when it answers again, so does the responder.
 func TestSilentStore(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		adjust   func(cfg *ocsp.Config)
 		patience time.Duration
@@ -307,6 +313,7 @@ func TestSilentStore(t *testing.T) {
 
 // The window in which a store answered nobody begins again with each answer.
 func TestSilenceBeginsWithTheLastAnswer(t *testing.T) {
+	t.Parallel()
 	orderTest(t, func(cfg *ocsp.Config) {}, func(r *rig, s *slow) {
 		r.says(0)
 		other := r.issue()
@@ -327,6 +334,7 @@ func TestSilenceBeginsWithTheLastAnswer(t *testing.T) {
 
 // So it does with each answer to a call that asks under one ID after the other.
 func TestEachLookupOfACallIsAnAnswer(t *testing.T) {
+	t.Parallel()
 	orderTest(t, func(cfg *ocsp.Config) {
 		for _, id := range []string{"renewed", "renewed again"} {
 			issuer := cfg.Issuers[0]
@@ -351,6 +359,7 @@ func TestEachLookupOfACallIsAnAnswer(t *testing.T) {
 // A request that waits for its turn lets nothing stand in because the store was silent before, nor does one whose read
 // others may join.
 func TestQueuedRequestIsNotImpatient(t *testing.T) {
+	t.Parallel()
 	for _, ttl := range []time.Duration{0, time.Second} {
 		orderTest(t, func(cfg *ocsp.Config) { cfg.MaxStoreCalls, cfg.Cache.StatusTTL = 4, ttl }, func(r *rig, s *slow) {
 			r.says(0)
@@ -373,6 +382,7 @@ func TestQueuedRequestIsNotImpatient(t *testing.T) {
 // A call that has not returned when its time is up is no evidence any more once the store answers others: one that is seldom
 // asked would be silent for good.
 func TestLostCallIsNoLastingSilence(t *testing.T) {
+	t.Parallel()
 	for _, ttl := range []time.Duration{0, time.Second} {
 		orderTest(t, func(cfg *ocsp.Config) {
 			store := cfg.Store
@@ -406,6 +416,7 @@ func TestLostCallIsNoLastingSilence(t *testing.T) {
 
 // An answer to somebody ends the silence also for those who wait in it.
 func TestAnswerEndsTheSilence(t *testing.T) {
+	t.Parallel()
 	orderTest(t, func(cfg *ocsp.Config) {}, func(r *rig, s *slow) {
 		r.says(0)
 		other := r.issue()
@@ -426,6 +437,7 @@ func TestAnswerEndsTheSilence(t *testing.T) {
 
 // A store that was silent, and that nobody has asked since, is given its time.
 func TestSilenceIsForgotten(t *testing.T) {
+	t.Parallel()
 	poolTest(t, nil, func(r *rig, p *pool, _ *ocsptest.CA) {
 		r.says(0)
 		p.hang.Store(true)
@@ -443,6 +455,7 @@ func TestSilenceIsForgotten(t *testing.T) {
 
 // An error lets a cached answer stand in only if the store has answered nobody for StorePatience.
 func TestErrorOfAStoreThatAnswersOthers(t *testing.T) {
+	t.Parallel()
 	orderTest(t, func(cfg *ocsp.Config) {}, func(r *rig, s *slow) {
 		r.says(0)
 		r.store.SetFault(ocsptest.Fail)
@@ -471,6 +484,7 @@ func (timeout) Timeout() bool { return true }
 
 // A timeout of the store's own is no word on its health, however long ago it answered, unless it is silent.
 func TestPoolTimeoutLetsNothingStandIn(t *testing.T) {
+	t.Parallel()
 	for name, err := range map[string]error{
 		"DeadlineExceeded": context.DeadlineExceeded,
 		"Timeout":          timeout{},
@@ -505,6 +519,7 @@ func TestPoolTimeoutLetsNothingStandIn(t *testing.T) {
 // Where nothing can stand in the store has the whole Timeout: for a certificate that was never answered about, after a start,
 // for several certificates, for a nonce that must be echoed, and with FailClosed.
 func TestWithoutAStandInTheWholeTimeoutCounts(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		adjust  func(cfg *ocsp.Config)
 		request func(r *rig) []byte
@@ -545,6 +560,7 @@ func TestWithoutAStandInTheWholeTimeoutCounts(t *testing.T) {
 
 // An issuer's own store is judged by itself, and has places of its own.
 func TestStoreOfAnIssuer(t *testing.T) {
+	t.Parallel()
 	release := make(chan struct{})
 	var own ocsp.CertStoreFunc = func(context.Context, string, *big.Int) (ocsp.Record, error) {
 		<-release
@@ -576,6 +592,7 @@ func TestStoreOfAnIssuer(t *testing.T) {
 // What issuers that come and go had of a store goes with them, once no call is under way. A call that hangs is counted until
 // it returns, also if its issuer is back meanwhile, and who waits for it waits no longer for that.
 func TestPlacesOfIssuersThatComeAndGo(t *testing.T) {
+	t.Parallel()
 	orderTest(t, func(cfg *ocsp.Config) { cfg.MaxStoreCalls = 4 }, func(r *rig, s *slow) {
 		r.says(0)
 		for i := range 20 {
@@ -626,6 +643,7 @@ func TestPlacesOfIssuersThatComeAndGo(t *testing.T) {
 
 // A CA that moves from one store to another is found in both while they are asked in turn.
 func TestIssuersOfOneKeyInTwoStores(t *testing.T) {
+	t.Parallel()
 	first, second := ocsptest.NewStore(), ocsptest.NewStore()
 	for _, ttl := range []time.Duration{0, time.Hour} {
 		r := newRig(t, func(r *rig, cfg *ocsp.Config) {
@@ -646,6 +664,7 @@ func TestIssuersOfOneKeyInTwoStores(t *testing.T) {
 
 // A read that several may share is judged by the store that it is in, not by the first one of its authority.
 func TestSharedReadIsJudgedByTheStoreThatItIsIn(t *testing.T) {
+	t.Parallel()
 	for _, ttl := range []time.Duration{0, time.Second} {
 		hang, release := false, make(chan struct{})
 		orderTest(t, func(cfg *ocsp.Config) {
@@ -677,6 +696,7 @@ func TestSharedReadIsJudgedByTheStoreThatItIsIn(t *testing.T) {
 }
 
 func TestConfigOfStores(t *testing.T) {
+	t.Parallel()
 	ca := ocsptest.NewCA(ocsptest.Options{})
 	for want, adjust := range map[string]func(cfg *ocsp.Config){
 		"the field Cache.StorePatience is -1ns: it must not be negative":                 func(cfg *ocsp.Config) { cfg.Cache.StorePatience = -1 },
@@ -701,6 +721,7 @@ func TestConfigOfStores(t *testing.T) {
 
 // Requests wait for their turn no longer than it takes to know that no place is given back.
 func TestStuckStore(t *testing.T) {
+	t.Parallel()
 	orderTest(t, func(cfg *ocsp.Config) { cfg.MaxStoreCalls = 2 }, func(r *rig, s *slow) {
 		r.says(0)
 		release := make(chan struct{})
@@ -726,6 +747,7 @@ func TestStuckStore(t *testing.T) {
 // A store that hangs, and whose calls honour their contexts, gives places back only when their time is up, which is no sign of
 // life: once it has been stuck for Timeout, cached answers stand in at once for requests that find no place.
 func TestPlacesGivenBackByDeadlinesAreNoSignOfLife(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		calls int
 		every time.Duration

@@ -14,6 +14,7 @@ import (
 
 // A store that is busy is no store that fails: nobody can have answers from the cache go unchecked by asking a lot.
 func TestBusyStoreLetsNothingStandIn(t *testing.T) {
+	t.Parallel()
 	orderTest(t, func(cfg *ocsp.Config) { cfg.Unissued = ocsp.UnissuedUnauthorized }, func(r *rig, s *slow) {
 		r.says(xocsp.Good)
 		r.revoke(r.leaf, ocsp.KeyCompromise)
@@ -33,6 +34,7 @@ func TestBusyStoreLetsNothingStandIn(t *testing.T) {
 
 // One that hangs is: its calls keep their places, and what is cached stands in, however many wait.
 func TestHangingStoreLetsCachedAnswersStandIn(t *testing.T) {
+	t.Parallel()
 	orderTest(t, func(cfg *ocsp.Config) {}, func(r *rig, s *slow) {
 		release := make(chan struct{})
 		defer close(release)
@@ -49,6 +51,7 @@ func TestHangingStoreLetsCachedAnswersStandIn(t *testing.T) {
 
 // Nor does a responder that is being closed let what is cached go unchecked.
 func TestClosingLetsNothingStandIn(t *testing.T) {
+	t.Parallel()
 	orderTest(t, func(*ocsp.Config) {}, func(r *rig, s *slow) {
 		release := make(chan struct{})
 		r.says(xocsp.Good)
@@ -69,6 +72,7 @@ func TestClosingLetsNothingStandIn(t *testing.T) {
 
 // An answer that has ended while it was made is begun again.
 func TestNoAnswerLeavesAfterItsEnd(t *testing.T) {
+	t.Parallel()
 	for name, nonce := range map[string][]byte{"shared": nil, "nonce": []byte("nonce")} {
 		for _, several := range []bool{false, true} {
 			t.Run(name, func(t *testing.T) {

@@ -33,6 +33,7 @@ func resigned(t *testing.T, cert *x509.Certificate, key crypto.Signer, last byte
 // A staple is about the CA that signed the leaf, found by the signature where Go verifies it and otherwise by the key
 // identifiers. It is never about any one that has the name.
 func TestStapleFindsTheIssuerOfOldHashes(t *testing.T) {
+	t.Parallel()
 	keys := []crypto.Signer{ocsptest.NewKey(ocsptest.RSA2048), ocsptest.NewKey(ocsptest.RSA2048), ocsptest.NewKey(ocsptest.RSA2048)}
 	type setup struct {
 		cas  []ocsptest.Options // all of the name "Test CA"; the first signs the leaf
@@ -99,6 +100,7 @@ func TestStapleFindsTheIssuerOfOldHashes(t *testing.T) {
 }
 
 func TestStapleRefusesAForeignLeaf(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, func(r *rig, cfg *ocsp.Config) { signCA(r, cfg, ocsptest.Options{Key: ocsptest.RSA2048}) })
 	twin := ocsptest.NewCA(ocsptest.Options{Key: ocsptest.RSA2048}) // of the same name
 	under := func(of *ocsptest.CA, name []byte) *x509.Certificate {
@@ -141,6 +143,7 @@ func TestStapleRefusesAForeignLeaf(t *testing.T) {
 
 // A CA that changed the string type of its name may issue its delegate under either name.
 func TestDelegateUnderANameAlias(t *testing.T) {
+	t.Parallel()
 	name := derSeq(derTLV(0x31, derSeq(derOID(2, 5, 4, 3), derTLV(0x0c, []byte("Test CA"))))) // UTF8String
 	r := newRig(t, nil)
 	require.NotEqual(t, name, r.ca.Certificate.RawSubject)

@@ -20,6 +20,7 @@ import (
 // handshake takes no time. It gets the staple in hand until that has expired, then none, and a new one soon after
 // the fault is over.
 func TestStaplingNeverWaits(t *testing.T) {
+	t.Parallel()
 	caKey, leafKey := ocsptest.NewKey(ocsptest.P256), ocsptest.NewKey(ocsptest.P256)
 	for name, test := range map[string]struct {
 		fault  ocsptest.Fault
