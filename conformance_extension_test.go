@@ -173,7 +173,7 @@ func TestT105PreferredSignatureAlgorithmsUnfit(t *testing.T) {
 	}
 	t.Run("SHA-1 with RSA", func(t *testing.T) {
 		r := newRig(t, func(r *rig, cfg *ocsp.Config) {
-			r.ca = ocsptest.NewCA(ocsptest.Options{Key: ocsptest.RSA2048})
+			r.ca = ocsptest.NewCA(ocsptest.Options{Signer: keys[ocsptest.RSA2048]()})
 			r.leaf = r.issue()
 			cfg.Issuers = []ocsp.Issuer{r.ca.Issuer()}
 		})

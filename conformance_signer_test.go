@@ -101,7 +101,7 @@ func TestT179FaultyIssuers(t *testing.T) {
 	ca := ocsptest.NewCA(ocsptest.Options{})
 	strange := ocsptest.NewCA(ocsptest.Options{Name: "Strange CA"})
 	twin := ocsptest.NewCA(ocsptest.Options{}) // same name, other key
-	rsaCA := ocsptest.NewCA(ocsptest.Options{Key: ocsptest.RSA2048})
+	rsaCA := ocsptest.NewCA(ocsptest.Options{Signer: keys[ocsptest.RSA2048]()})
 	edCA := ocsptest.NewCA(ocsptest.Options{Key: ocsptest.Ed25519})
 	p224, err := ecdsa.GenerateKey(elliptic.P224(), rand.Reader)
 	require.NoError(t, err)
@@ -397,9 +397,9 @@ func signKinds(t *testing.T) map[string]signKind {
 func signRig(t *testing.T, kind signKind, delegated bool) *rig {
 	return newRig(t, func(r *rig, cfg *ocsp.Config) {
 		if delegated {
-			signDelegated(ocsptest.Options{Key: kind.key})(r, cfg)
+			signDelegated(ocsptest.Options{Signer: keys[kind.key]()})(r, cfg)
 		} else {
-			signCA(r, cfg, ocsptest.Options{Key: kind.key})
+			signCA(r, cfg, ocsptest.Options{Signer: keys[kind.key]()})
 		}
 		cfg.Issuers[0].SignatureAlgorithm = kind.algorithm
 	})
@@ -532,7 +532,7 @@ func TestT190Encoding(t *testing.T) {
 							for cert, status := range map[*x509.Certificate]int{r.leaf: xocsp.Good, revoked: xocsp.Revoked, never: xocsp.Unknown} {
 								result, err := client.Query(t.Context(), r.ca.Certificate, cert)
 								require.NoError(t, err)
-								require.Equal(t, status, r.requireAnswer(result, status)[0].Status)
+								require.Equal(t, status, result.Responses[0].Status)
 							}
 						}
 					}
@@ -798,7 +798,7 @@ func signFlip(t *testing.T, kind signKind, delegated bool) {
 		}
 	}
 	assert.Empty(t, missed)
-	stranger := ocsptest.NewCA(ocsptest.Options{Key: kind.key}).Certificate
+	stranger := ocsptest.NewCA(ocsptest.Options{Signer: strangerKeys[kind.key]()}).Certificate
 	require.ErrorContains(t, ocsptest.Lint(result.Request, result.DER, stranger, r.clock.Now()), map[bool]string{false: "T196", true: "T194"}[delegated])
 }
 

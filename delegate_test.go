@@ -59,7 +59,7 @@ func TestCheckDelegate(t *testing.T) {
 	ca := ocsptest.NewCA(ocsptest.Options{Key: ocsptest.P384})
 	p256 := ocsptest.NewCA(ocsptest.Options{})
 	p256.Certificate = ocsptest.NewCA(ocsptest.Options{Signer: p256.Key, Adjust: func(t *x509.Certificate) { t.SubjectKeyId = bytes.Repeat([]byte{9}, 20) }}).Certificate
-	rsaCA := ocsptest.NewCA(ocsptest.Options{Key: ocsptest.RSA2048, Adjust: func(t *x509.Certificate) { t.SignatureAlgorithm = x509.SHA384WithRSA }})
+	rsaCA := ocsptest.NewCA(ocsptest.Options{Signer: keys[ocsptest.RSA2048](), Adjust: func(t *x509.Certificate) { t.SignatureAlgorithm = x509.SHA384WithRSA }})
 	edCA := ocsptest.NewCA(ocsptest.Options{Key: ocsptest.Ed25519})
 	extension := func(oid asn1.ObjectIdentifier, critical bool, value ...byte) func(*x509.Certificate) {
 		return func(t *x509.Certificate) {
@@ -159,7 +159,7 @@ func TestCheckDelegate(t *testing.T) {
 				kind = test.key
 			}
 			issuer := issuing.Issuer()
-			issuer.ResponderCertificate, issuer.Signer = issuing.Delegate(ocsptest.Options{Key: kind, Adjust: test.adjust})
+			issuer.ResponderCertificate, issuer.Signer = issuing.Delegate(ocsptest.Options{Signer: strangerKeys[kind](), Adjust: test.adjust})
 			if test.tbs != nil {
 				outer, tbs := derSplit(t, issuer.ResponderCertificate.Raw), derSeq(test.tbs(t, issuer.ResponderCertificate)...)
 				signature, err := crypto.SignMessage(issuing.Key, nil, tbs, crypto.SHA384)
@@ -239,9 +239,9 @@ func TestDelegatesOfOcsptestAreFaultless(t *testing.T) {
 // A delegate that is signed with SHA-1 is weaker than one with SHA-256, and one with MD5 cannot be verified.
 func TestDelegateWithAnOldHash(t *testing.T) {
 	t.Parallel()
-	ca := ocsptest.NewCA(ocsptest.Options{Key: ocsptest.RSA2048})
+	ca := ocsptest.NewCA(ocsptest.Options{Signer: keys[ocsptest.RSA2048]()})
 	issuer := ca.Issuer()
-	delegate, _ := ca.Delegate(ocsptest.Options{Key: ocsptest.RSA2048})
+	delegate, _ := ca.Delegate(ocsptest.Options{Signer: strangerKeys[ocsptest.RSA2048]()})
 	issuer.ResponderCertificate = resigned(t, delegate, ca.Key, 5, crypto.SHA1)
 	require.Contains(t, findings(issuer, ocsp.ProfilePrivate), "warning: the certificate is signed with SHA-1, and so with a hash that is weaker than SHA-256")
 	require.Contains(t, findings(issuer, ocsp.ProfileCABF), "refused: the certificate is signed with SHA1-RSA")

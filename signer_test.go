@@ -26,7 +26,7 @@ import (
 func TestNewRefusesHalfAKey(t *testing.T) {
 	t.Parallel()
 	ec := ocsptest.NewCA(ocsptest.Options{})
-	rsaCA := ocsptest.NewCA(ocsptest.Options{Key: ocsptest.RSA2048})
+	rsaCA := ocsptest.NewCA(ocsptest.Options{Signer: keys[ocsptest.RSA2048]()})
 	for name, test := range map[string]struct {
 		ca  *ocsptest.CA
 		key crypto.Signer
@@ -154,7 +154,7 @@ func (s publicSigner) Public() crypto.PublicKey { return s.public }
 func TestPublicThatReturnsNoPointerIsNamed(t *testing.T) {
 	t.Parallel()
 	ec := ocsptest.NewCA(ocsptest.Options{})
-	rsaCA := ocsptest.NewCA(ocsptest.Options{Key: ocsptest.RSA2048})
+	rsaCA := ocsptest.NewCA(ocsptest.Options{Signer: keys[ocsptest.RSA2048]()})
 	ed := ocsptest.NewCA(ocsptest.Options{Key: ocsptest.Ed25519})
 	edPublic := ed.Key.Public().(ed25519.PublicKey)
 	for name, test := range map[string]struct {
@@ -190,7 +190,7 @@ func TestRawSignatureGetsAHint(t *testing.T) {
 		t.Run(kind.String(), func(t *testing.T) {
 			spoilt := false
 			r := newRig(t, func(r *rig, cfg *ocsp.Config) {
-				signCA(r, cfg, ocsptest.Options{Key: kind})
+				signCA(r, cfg, ocsptest.Options{Signer: keys[kind]()})
 				public := r.ca.Key.Public().(*ecdsa.PublicKey)
 				cfg.Issuers[0].Signer = ocsp.NewSigner(public, func(_ context.Context, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
 					der, err := r.ca.Key.Sign(rand.Reader, digest, opts)

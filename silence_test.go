@@ -144,7 +144,12 @@ func TestFloodBringsNoStaleGood(t *testing.T) {
 	} {
 		for _, same := range []bool{true, false} {
 			t.Run(name, func(t *testing.T) {
-				poolTest(t, adjust, func(r *rig, p *pool, other *ocsptest.CA) {
+				poolTest(t, func(cfg *ocsp.Config, p *pool) {
+					if adjust != nil {
+						adjust(cfg, p)
+						cfg.Unissued = ocsp.UnissuedUnauthorized // which costs no signature
+					}
+				}, func(r *rig, p *pool, other *ocsptest.CA) {
 					flooded := other
 					if same {
 						flooded = r.ca

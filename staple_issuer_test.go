@@ -101,8 +101,8 @@ func TestStapleFindsTheIssuerOfOldHashes(t *testing.T) {
 
 func TestStapleRefusesAForeignLeaf(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, func(r *rig, cfg *ocsp.Config) { signCA(r, cfg, ocsptest.Options{Key: ocsptest.RSA2048}) })
-	twin := ocsptest.NewCA(ocsptest.Options{Key: ocsptest.RSA2048}) // of the same name
+	r := newRig(t, func(r *rig, cfg *ocsp.Config) { signCA(r, cfg, ocsptest.Options{Signer: keys[ocsptest.RSA2048]()}) })
+	twin := ocsptest.NewCA(ocsptest.Options{Signer: strangerKeys[ocsptest.RSA2048]()}) // of the same name
 	under := func(of *ocsptest.CA, name []byte) *x509.Certificate {
 		ca, cert := *of, *of.Certificate
 		cert.RawSubject, ca.Certificate = name, &cert

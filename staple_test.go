@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"log/slog"
 	"net"
 	"testing"
 	"testing/synctest"
@@ -38,7 +39,10 @@ func TestStaplingNeverWaits(t *testing.T) {
 				store.Add(ca.ID, leaf)
 				issuer, signer := ca.Issuer(), ocsptest.NewSigner(ca.Key)
 				issuer.Signer = signer
-				responder, err := ocsp.New(ocsp.Config{Issuers: []ocsp.Issuer{issuer}, Store: store})
+				responder, err := ocsp.New(ocsp.Config{
+					Issuers: []ocsp.Issuer{issuer}, Store: store,
+					Logger: slog.New(slog.DiscardHandler), // of thousands of lines
+				})
 				require.NoError(t, err)
 				setFault := store.SetFault
 				if test.signer {
