@@ -79,13 +79,7 @@ func TestT83CertIDParameterTypes(t *testing.T) {
 	t.Parallel()
 	requests := map[string]func(*rig) []byte{}
 	for name, parameters := range map[string][]byte{
-		"SEQUENCE":     derSeq(),
-		"INTEGER":      {2, 1, 0},
-		"OID":          derSHA1,
-		"two NULLs":    append(clone(derNull), derNull...),
-		"long NULL":    {5, 1, 0},
 		"NULL, BER":    {5, 0x81, 0},
-		"octets":       {0xff},
 		"context NULL": {0x85, 0},
 	} {
 		requests[name] = func(r *rig) []byte {
@@ -93,47 +87,6 @@ func TestT83CertIDParameterTypes(t *testing.T) {
 			id.algorithm = derSeq(derSHA1, parameters)
 			return derAsk(id).der()
 		}
-	}
-	derRefuseAll(t, xocsp.Malformed, requests)
-}
-
-func TestT84CertIDUnknownHash(t *testing.T) {
-	t.Parallel()
-	requests := map[string]func(*rig) []byte{}
-	for name, h := range map[string]struct {
-		hash crypto.Hash
-		oid  []byte
-	}{
-		"MD5":                   {crypto.MD5, derOID(1, 2, 840, 113549, 2, 5)},
-		"SHA-224":               {crypto.SHA224, derOID(2, 16, 840, 1, 101, 3, 4, 2, 4)},
-		"unknown":               {crypto.SHA1, derOID(1, 3, 6, 1, 4, 1, 99999, 1)},
-		"SHA-1's OID, one more": {crypto.SHA1, derOID(1, 3, 14, 3, 2, 26, 1)},
-	} {
-		requests[name] = func(r *rig) []byte {
-			return derAsk(derIDHashed(r.ca.Certificate, r.leaf.SerialNumber, h.hash, h.oid)).der()
-		}
-	}
-	derRefuseAll(t, xocsp.Unauthorized, requests)
-}
-
-func TestT85CertIDHashLength(t *testing.T) {
-	t.Parallel()
-	requests := map[string]func(*rig) []byte{}
-	for name, lengths := range map[string][2]int{
-		"both empty": {0, 0}, "name empty": {0, 20}, "key empty": {20, 0}, "name short": {19, 20}, "key long": {20, 21}, "of SHA-256": {32, 32},
-	} {
-		requests[name] = func(r *rig) []byte {
-			id := derIDOf(r.ca.Certificate, r.leaf.SerialNumber)
-			long := bytes.Repeat([]byte{1}, 32)
-			id.nameHash = derOctets(append(id.nameHash[2:], long...)[:lengths[0]])
-			id.keyHash = derOctets(append(id.keyHash[2:], long...)[:lengths[1]])
-			return derAsk(id).der()
-		}
-	}
-	requests["of SHA-1 under SHA-256"] = func(r *rig) []byte {
-		id := derIDOf(r.ca.Certificate, r.leaf.SerialNumber)
-		id.algorithm = derSeq(certIDHashes["SHA-256"].oid, derNull)
-		return derAsk(id).der()
 	}
 	derRefuseAll(t, xocsp.Malformed, requests)
 }

@@ -75,18 +75,6 @@ func TestT99UnknownCriticalExtension(t *testing.T) {
 	})
 }
 
-func TestT100UnknownCriticalSingleExtension(t *testing.T) {
-	t.Parallel()
-	derRefuseAll(t, xocsp.Malformed, map[string]func(*rig) []byte{
-		"alone": func(r *rig) []byte { return extSingle(r, derExt(derForeignOID, derTrue, derForeignValue)) },
-		"of the second": func(r *rig) []byte {
-			q := derPlain(r)
-			q.entries = append(q.entries, derAsk(derIDOf(r.ca.Certificate, r.leaf.SerialNumber), derExt(derForeignOID, derTrue, derForeignValue)).entries...)
-			return q.der()
-		},
-	})
-}
-
 func TestT102AcceptableResponses(t *testing.T) {
 	t.Parallel()
 	for name, list := range map[string][][]byte{
