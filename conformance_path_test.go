@@ -104,39 +104,6 @@ func pathEscapeAll(text string) string {
 	return b.String()
 }
 
-func TestT30Raw(t *testing.T) {
-	t.Parallel()
-	r := newPathRig(t, nil)
-	der, text := pathRequest(r, pathRich)
-	pathOK(r, der, map[string]string{"raw": "/ocsp/" + text})
-	httpRun(r, "over the network", func(r *rig) {
-		conn := httpDial(r, httpServer(r))
-		conn.send("GET /ocsp/%s HTTP/1.1\r\nHost: x\r\n\r\n", text)
-		r.requireAnswer(conn.receive(der), xocsp.Good)
-	})
-	httpRun(r, "many", func(r *rig) {
-		for range 200 {
-			der, text := pathRequest(r, func(string) bool { return true })
-			r.requireAnswer(pathGet(r, "/ocsp/"+text, der), xocsp.Good)
-		}
-	})
-}
-
-func TestT34DoubleSlash(t *testing.T) {
-	t.Parallel()
-	r := newPathRig(t, nil)
-	server := httpServer(r)
-	for i := range 20 {
-		httpRun(r, fmt.Sprint(i), func(r *rig) {
-			der, text := pathRequest(r, pathDouble)
-			r.requireAnswer(pathGet(r, "/ocsp/"+text, der), xocsp.Good)
-			conn := httpDial(r, server)
-			conn.send("GET /ocsp/%s HTTP/1.1\r\nHost: x\r\n\r\n", text)
-			r.requireAnswer(conn.receive(der), xocsp.Good)
-		})
-	}
-}
-
 // pathClean is what gorilla's router does by default.
 func pathClean(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
@@ -223,23 +190,6 @@ func TestT35SlashesMerged(t *testing.T) {
 	}
 }
 
-func TestT36EscapedDoubleSlashBehindServeMux(t *testing.T) {
-	t.Parallel()
-	r := newPathRig(t, nil)
-	mux := http.NewServeMux()
-	mux.Handle("/ocsp/", r.handler)
-	r.handler = mux
-	server := httpServer(r)
-	for i := range 50 {
-		httpRun(r, fmt.Sprint(i), func(r *rig) {
-			der, text := pathRequest(r, pathDouble)
-			conn := httpDial(r, server)
-			conn.send("GET /ocsp/%s HTTP/1.1\r\nHost: x\r\n\r\n", strings.ReplaceAll(text, "/", "%2F"))
-			r.requireAnswer(conn.receive(der), xocsp.Good)
-		})
-	}
-}
-
 // pathLines breaks base64 into lines of so many letters.
 func pathLines(text, lineBreak string, letters int) string {
 	var b strings.Builder
@@ -295,27 +245,6 @@ func TestT45EncodedTwice(t *testing.T) {
 	foreign := r.client().Request(other, unknown)
 	r.requireError(xocsp.Unauthorized, pathGet(r, "/ocsp/"+once(foreign), nil))
 	r.requireError(xocsp.Malformed, pathGet(r, "/ocsp/"+pathTwice(once(foreign)), nil))
-}
-
-func TestT46BadEscape(t *testing.T) {
-	t.Parallel()
-	r := newPathRig(t, nil)
-	reached := false
-	handler := r.handler
-	r.handler = http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		reached = true
-		handler.ServeHTTP(w, req)
-	})
-	server := httpServer(r)
-	for _, escape := range []string{"%ZZ", "%2", "%"} {
-		httpRun(r, escape, func(r *rig) {
-			conn := httpDial(r, server)
-			conn.send("GET /ocsp/%s%s HTTP/1.1\r\nHost: x\r\n\r\n", "MFEw", escape)
-			require.Equal(r, http.StatusBadRequest, conn.receive(nil).StatusCode)
-		})
-	}
-	server.Close()
-	assert.False(t, reached)
 }
 
 func TestT49QueryIgnored(t *testing.T) {
