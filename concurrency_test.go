@@ -438,7 +438,7 @@ func TestClose(t *testing.T) {
 }
 
 // TestOpaqueSignerWithContext: a NewSigner gets a context that ends, and the digest to sign.
-func TestSignerFunc(t *testing.T) {
+func TestNewSignerGetsContextAndDigest(t *testing.T) {
 	t.Parallel()
 	for _, kind := range ocsptest.KeyTypes() {
 		synctest.Test(t, func(t *testing.T) {
@@ -467,7 +467,7 @@ func TestSignerFunc(t *testing.T) {
 }
 
 // However many answers that nobody can use again are asked for, those that are cached still get signed.
-func TestJunkDoesNotStarveTheCache(t *testing.T) {
+func TestUncacheableAnswersDoNotStarveCacheableOnes(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, func(_ *rig, cfg *ocsp.Config) {
@@ -677,7 +677,7 @@ type bagSigner struct {
 }
 
 // A key has one budget, whatever is made of it: a call that hangs in an HSM is counted until it returns.
-func TestKeyKeepsItsBudget(t *testing.T) {
+func TestReplacedIssuerKeepsTheBudgetOfItsKey(t *testing.T) {
 	t.Parallel()
 	again := func(r *rig) crypto.Signer { return r.signer }
 	for name, tt := range map[string]struct {
@@ -883,7 +883,7 @@ func TestInvalidRecordLeavesNeighboursAlone(t *testing.T) {
 }
 
 // One of two replicas of the database lags while a certificate is revoked that is asked for often: everybody gets an answer.
-func TestLaggingReplica(t *testing.T) {
+func TestLaggingReplicaStarvesNobody(t *testing.T) {
 	t.Parallel()
 	for _, ttl := range []time.Duration{0, time.Second} {
 		t.Run(ttl.String(), func(t *testing.T) {
@@ -937,7 +937,7 @@ func TestLaggingReplica(t *testing.T) {
 }
 
 // Many ask, one shortly after the other, with a StatusTTL that is shorter than a read: all are answered.
-func TestShortStatusTTL(t *testing.T) {
+func TestStatusTTLShorterThanAReadStarvesNobody(t *testing.T) {
 	t.Parallel()
 	for _, ttl := range []time.Duration{1, 20 * time.Microsecond, time.Millisecond} {
 		t.Run(ttl.String(), func(t *testing.T) {
@@ -1021,7 +1021,7 @@ func TestStoreSlowerThanStatusTTL(t *testing.T) {
 }
 
 // Changes begin anew more often than the store takes for a read: all are answered.
-func TestFlappingTrust(t *testing.T) {
+func TestFrequentResyncsStarveNobody(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := newChanges()

@@ -275,7 +275,7 @@ func TestNewRefusesBoundlessRequests(t *testing.T) {
 }
 
 // Elsewhere the greatest numbers there are do what they say.
-func TestTheGreatestNumbers(t *testing.T) {
+func TestGreatestLimits(t *testing.T) {
 	t.Parallel()
 	for _, compact := range []bool{false, true} {
 		r := newRig(t, func(_ *rig, cfg *ocsp.Config) {
@@ -301,7 +301,7 @@ func TestTheGreatestNumbers(t *testing.T) {
 }
 
 // Three quarters of many signatures are many.
-func TestAShareOfManySignatures(t *testing.T) {
+func TestGreatestNumberOfSignatures(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, func(_ *rig, cfg *ocsp.Config) {

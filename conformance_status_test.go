@@ -402,7 +402,7 @@ func TestT155InvalidRecords(t *testing.T) {
 }
 
 // What cannot be read is not what was never issued, also where an error says both: ErrInvalidRecord goes first.
-func TestInvalidRecordGoesBeforeNotFound(t *testing.T) {
+func TestInvalidRecordOutranksNotFound(t *testing.T) {
 	t.Parallel()
 	for name, both := range map[string]error{
 		"not found first":  fmt.Errorf("%w: %w", ocsp.ErrNotFound, ocsp.ErrInvalidRecord),

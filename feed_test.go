@@ -76,7 +76,7 @@ func changesTest(t *testing.T, run func(t *testing.T, r *rig, c *changes)) {
 
 // What is said to have changed does not cost others what is known about them: neither the trust in it, nor the answer that
 // stands in when the store fails.
-func TestChangesOfManyLeaveOthersAlone(t *testing.T) {
+func TestChangedSparesOtherCertificates(t *testing.T) {
 	t.Parallel()
 	const count = 5_000 // more than there are fences
 	serials := make([]*big.Int, count)
@@ -123,7 +123,7 @@ func (r *rig) reads(want int) int {
 	return r.store.Calls() - before
 }
 
-func TestStatusesAreTrustedOnlyWhileChangesAreHeard(t *testing.T) {
+func TestStatusIsTrustedOnlyWhileTheFeedIsValid(t *testing.T) {
 	t.Parallel()
 	changesTest(t, func(t *testing.T, r *rig, c *changes) {
 		f := <-c.calls
@@ -154,7 +154,7 @@ func TestStatusesAreTrustedOnlyWhileChangesAreHeard(t *testing.T) {
 	})
 }
 
-func TestWhatWasReadBeforeBeginIsNotTrusted(t *testing.T) {
+func TestStatusFromBeforeResyncIsNotTrusted(t *testing.T) {
 	t.Parallel()
 	changesTest(t, func(t *testing.T, r *rig, c *changes) {
 		f := <-c.calls
@@ -167,7 +167,7 @@ func TestWhatWasReadBeforeBeginIsNotTrusted(t *testing.T) {
 	})
 }
 
-func TestChanged(t *testing.T) {
+func TestChangedEndsTrust(t *testing.T) {
 	t.Parallel()
 	changesTest(t, func(t *testing.T, r *rig, c *changes) {
 		f := <-c.calls
@@ -198,7 +198,7 @@ func TestChanged(t *testing.T) {
 	})
 }
 
-func TestChangedOvertakesAReadUnderWay(t *testing.T) {
+func TestChangedReachesAReadInFlight(t *testing.T) {
 	t.Parallel()
 	changesTest(t, func(t *testing.T, r *rig, c *changes) {
 		f := <-c.calls
@@ -234,7 +234,7 @@ func TestChangedOvertakesAReadUnderWay(t *testing.T) {
 	})
 }
 
-func TestReadsAreNotSharedWhileChangesAreNotHeard(t *testing.T) {
+func TestReadsAreNotSharedWhileTheFeedIsNotValid(t *testing.T) {
 	t.Parallel()
 	changesTest(t, func(t *testing.T, r *rig, c *changes) {
 		<-c.calls

@@ -114,7 +114,7 @@ func TestNewStatusDropsEveryEncoding(t *testing.T) {
 	require.Equal(t, xocsp.Revoked, result.Responses[0].Status)
 }
 
-func TestForgottenCertificateIsNotServedFromTheCache(t *testing.T) {
+func TestDeletedRecordIsNotServedFromTheCache(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, nil)
 	r.status(r.leaf)
@@ -259,7 +259,7 @@ func TestStoreFails(t *testing.T) {
 }
 
 // What the store says but nobody can read may be a revocation, so nothing from before stands in for it, then or later.
-func TestUnreadableRecordIsNoAnswer(t *testing.T) {
+func TestInvalidRecordLetsNothingStandIn(t *testing.T) {
 	t.Parallel()
 	for name, unreadable := range map[string]func() (ocsp.Record, error){
 		"a Record without RevokedAt": func() (ocsp.Record, error) { return ocsp.Record{State: ocsp.Compromised}, nil },
@@ -427,7 +427,7 @@ func TestCallersOwnDeadlineServesNothingStale(t *testing.T) {
 }
 
 // A store that hung once is not taken to hang for ever.
-func TestHangIsForgotten(t *testing.T) {
+func TestStoreThatHungIsGivenItsTimeAgain(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var delay atomic.Int64
@@ -452,7 +452,7 @@ func TestHangIsForgotten(t *testing.T) {
 }
 
 // What is waited for may outlive the answer that would stand in for it.
-func TestStandInMayExpireMeanwhile(t *testing.T) {
+func TestStandInThatExpiresMeanwhileIsNotServed(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Now, cfg.Validity = time.Now, 20*time.Second })
@@ -502,7 +502,7 @@ func TestThisUpdateIsNoLaterThanTheFirstRead(t *testing.T) {
 }
 
 // A test's own store may end its goroutine, with t.FailNow. That is no word on any certificate.
-func TestStoreThatDoesNotReturn(t *testing.T) {
+func TestStoreThatEndsItsGoroutine(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, func(_ *rig, cfg *ocsp.Config) {
 		cfg.Store = ocsp.CertStoreFunc(func(context.Context, string, *big.Int) (ocsp.Record, error) {
@@ -514,7 +514,7 @@ func TestStoreThatDoesNotReturn(t *testing.T) {
 }
 
 // What was seen after a slow read began is not forgotten because the cache had no room for it.
-func TestEvictionBringsNothingBack(t *testing.T) {
+func TestEvictionRestoresNoOlderStatus(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
@@ -540,7 +540,7 @@ func TestEvictionBringsNothingBack(t *testing.T) {
 	})
 }
 
-func TestEventsTellOfTheirOwnRequest(t *testing.T) {
+func TestEventsDescribeTheirOwnRequest(t *testing.T) {
 	t.Parallel()
 	var events []ocsp.Event
 	r := newRig(t, func(_ *rig, cfg *ocsp.Config) {
@@ -570,7 +570,7 @@ func (s *signerHook) Sign(rand io.Reader, digest []byte, opts crypto.SignerOpts)
 }
 
 // An answer whose end comes while its renewal fails is not served.
-func TestEndsWhileRenewed(t *testing.T) {
+func TestAnswerThatEndsDuringRenewalIsNotServed(t *testing.T) {
 	t.Parallel()
 	hook := &signerHook{before: func() {}}
 	r := newRig(t, func(r *rig, cfg *ocsp.Config) {
@@ -585,7 +585,7 @@ func TestEndsWhileRenewed(t *testing.T) {
 }
 
 // An answer whose refresh point has passed when it is made, since its certificate ends soon, is kept for half of its time.
-func TestRefreshPointPassed(t *testing.T) {
+func TestAnswerMadeAfterItsRefreshPointIsCachedForHalfItsLife(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Validity, cfg.Backdate = time.Hour, 29*time.Minute })
 	r.store.Set(r.ca.ID, r.leaf.SerialNumber, ocsp.Record{State: ocsp.Active, NotAfter: r.clock.Now().Add(20 * time.Minute)})
@@ -598,7 +598,7 @@ func TestRefreshPointPassed(t *testing.T) {
 
 // An answer that is begun again, because the certificate was revoked while it was being signed, has the times of its
 // second beginning: its first may be longer ago than answers are valid.
-func TestBegunAgain(t *testing.T) {
+func TestAnswerBegunAgainHasNewTimes(t *testing.T) {
 	t.Parallel()
 	for name, ask := range map[string]func(r *rig, client *ocsptest.Client) []*x509.Certificate{
 		"alone": func(*rig, *ocsptest.Client) []*x509.Certificate { return nil },
@@ -660,8 +660,8 @@ func (r *rig) requireOften(cert *x509.Certificate, status int) (answer *xocsp.Re
 	return answer, octets
 }
 
-// TestOften follows a certificate's life with an answer that is kept as it is sent at each step.
-func TestOften(t *testing.T) {
+// TestCachedAnswerFollowsItsCertificate follows a certificate's life with an answer that is kept as it is sent at each step.
+func TestCachedAnswerFollowsItsCertificate(t *testing.T) {
 	t.Parallel()
 	for name, ttl := range map[string]time.Duration{"store read": 0, "status trusted": time.Hour} {
 		t.Run(name, func(t *testing.T) {
@@ -706,9 +706,9 @@ func TestOften(t *testing.T) {
 	}
 }
 
-// TestOftenAtOnce asks from several goroutines for certificates that are revoked meanwhile, with answers ready and not: no
+// TestCachedAnswersOfManyCertificatesAtOnce asks from several goroutines for certificates that are revoked meanwhile, with answers ready and not: no
 // answer is about another certificate, none is older than the store.
-func TestOftenAtOnce(t *testing.T) {
+func TestCachedAnswersOfManyCertificatesAtOnce(t *testing.T) {
 	t.Parallel()
 	const certificates = 40
 	r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Cache.StatusTTL = time.Hour })
@@ -740,9 +740,9 @@ func TestOftenAtOnce(t *testing.T) {
 	all.Wait()
 }
 
-// TestOftenFromSignature is about answers that are not cached as they are sent: they are encoded again from their
+// TestAnswerEncodedAgainIsTheSame is about answers that are not cached as they are sent: they are encoded again from their
 // signatures, the same, and without another one.
-func TestOftenFromSignature(t *testing.T) {
+func TestAnswerEncodedAgainIsTheSame(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Cache.StatusTTL = time.Hour })
 	ocsp.WithoutHotAnswers(r.responder)
@@ -759,7 +759,7 @@ func TestOftenFromSignature(t *testing.T) {
 }
 
 // A certificate that was used stays when another gives way, also if what it was used with is gone.
-func TestOftenIsUsed(t *testing.T) {
+func TestUsedEntryIsNotEvicted(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(*rig){
 		"answer renewed": func(r *rig) { r.clock.Advance(40 * time.Minute) },
@@ -780,7 +780,7 @@ func TestOftenIsUsed(t *testing.T) {
 }
 
 // What a caller of Respond gets stays as it is, whatever is asked later.
-func TestOftenRespond(t *testing.T) {
+func TestAnswersOfRespondAreNotOverwritten(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Cache.StatusTTL = time.Hour })
 	one, two := r.issue(), r.issue()
@@ -850,7 +850,7 @@ func (r *rig) says(want int) {
 
 // A certificate is held, released while a slow read is in flight, and held again, which the others see: what the slow read
 // returned does not stand in when the store fails.
-func TestSlowReadDoesNotUndoALaterOne(t *testing.T) {
+func TestSlowReadDoesNotReplaceALaterOne(t *testing.T) {
 	t.Parallel()
 	orderTest(t, func(*ocsp.Config) {}, func(r *rig, s *slow) {
 		held, release := r.clock.Now(), make(chan struct{})
@@ -873,7 +873,7 @@ func TestSlowReadDoesNotUndoALaterOne(t *testing.T) {
 }
 
 // The first read that returns another status replaces what was recorded, also if the store fails right after it.
-func TestFirstReadOfAChangeCounts(t *testing.T) {
+func TestFirstReadOfAChangeReplacesTheStatus(t *testing.T) {
 	t.Parallel()
 	orderTest(t, func(*ocsp.Config) {}, func(r *rig, s *slow) {
 		r.says(xocsp.Good)
@@ -955,7 +955,7 @@ func TestJoinedReadIsNotOfTheFuture(t *testing.T) {
 }
 
 // An answer under way that began under an issuer as it was before is reached by Invalidate and Changed too.
-func TestInvalidateAfterTheIssuerChanged(t *testing.T) {
+func TestInvalidateReachesAnswersOfAReplacedIssuer(t *testing.T) {
 	t.Parallel()
 	renumber := map[string]func(r *rig){
 		"removed and set again": func(r *rig) {
@@ -1040,7 +1040,7 @@ func TestInvalidateAfterTheIssuerChanged(t *testing.T) {
 }
 
 // What cannot be read stops what a slow read has found before, also if nothing was known.
-func TestUnreadableRecordStopsASlowRead(t *testing.T) {
+func TestInvalidRecordEndsASlowRead(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
@@ -1069,7 +1069,7 @@ func TestUnreadableRecordStopsASlowRead(t *testing.T) {
 
 // A read that was slow contradicts one that began with or after it: nobody knows which is right, so neither stands in when
 // the store fails.
-func TestContradictionEndsWhatIsKnown(t *testing.T) {
+func TestContradictedStatusDoesNotStandIn(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
 	for name, news := range map[string]func() (ocsp.Record, error){
@@ -1107,7 +1107,7 @@ func TestContradictionEndsWhatIsKnown(t *testing.T) {
 }
 
 // What was read again is trusted again, also if nothing else has happened.
-func TestReadAgainIsTrustedAgain(t *testing.T) {
+func TestStatusReadAfterAContradictionIsTrusted(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Cache.StatusTTL = 5 * time.Second })
 	for n := 1; n <= 3; n++ {
@@ -1120,7 +1120,7 @@ func TestReadAgainIsTrustedAgain(t *testing.T) {
 }
 
 // What was in doubt and is read again stands in again, also with a StatusTTL of zero.
-func TestReadAgainStandsInAgain(t *testing.T) {
+func TestStatusReadAfterAContradictionStandsIn(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := newChanges()
@@ -1136,7 +1136,7 @@ func TestReadAgainStandsInAgain(t *testing.T) {
 }
 
 // After Changed and Invalidate nobody waits for a read that began before.
-func TestHangingReadIsLeftBehind(t *testing.T) {
+func TestNobodyWaitsForAReadFromBeforeInvalidate(t *testing.T) {
 	t.Parallel()
 	for name, tell := range map[string]func(r *rig, f ocsp.FeedSink){
 		"Invalidate": func(r *rig, _ ocsp.FeedSink) {

@@ -69,7 +69,7 @@ func withLoggers(t *testing.T, run func(t *testing.T, logger *slog.Logger)) {
 	})
 }
 
-func TestSharedCacheReturnsABadError(t *testing.T) {
+func TestRemoteCacheReturnsABadError(t *testing.T) {
 	t.Parallel()
 	for name, cache := range map[string]*cacheFuncs{
 		"Get":    {get: badError()},
@@ -319,7 +319,7 @@ func (panickingContext) Value(any) any               { panic("context") }
 func (panickingContext) Deadline() (time.Time, bool) { panic("context") }
 
 // A context that panics costs its own answer.
-func TestContextPanics(t *testing.T) {
+func TestPanickingContextCostsItsOwnAnswer(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Cache.Remote = &cacheFuncs{get: ocsp.ErrCacheMiss} })
 	ctx := panickingContext{t.Context()}

@@ -64,7 +64,7 @@ func TestRenewedCertificateSigns(t *testing.T) {
 	require.Equal(t, xocsp.Good, r.status(r.leaf).Status)
 }
 
-func TestAliases(t *testing.T) {
+func TestCertIDsOfAliases(t *testing.T) {
 	t.Parallel()
 	one, two := distinguishedName(t, "one"), distinguishedName(t, "two")
 	r := newRig(t, func(r *rig, cfg *ocsp.Config) { cfg.Issuers[0].NameAliases = [][]byte{one, two} })
@@ -506,7 +506,7 @@ func TestLogIsSilentAboutAnEndWithASuccessor(t *testing.T) {
 }
 
 // A signer that comes without being chosen costs no cached answer.
-func TestSignersBesideLeaveTheCacheAlone(t *testing.T) {
+func TestSignerThatIsNotChosenEvictsNothing(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, nil)
 	first := r.query(r.leaf).DER

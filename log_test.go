@@ -167,7 +167,7 @@ func TestErrorTexts(t *testing.T) {
 }
 
 // That the responder is closed is nobody's fault.
-func TestClosedIsNobodysFault(t *testing.T) {
+func TestClosingIsNotLoggedAsAFailure(t *testing.T) {
 	t.Parallel()
 	for range 20 { // the order in which goroutines see that the store has answered is a matter of chance
 		synctest.Test(t, closedIsNobodysFault)
@@ -222,7 +222,7 @@ func TestPanicOfTheClock(t *testing.T) {
 }
 
 // A client that leaves is nothing to log.
-func TestLogSaysNothingOfWhoLeaves(t *testing.T) {
+func TestClientsThatLeaveAreNotLogged(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var text strings.Builder
@@ -547,7 +547,7 @@ func TestLogSaysThatAFailureIsOver(t *testing.T) {
 }
 
 // An answer that nobody checked, one past its refresh point, and one other than the client asked for are three matters.
-func TestLogTellsStaleAnswersApart(t *testing.T) {
+func TestLogDistinguishesStaleAnswers(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r, _ := newLogRig(t, nil)
@@ -650,7 +650,7 @@ func TestLogSaysThatTheStoreIsBusy(t *testing.T) {
 }
 
 // A log handler that hangs holds up no change: it is not called while one is passed on.
-func TestLogHoldsUpNoChange(t *testing.T) {
+func TestSlowLogDelaysNoSetIssuer(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c, release := newChanges(), make(chan struct{})

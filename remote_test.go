@@ -66,7 +66,7 @@ func TestReplicasShareSignatures(t *testing.T) {
 	})
 }
 
-func TestSharedCacheIsNotBelieved(t *testing.T) {
+func TestRemoteCacheIsNotTrusted(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		cache := ocsptest.NewRemoteCache()
@@ -148,7 +148,7 @@ func TestSharedCacheIsNotBelieved(t *testing.T) {
 }
 
 // Of what this responder's own key has signed, what it would not sign does not count either.
-func TestSharedCacheHasTimesOfItsOwn(t *testing.T) {
+func TestRemoteAnswersWithOtherTimesAreRefused(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		cache := ocsptest.NewRemoteCache()
@@ -192,7 +192,7 @@ func (c scramblingCache) Put(_ context.Context, _ string, value []byte, _ time.D
 	return nil
 }
 
-func TestSharedCacheChangesWhatItIsGiven(t *testing.T) {
+func TestRemoteCacheMayChangeItsArguments(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := sharedRig(t, scramblingCache{ocsptest.NewRemoteCache()})
@@ -203,7 +203,7 @@ func TestSharedCacheChangesWhatItIsGiven(t *testing.T) {
 	})
 }
 
-func TestSharedCacheFails(t *testing.T) {
+func TestRemoteCacheFails(t *testing.T) {
 	t.Parallel()
 	for _, fault := range []ocsptest.Fault{ocsptest.Fail, ocsptest.Panic, ocsptest.Hang, ocsptest.Wrong} {
 		synctest.Test(t, func(t *testing.T) {
@@ -253,7 +253,7 @@ func TestInvalidateIsNotCrowdedOut(t *testing.T) {
 }
 
 // A renewal finds the answer that it renews in the remote cache, which is nothing to report.
-func TestSharedCacheWarnsOfWhatIsWrongOnly(t *testing.T) {
+func TestRemoteCacheRenewalIsNoWarning(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		cache := ocsptest.NewRemoteCache()
@@ -277,7 +277,7 @@ func TestSharedCacheWarnsOfWhatIsWrongOnly(t *testing.T) {
 	})
 }
 
-func TestEventTellsSharedFromSigned(t *testing.T) {
+func TestEventDistinguishesSharedFromSigned(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		cache := ocsptest.NewRemoteCache()

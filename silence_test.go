@@ -250,7 +250,7 @@ func TestFloodLeavesOtherIssuersHalfOfTheStore(t *testing.T) {
 }
 
 // A lone issuer has all places of its store.
-func TestLoneIssuerHasAllPlacesOfItsStore(t *testing.T) {
+func TestLoneIssuerHasAllSlotsOfItsStore(t *testing.T) {
 	t.Parallel()
 	for name, store := range map[string]func(p *pool) ocsp.CertStore{
 		"alone":  func(p *pool) ocsp.CertStore { return nil },
@@ -365,7 +365,7 @@ func TestEachLookupOfACallIsAnAnswer(t *testing.T) {
 
 // A request that waits for its turn lets nothing stand in because the store was silent before, nor does one whose read
 // others may join.
-func TestQueuedRequestIsNotImpatient(t *testing.T) {
+func TestQueuedRequestLetsNothingStandIn(t *testing.T) {
 	t.Parallel()
 	for _, ttl := range []time.Duration{0, time.Second} {
 		orderTest(t, func(cfg *ocsp.Config) { cfg.MaxStoreCalls, cfg.Cache.StatusTTL = 4, ttl }, func(r *rig, s *slow) {
@@ -388,7 +388,7 @@ func TestQueuedRequestIsNotImpatient(t *testing.T) {
 
 // A call that has not returned when its time is up is no evidence any more once the store answers others: one that is seldom
 // asked would be silent for good.
-func TestLostCallIsNoLastingSilence(t *testing.T) {
+func TestLostCallDoesNotSilenceTheStore(t *testing.T) {
 	t.Parallel()
 	for _, ttl := range []time.Duration{0, time.Second} {
 		orderTest(t, func(cfg *ocsp.Config) {
@@ -598,7 +598,7 @@ func TestStoreOfAnIssuer(t *testing.T) {
 
 // What issuers that come and go had of a store goes with them, once no call is under way. A call that hangs is counted until
 // it returns, also if its issuer is back meanwhile, and who waits for it waits no longer for that.
-func TestPlacesOfIssuersThatComeAndGo(t *testing.T) {
+func TestSlotsOfRemovedIssuersAreFreed(t *testing.T) {
 	t.Parallel()
 	orderTest(t, func(cfg *ocsp.Config) { cfg.MaxStoreCalls = 4 }, func(r *rig, s *slow) {
 		r.says(0)
@@ -753,7 +753,7 @@ func TestStuckStore(t *testing.T) {
 
 // A store that hangs, and whose calls honour their contexts, gives places back only when their time is up, which is no sign of
 // life: once it has been stuck for Timeout, cached answers stand in at once for requests that find no place.
-func TestPlacesGivenBackByDeadlinesAreNoSignOfLife(t *testing.T) {
+func TestSlotsFreedByDeadlinesAreNoAnswer(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		calls int

@@ -131,7 +131,7 @@ func TestBackdateNearHalfOfValidity(t *testing.T) {
 }
 
 // In the last seconds before the certificate or the signer ends, each request would renew an answer.
-func TestEndIsNoReasonToSignForEachRequest(t *testing.T) {
+func TestNearItsEndAnAnswerIsNotSignedForEachRequest(t *testing.T) {
 	t.Parallel()
 	for _, whose := range []string{"the certificate's", "the signer's"} {
 		for _, ttl := range []time.Duration{0, 100 * time.Hour} {
@@ -549,7 +549,7 @@ func TestSharedAnswersOfOtherTimes(t *testing.T) {
 }
 
 // A date does not confirm an answer about several certificates: each was read at a time of its own.
-func TestNoDateConfirmsSeveral(t *testing.T) {
+func TestIfModifiedSinceConfirmsNoAnswerAboutSeveral(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Cache.StatusTTL = 2 * time.Hour })
 	held := r.issue()
@@ -572,7 +572,7 @@ func TestNoDateConfirmsSeveral(t *testing.T) {
 
 // Nor does it confirm one that was signed later than the status was read: the client's may be about the same read and by
 // a signer that ends sooner, and a 304 would let HTTP caches keep it past its nextUpdate.
-func TestNoDateConfirmsAnotherSigner(t *testing.T) {
+func TestIfModifiedSinceConfirmsNoAnswerOfAnotherSigner(t *testing.T) {
 	t.Parallel()
 	for _, backdate := range []time.Duration{0, time.Minute} {
 		r := newRig(t, func(r *rig, cfg *ocsp.Config) {
@@ -615,7 +615,7 @@ func (r *rig) suspend() (wake func()) {
 }
 
 // What was trusted before the machine was suspended for a day is not, although the monotonic clock knows nothing of it.
-func TestTrustDoesNotSleepWithTheMachine(t *testing.T) {
+func TestSuspendedMachineEndsTrust(t *testing.T) {
 	t.Parallel()
 	t.Run("StatusTTL", func(t *testing.T) {
 		orderTest(t, func(cfg *ocsp.Config) { cfg.Cache.StatusTTL = time.Hour }, func(r *rig, _ *slow) {
@@ -708,7 +708,7 @@ func TestTrustEndsByTheMonotonicClock(t *testing.T) {
 }
 
 // A clock that panics while a feed vouches ends the trust, and nothing else.
-func TestVouchingWithABrokenClock(t *testing.T) {
+func TestPanickingClockEndsTrustInTheFeed(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var broken atomic.Bool
