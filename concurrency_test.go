@@ -437,7 +437,7 @@ func TestClose(t *testing.T) {
 	})
 }
 
-// TestOpaqueSignerWithContext: a NewSigner gets a context that ends, and the digest to sign.
+// The function given to NewSigner is called with a context that ends and with the digest to sign.
 func TestNewSignerGetsContextAndDigest(t *testing.T) {
 	t.Parallel()
 	for _, kind := range ocsptest.KeyTypes() {
@@ -466,7 +466,7 @@ func TestNewSignerGetsContextAndDigest(t *testing.T) {
 	}
 }
 
-// However many answers that nobody can use again are asked for, those that are cached still get signed.
+// However many uncacheable answers are asked for, cacheable ones are still signed.
 func TestUncacheableAnswersDoNotStarveCacheableOnes(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -676,7 +676,8 @@ type bagSigner struct {
 	_ []byte
 }
 
-// A key has one budget, whatever is made of it: a call that hangs in an HSM is counted until it returns.
+// A key has one budget, however many issuers use it. A call that hangs in an HSM counts until it
+// returns.
 func TestReplacedIssuerKeepsTheBudgetOfItsKey(t *testing.T) {
 	t.Parallel()
 	again := func(r *rig) crypto.Signer { return r.signer }
@@ -798,7 +799,7 @@ func TestNoncesLeaveRoomForOtherSignatures(t *testing.T) {
 					cfg.Issuers = []ocsp.Issuer{r.ca.Issuer()}
 				})
 				require.Equal(t, xocsp.Good, r.status(r.leaf).Status)
-				taken, giveBack := ocsp.TakeNoncePlaces(r.responder)
+				taken, giveBack := ocsp.TakeNonceSlots(r.responder)
 				require.Equal(t, tt.want, taken)
 				client := r.client()
 				client.Nonce, client.NonceOptional = []byte("nonce"), true
@@ -882,7 +883,8 @@ func TestInvalidRecordLeavesNeighboursAlone(t *testing.T) {
 	}
 }
 
-// One of two replicas of the database lags while a certificate is revoked that is asked for often: everybody gets an answer.
+// One of two replicas of the database lags while a popular certificate is revoked. Every request
+// is answered.
 func TestLaggingReplicaStarvesNobody(t *testing.T) {
 	t.Parallel()
 	for _, ttl := range []time.Duration{0, time.Second} {
@@ -936,7 +938,8 @@ func TestLaggingReplicaStarvesNobody(t *testing.T) {
 	}
 }
 
-// Many ask, one shortly after the other, with a StatusTTL that is shorter than a read: all are answered.
+// Requests come one shortly after the other, with a StatusTTL shorter than a read. All are
+// answered.
 func TestStatusTTLShorterThanAReadStarvesNobody(t *testing.T) {
 	t.Parallel()
 	for _, ttl := range []time.Duration{1, 20 * time.Microsecond, time.Millisecond} {
@@ -1020,7 +1023,7 @@ func TestStoreSlowerThanStatusTTL(t *testing.T) {
 	}
 }
 
-// Changes begin anew more often than the store takes for a read: all are answered.
+// Resync comes more often than the store takes for a read, and every request is answered.
 func TestFrequentResyncsStarveNobody(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -274,7 +274,7 @@ func TestNewRefusesBoundlessRequests(t *testing.T) {
 	require.ErrorContains(t, err, "the field Limits.MaxPathBytes is 2147483647: use 1073741824 or less")
 }
 
-// Elsewhere the greatest numbers there are do what they say.
+// The greatest numbers are valid limits where no bound is needed.
 func TestGreatestLimits(t *testing.T) {
 	t.Parallel()
 	for _, compact := range []bool{false, true} {
@@ -300,7 +300,7 @@ func TestGreatestLimits(t *testing.T) {
 	}
 }
 
-// Three quarters of many signatures are many.
+// Three quarters of a very large MaxConcurrent do not overflow.
 func TestGreatestNumberOfSignatures(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

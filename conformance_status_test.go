@@ -401,7 +401,8 @@ func TestT155InvalidRecords(t *testing.T) {
 	}
 }
 
-// What cannot be read is not what was never issued, also where an error says both: ErrInvalidRecord goes first.
+// An error that is both ErrInvalidRecord and ErrNotFound counts as ErrInvalidRecord: the
+// certificate may be revoked.
 func TestInvalidRecordOutranksNotFound(t *testing.T) {
 	t.Parallel()
 	for name, both := range map[string]error{

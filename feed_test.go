@@ -74,8 +74,8 @@ func changesTest(t *testing.T, run func(t *testing.T, r *rig, c *changes)) {
 	})
 }
 
-// What is said to have changed does not cost others what is known about them: neither the trust in it, nor the answer that
-// stands in when the store fails.
+// Changed evicts the certificates that it names. Other statuses are still trusted, and still stand
+// in when the store fails.
 func TestChangedSparesOtherCertificates(t *testing.T) {
 	t.Parallel()
 	const count = 5_000 // more than there are fences
@@ -123,6 +123,7 @@ func (r *rig) reads(want int) int {
 	return r.store.Calls() - before
 }
 
+// A status is trusted only while the feed is valid.
 func TestStatusIsTrustedOnlyWhileTheFeedIsValid(t *testing.T) {
 	t.Parallel()
 	changesTest(t, func(t *testing.T, r *rig, c *changes) {
@@ -154,6 +155,7 @@ func TestStatusIsTrustedOnlyWhileTheFeedIsValid(t *testing.T) {
 	})
 }
 
+// A status that was read before Resync is not trusted.
 func TestStatusFromBeforeResyncIsNotTrusted(t *testing.T) {
 	t.Parallel()
 	changesTest(t, func(t *testing.T, r *rig, c *changes) {
@@ -167,6 +169,7 @@ func TestStatusFromBeforeResyncIsNotTrusted(t *testing.T) {
 	})
 }
 
+// After Changed the store is read again.
 func TestChangedEndsTrust(t *testing.T) {
 	t.Parallel()
 	changesTest(t, func(t *testing.T, r *rig, c *changes) {
@@ -198,6 +201,7 @@ func TestChangedEndsTrust(t *testing.T) {
 	})
 }
 
+// Changed keeps a read in flight from being recorded.
 func TestChangedReachesAReadInFlight(t *testing.T) {
 	t.Parallel()
 	changesTest(t, func(t *testing.T, r *rig, c *changes) {
@@ -234,6 +238,7 @@ func TestChangedReachesAReadInFlight(t *testing.T) {
 	})
 }
 
+// While the feed is not valid a request joins no read in flight, which may have missed a revocation.
 func TestReadsAreNotSharedWhileTheFeedIsNotValid(t *testing.T) {
 	t.Parallel()
 	changesTest(t, func(t *testing.T, r *rig, c *changes) {

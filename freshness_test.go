@@ -258,7 +258,7 @@ func TestStoreFails(t *testing.T) {
 	}
 }
 
-// What the store says but nobody can read may be a revocation, so nothing from before stands in for it, then or later.
+// An invalid record may be a revocation, so no earlier answer stands in for it, then or later.
 func TestInvalidRecordLetsNothingStandIn(t *testing.T) {
 	t.Parallel()
 	for name, unreadable := range map[string]func() (ocsp.Record, error){
@@ -426,7 +426,7 @@ func TestCallersOwnDeadlineServesNothingStale(t *testing.T) {
 	})
 }
 
-// A store that hung once is not taken to hang for ever.
+// A store that hung once and recovered is given its full time again.
 func TestStoreThatHungIsGivenItsTimeAgain(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -451,7 +451,7 @@ func TestStoreThatHungIsGivenItsTimeAgain(t *testing.T) {
 	})
 }
 
-// What is waited for may outlive the answer that would stand in for it.
+// A cached answer that expires while the store is waited for does not stand in.
 func TestStandInThatExpiresMeanwhileIsNotServed(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -501,7 +501,7 @@ func TestThisUpdateIsNoLaterThanTheFirstRead(t *testing.T) {
 	})
 }
 
-// A test's own store may end its goroutine, with t.FailNow. That is no word on any certificate.
+// A store of a test may end its goroutine with t.FailNow, which is an error and no status.
 func TestStoreThatEndsItsGoroutine(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, func(_ *rig, cfg *ocsp.Config) {
@@ -513,7 +513,7 @@ func TestStoreThatEndsItsGoroutine(t *testing.T) {
 	r.requireError(xocsp.TryLater, r.post(r.request(r.leaf)))
 }
 
-// What was seen after a slow read began is not forgotten because the cache had no room for it.
+// An eviction during a slow read does not let that read restore an older status.
 func TestEvictionRestoresNoOlderStatus(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -540,6 +540,7 @@ func TestEvictionRestoresNoOlderStatus(t *testing.T) {
 	})
 }
 
+// An event has nothing of the request before it.
 func TestEventsDescribeTheirOwnRequest(t *testing.T) {
 	t.Parallel()
 	var events []ocsp.Event
@@ -569,7 +570,7 @@ func (s *signerHook) Sign(rand io.Reader, digest []byte, opts crypto.SignerOpts)
 	return s.Signer.Sign(rand, digest, opts)
 }
 
-// An answer whose end comes while its renewal fails is not served.
+// An answer that expires while its renewal fails is not served.
 func TestAnswerThatEndsDuringRenewalIsNotServed(t *testing.T) {
 	t.Parallel()
 	hook := &signerHook{before: func() {}}
@@ -584,7 +585,8 @@ func TestAnswerThatEndsDuringRenewalIsNotServed(t *testing.T) {
 	r.requireError(xocsp.TryLater, r.post(r.request(r.leaf)))
 }
 
-// An answer whose refresh point has passed when it is made, since its certificate ends soon, is kept for half of its time.
+// An answer that is past its refresh point when it is made, because its certificate ends soon, is
+// cached for half of its life.
 func TestAnswerMadeAfterItsRefreshPointIsCachedForHalfItsLife(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Validity, cfg.Backdate = time.Hour, 29*time.Minute })
@@ -596,8 +598,8 @@ func TestAnswerMadeAfterItsRefreshPointIsCachedForHalfItsLife(t *testing.T) {
 	}
 }
 
-// An answer that is begun again, because the certificate was revoked while it was being signed, has the times of its
-// second beginning: its first may be longer ago than answers are valid.
+// An answer that is begun again, because its certificate was revoked while it was signed, has the
+// times of the second attempt. The first may be longer ago than answers are valid.
 func TestAnswerBegunAgainHasNewTimes(t *testing.T) {
 	t.Parallel()
 	for name, ask := range map[string]func(r *rig, client *ocsptest.Client) []*x509.Certificate{
@@ -635,14 +637,15 @@ func TestAnswerBegunAgainHasNewTimes(t *testing.T) {
 	}
 }
 
-// often is how often an answer is asked for, by GET and by POST: signed, ready, and from the storage.
-const often = 5
+// repeats is how many times an answer is asked for by each method: it is signed, then cached.
+const repeats = 5
 
-// requireOften asks often, by GET and POST, and requires the same answer and header fields that fit it each time.
-func (r *rig) requireOften(cert *x509.Certificate, status int) (answer *xocsp.Response, octets []byte) {
+// requireSameAnswer asks by GET and POST several times, and requires the same answer and header
+// fields that fit it each time.
+func (r *rig) requireSameAnswer(cert *x509.Certificate, status int) (answer *xocsp.Response, octets []byte) {
 	r.Helper()
 	der := r.request(cert)
-	for range often {
+	for range repeats {
 		for _, req := range []*http.Request{httpGet(der), httpPost(der)} {
 			result := httpAsk(r, req, der)
 			answer = r.requireAnswer(result, status)[0]
@@ -660,7 +663,8 @@ func (r *rig) requireOften(cert *x509.Certificate, status int) (answer *xocsp.Re
 	return answer, octets
 }
 
-// TestCachedAnswerFollowsItsCertificate follows a certificate's life with an answer that is kept as it is sent at each step.
+// A cached answer follows its certificate through revocation, release, renewal, and the compromise
+// and removal of its issuer.
 func TestCachedAnswerFollowsItsCertificate(t *testing.T) {
 	t.Parallel()
 	for name, ttl := range map[string]time.Duration{"store read": 0, "status trusted": time.Hour} {
@@ -671,33 +675,33 @@ func TestCachedAnswerFollowsItsCertificate(t *testing.T) {
 					require.NoError(t, r.responder.Invalidate(t.Context(), r.ca.ID, r.leaf.SerialNumber))
 				}
 			}
-			_, first := r.requireOften(r.leaf, xocsp.Good)
+			_, first := r.requireSameAnswer(r.leaf, xocsp.Good)
 			other := r.issue()
-			_, octets := r.requireOften(other, xocsp.Good)
+			_, octets := r.requireSameAnswer(other, xocsp.Good)
 			require.NotEqual(t, first, octets)
 
 			r.revoke(r.leaf, ocsp.CertificateHold)
 			changed()
-			answer, held := r.requireOften(r.leaf, xocsp.Revoked)
+			answer, held := r.requireSameAnswer(r.leaf, xocsp.Revoked)
 			require.Equal(t, xocsp.CertificateHold, answer.RevocationReason)
 
 			r.store.Add(r.ca.ID, r.leaf)
 			changed()
-			_, released := r.requireOften(r.leaf, xocsp.Good)
+			_, released := r.requireSameAnswer(r.leaf, xocsp.Good)
 			require.NotEqual(t, held, released)
 
 			r.clock.Advance(20 * time.Hour) // past the refresh point
 			if ttl > 0 {
 				changed()
 			}
-			answer, renewed := r.requireOften(r.leaf, xocsp.Good)
+			answer, renewed := r.requireSameAnswer(r.leaf, xocsp.Good)
 			require.NotEqual(t, released, renewed)
 			require.Equal(t, r.clock.Now().UTC(), answer.ThisUpdate)
 
 			issuer := r.ca.Issuer()
 			issuer.CompromisedAt = r.clock.Now()
 			require.NoError(t, r.responder.SetIssuer(issuer))
-			answer, _ = r.requireOften(r.leaf, xocsp.Revoked)
+			answer, _ = r.requireSameAnswer(r.leaf, xocsp.Revoked)
 			require.Equal(t, xocsp.CACompromise, answer.RevocationReason)
 
 			r.responder.RemoveIssuer(r.ca.ID)
@@ -706,8 +710,8 @@ func TestCachedAnswerFollowsItsCertificate(t *testing.T) {
 	}
 }
 
-// TestCachedAnswersOfManyCertificatesAtOnce asks from several goroutines for certificates that are revoked meanwhile, with answers ready and not: no
-// answer is about another certificate, none is older than the store.
+// While certificates are revoked, concurrent queries never get an answer about another
+// certificate, nor one older than the store's status.
 func TestCachedAnswersOfManyCertificatesAtOnce(t *testing.T) {
 	t.Parallel()
 	const certificates = 40
@@ -719,7 +723,7 @@ func TestCachedAnswersOfManyCertificatesAtOnce(t *testing.T) {
 	var all sync.WaitGroup
 	for worker := range 4 {
 		all.Go(func() {
-			for round := range 3 * often {
+			for round := range 3 * repeats {
 				for i := range certs {
 					cert := certs[(i+worker*7)%certificates]
 					answer, err := r.glance(ocsptest.Client{}, cert)
@@ -727,8 +731,8 @@ func TestCachedAnswersOfManyCertificatesAtOnce(t *testing.T) {
 						return
 					}
 				}
-				if worker == 0 && round%often == 0 {
-					for _, cert := range certs[round : round+often] {
+				if worker == 0 && round%repeats == 0 {
+					for _, cert := range certs[round : round+repeats] {
 						r.revoke(cert, ocsp.KeyCompromise)
 						assert.NoError(t, r.responder.Invalidate(context.Background(), r.ca.ID, cert.SerialNumber))
 						assert.Equal(t, xocsp.Revoked, r.status(cert).Status)
@@ -740,25 +744,25 @@ func TestCachedAnswersOfManyCertificatesAtOnce(t *testing.T) {
 	all.Wait()
 }
 
-// TestAnswerEncodedAgainIsTheSame is about answers that are not cached as they are sent: they are encoded again from their
-// signatures, the same, and without another one.
+// An answer that is not cached as it is sent is encoded again from its signature, with the same
+// octets and no second signature.
 func TestAnswerEncodedAgainIsTheSame(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Cache.StatusTTL = time.Hour })
 	ocsp.WithoutHotAnswers(r.responder)
 	for range 20 {
 		cert := r.issue()
-		_, first := r.requireOften(cert, xocsp.Good)
+		_, first := r.requireSameAnswer(cert, xocsp.Good)
 		signed := r.signer.Calls()
 		for range 3 {
-			_, der := r.requireOften(cert, xocsp.Good)
+			_, der := r.requireSameAnswer(cert, xocsp.Good)
 			require.Equal(t, first, der)
 		}
 		require.Equal(t, signed, r.signer.Calls())
 	}
 }
 
-// A certificate that was used stays when another gives way, also if what it was used with is gone.
+// An eviction spares an entry that was used, even if its answer or its signer changed since.
 func TestUsedEntryIsNotEvicted(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(*rig){
@@ -779,13 +783,13 @@ func TestUsedEntryIsNotEvicted(t *testing.T) {
 	}
 }
 
-// What a caller of Respond gets stays as it is, whatever is asked later.
+// The octets that Respond and RespondHTTP return do not change when later requests are answered.
 func TestAnswersOfRespondAreNotOverwritten(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Cache.StatusTTL = time.Hour })
 	one, two := r.issue(), r.issue()
 	var answers, copies [][]byte
-	for range often {
+	for range repeats {
 		for _, cert := range []*x509.Certificate{one, two} {
 			answer := r.responder.Respond(t.Context(), r.request(cert))
 			response := r.responder.RespondHTTP(t.Context(), &ocsp.HTTPRequest{Method: http.MethodPost, Body: r.request(cert)})
@@ -848,8 +852,8 @@ func (r *rig) says(want int) {
 	require.Equal(r, want, r.status(r.leaf).Status)
 }
 
-// A certificate is held, released while a slow read is in flight, and held again, which the others see: what the slow read
-// returned does not stand in when the store fails.
+// A certificate is held, released while a slow read is in flight, and held again, which other
+// requests see. What the slow read returned does not stand in when the store fails.
 func TestSlowReadDoesNotReplaceALaterOne(t *testing.T) {
 	t.Parallel()
 	orderTest(t, func(*ocsp.Config) {}, func(r *rig, s *slow) {
@@ -872,7 +876,8 @@ func TestSlowReadDoesNotReplaceALaterOne(t *testing.T) {
 	})
 }
 
-// The first read that returns another status replaces what was recorded, also if the store fails right after it.
+// The first read that returns another status replaces the cached one, even if the store fails
+// right after it.
 func TestFirstReadOfAChangeReplacesTheStatus(t *testing.T) {
 	t.Parallel()
 	orderTest(t, func(*ocsp.Config) {}, func(r *rig, s *slow) {
@@ -885,7 +890,8 @@ func TestFirstReadOfAChangeReplacesTheStatus(t *testing.T) {
 	})
 }
 
-// Who joins a read that is under way gets nothing older than StatusTTL, nor from before Changes were heard.
+// A request that joins a read in flight gets nothing older than StatusTTL, nor from before the
+// feed was valid.
 func TestJoinedReadIsNotTooOld(t *testing.T) {
 	t.Parallel()
 	join := func(r *rig, s *slow, meanwhile func()) {
@@ -954,7 +960,8 @@ func TestJoinedReadIsNotOfTheFuture(t *testing.T) {
 	}
 }
 
-// An answer under way that began under an issuer as it was before is reached by Invalidate and Changed too.
+// Invalidate and Changed also reach answers in flight that began under the issuer as it was
+// before.
 func TestInvalidateReachesAnswersOfAReplacedIssuer(t *testing.T) {
 	t.Parallel()
 	renumber := map[string]func(r *rig){
@@ -1039,7 +1046,7 @@ func TestInvalidateReachesAnswersOfAReplacedIssuer(t *testing.T) {
 	}
 }
 
-// What cannot be read stops what a slow read has found before, also if nothing was known.
+// An invalid record keeps a slow read from being recorded, even if no status was cached.
 func TestInvalidRecordEndsASlowRead(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -1067,8 +1074,8 @@ func TestInvalidRecordEndsASlowRead(t *testing.T) {
 	})
 }
 
-// A read that was slow contradicts one that began with or after it: nobody knows which is right, so neither stands in when
-// the store fails.
+// A slow read contradicts one that began with it or after it. Nobody can tell which is later, so
+// neither status stands in when the store fails.
 func TestContradictedStatusDoesNotStandIn(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
@@ -1106,7 +1113,7 @@ func TestContradictedStatusDoesNotStandIn(t *testing.T) {
 	}
 }
 
-// What was read again is trusted again, also if nothing else has happened.
+// A status that is read after a contradiction is trusted again.
 func TestStatusReadAfterAContradictionIsTrusted(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Cache.StatusTTL = 5 * time.Second })
@@ -1119,7 +1126,7 @@ func TestStatusReadAfterAContradictionIsTrusted(t *testing.T) {
 	}
 }
 
-// What was in doubt and is read again stands in again, also with a StatusTTL of zero.
+// A status that is read after a contradiction stands in again, even with a StatusTTL of zero.
 func TestStatusReadAfterAContradictionStandsIn(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -1135,7 +1142,7 @@ func TestStatusReadAfterAContradictionStandsIn(t *testing.T) {
 	})
 }
 
-// After Changed and Invalidate nobody waits for a read that began before.
+// After Changed and Invalidate no request waits for a read that began before them.
 func TestNobodyWaitsForAReadFromBeforeInvalidate(t *testing.T) {
 	t.Parallel()
 	for name, tell := range map[string]func(r *rig, f ocsp.FeedSink){

@@ -318,7 +318,7 @@ func (panickingContext) Err() error                  { panic("context") }
 func (panickingContext) Value(any) any               { panic("context") }
 func (panickingContext) Deadline() (time.Time, bool) { panic("context") }
 
-// A context that panics costs its own answer.
+// A context that panics costs its own answer and no other.
 func TestPanickingContextCostsItsOwnAnswer(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Cache.Remote = &cacheFuncs{get: ocsp.ErrCacheMiss} })

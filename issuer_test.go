@@ -64,6 +64,7 @@ func TestRenewedCertificateSigns(t *testing.T) {
 	require.Equal(t, xocsp.Good, r.status(r.leaf).Status)
 }
 
+// CertIDs with a name alias are answered.
 func TestCertIDsOfAliases(t *testing.T) {
 	t.Parallel()
 	one, two := distinguishedName(t, "one"), distinguishedName(t, "two")
@@ -505,7 +506,7 @@ func TestLogIsSilentAboutAnEndWithASuccessor(t *testing.T) {
 	}
 }
 
-// A signer that comes without being chosen costs no cached answer.
+// A new signer that is not chosen evicts no answer.
 func TestSignerThatIsNotChosenEvictsNothing(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, nil)

@@ -166,7 +166,7 @@ func TestErrorTexts(t *testing.T) {
 	})
 }
 
-// That the responder is closed is nobody's fault.
+// A request that ends because the responder is closed is not logged as a failure.
 func TestClosingIsNotLoggedAsAFailure(t *testing.T) {
 	t.Parallel()
 	for range 20 { // the order in which goroutines see that the store has answered is a matter of chance
@@ -221,7 +221,7 @@ func TestPanicOfTheClock(t *testing.T) {
 	broken = false
 }
 
-// A client that leaves is nothing to log.
+// A client that leaves is not logged.
 func TestClientsThatLeaveAreNotLogged(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -546,7 +546,8 @@ func TestLogSaysThatAFailureIsOver(t *testing.T) {
 	})
 }
 
-// An answer that nobody checked, one past its refresh point, and one other than the client asked for are three matters.
+// The log distinguishes an unverified answer, one past its refresh point, and one without the
+// nonce that the client sent.
 func TestLogDistinguishesStaleAnswers(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -649,7 +650,7 @@ func TestLogSaysThatTheStoreIsBusy(t *testing.T) {
 	})
 }
 
-// A log handler that hangs holds up no change: it is not called while one is passed on.
+// A log handler that hangs delays no SetIssuer.
 func TestSlowLogDelaysNoSetIssuer(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -702,7 +703,7 @@ func TestLogIsBounded(t *testing.T) {
 			r.post([]byte("noise"))
 		}
 		require.Len(t, r.book.take(t), 3, "two that fail, one that is over")
-		require.Equal(t, 2, ocsp.LogPlaces(r.responder))
+		require.Equal(t, 2, ocsp.LogLimits(r.responder))
 
 		for i := range 100 {
 			tenant := b.Issuer()
@@ -715,7 +716,7 @@ func TestLogIsBounded(t *testing.T) {
 			r.responder.RemoveIssuer(tenant.ID)
 		}
 		require.Len(t, r.book.take(t), 100)
-		require.Equal(t, 2, ocsp.LogPlaces(r.responder))
+		require.Equal(t, 2, ocsp.LogLimits(r.responder))
 	})
 }
 

@@ -66,6 +66,7 @@ func TestReplicasShareSignatures(t *testing.T) {
 	})
 }
 
+// Whatever the remote cache returns, no answer is sent that this responder would not sign itself.
 func TestRemoteCacheIsNotTrusted(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -147,7 +148,7 @@ func TestRemoteCacheIsNotTrusted(t *testing.T) {
 	})
 }
 
-// Of what this responder's own key has signed, what it would not sign does not count either.
+// An answer of this responder's own key is refused too if the responder would not sign it now.
 func TestRemoteAnswersWithOtherTimesAreRefused(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -192,6 +193,7 @@ func (c scramblingCache) Put(_ context.Context, _ string, value []byte, _ time.D
 	return nil
 }
 
+// A remote cache may change the slices that it is given.
 func TestRemoteCacheMayChangeItsArguments(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -203,6 +205,7 @@ func TestRemoteCacheMayChangeItsArguments(t *testing.T) {
 	})
 }
 
+// A remote cache that fails or hangs costs no answer.
 func TestRemoteCacheFails(t *testing.T) {
 	t.Parallel()
 	for _, fault := range []ocsptest.Fault{ocsptest.Fail, ocsptest.Panic, ocsptest.Hang, ocsptest.Wrong} {
@@ -252,7 +255,7 @@ func TestInvalidateIsNotCrowdedOut(t *testing.T) {
 	})
 }
 
-// A renewal finds the answer that it renews in the remote cache, which is nothing to report.
+// A renewal that gets the old answer from the remote cache logs no warning.
 func TestRemoteCacheRenewalIsNoWarning(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -277,6 +280,7 @@ func TestRemoteCacheRenewalIsNoWarning(t *testing.T) {
 	})
 }
 
+// An event distinguishes an answer of the remote cache from one that was signed.
 func TestEventDistinguishesSharedFromSigned(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

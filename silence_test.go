@@ -130,8 +130,8 @@ func requireRevoked(t testing.TB, answer ocsp.Answer) {
 	require.Equal(t, ocsp.Revoked, answer.Responses[0].Status)
 }
 
-// Strangers who fill the pool of a healthy store bring about no answer from before a revocation, neither about the issuer
-// that they ask about nor about another.
+// Strangers who fill the pool of a healthy store cause no answer from before a revocation, neither
+// about the issuer that they ask about nor about another.
 func TestFloodBringsNoStaleGood(t *testing.T) {
 	t.Parallel()
 	for name, adjust := range map[string]func(cfg *ocsp.Config, p *pool){
@@ -182,8 +182,7 @@ func TestFloodBringsNoStaleGood(t *testing.T) {
 	}
 }
 
-// A deadline that ends a lookup in its middle does not make the store silent for those who come next: it takes its time for
-// them, too.
+// A deadline that ends a lookup halfway does not make the store silent for the next requests.
 func TestLookupsThatAreCutShortAreNoSilence(t *testing.T) {
 	t.Parallel()
 	poolTest(t, func(_ *ocsp.Config, p *pool) {
@@ -201,8 +200,8 @@ func TestLookupsThatAreCutShortAreNoSilence(t *testing.T) {
 	})
 }
 
-// Requests of strangers that wait for a place until little of their time is left keep a healthy store from answering
-// anybody in time. That does not make it look as if it were stuck.
+// Requests that wait for a slot until little of their time is left may keep a healthy store from
+// answering in time. That does not make the store silent.
 func TestCallsThatBeginLateAreNotCutShort(t *testing.T) {
 	t.Parallel()
 	for name, ttl := range map[string]time.Duration{"defaults": 0, "StatusTTL": time.Millisecond} {
@@ -238,8 +237,8 @@ func TestCallsThatBeginLateAreNotCutShort(t *testing.T) {
 	}
 }
 
-// With as many calls as the pool has connections, requests wait in the responder, and those about one of two issuers leave
-// half of the places to the other.
+// With as many calls as the pool has connections, requests wait in the responder, and those about
+// one of two issuers leave half of the slots to the other.
 func TestFloodLeavesOtherIssuersHalfOfTheStore(t *testing.T) {
 	t.Parallel()
 	poolTest(t, func(cfg *ocsp.Config, _ *pool) { cfg.MaxStoreCalls = 4 }, func(r *rig, p *pool, other *ocsptest.CA) {
@@ -249,7 +248,7 @@ func TestFloodLeavesOtherIssuersHalfOfTheStore(t *testing.T) {
 	})
 }
 
-// A lone issuer has all places of its store.
+// A lone issuer has all slots of its store.
 func TestLoneIssuerHasAllSlotsOfItsStore(t *testing.T) {
 	t.Parallel()
 	for name, store := range map[string]func(p *pool) ocsp.CertStore{
@@ -318,7 +317,7 @@ func TestSilentStore(t *testing.T) {
 	}
 }
 
-// The window in which a store answered nobody begins again with each answer.
+// The silence of a store begins again with each of its answers.
 func TestSilenceBeginsWithTheLastAnswer(t *testing.T) {
 	t.Parallel()
 	orderTest(t, func(cfg *ocsp.Config) {}, func(r *rig, s *slow) {
@@ -339,7 +338,7 @@ func TestSilenceBeginsWithTheLastAnswer(t *testing.T) {
 	})
 }
 
-// So it does with each answer to a call that asks under one ID after the other.
+// A call that asks under several IDs gets an answer with each lookup.
 func TestEachLookupOfACallIsAnAnswer(t *testing.T) {
 	t.Parallel()
 	orderTest(t, func(cfg *ocsp.Config) {
@@ -363,8 +362,8 @@ func TestEachLookupOfACallIsAnAnswer(t *testing.T) {
 	})
 }
 
-// A request that waits for its turn lets nothing stand in because the store was silent before, nor does one whose read
-// others may join.
+// A request that waits for a slot lets nothing stand in because the store was silent before.
+// Neither does one whose read others may join.
 func TestQueuedRequestLetsNothingStandIn(t *testing.T) {
 	t.Parallel()
 	for _, ttl := range []time.Duration{0, time.Second} {
@@ -386,8 +385,8 @@ func TestQueuedRequestLetsNothingStandIn(t *testing.T) {
 	}
 }
 
-// A call that has not returned when its time is up is no evidence any more once the store answers others: one that is seldom
-// asked would be silent for good.
+// A call that does not return by its deadline is no evidence of silence once the store answers
+// others. Otherwise a store that is seldom asked would be silent for good.
 func TestLostCallDoesNotSilenceTheStore(t *testing.T) {
 	t.Parallel()
 	for _, ttl := range []time.Duration{0, time.Second} {
@@ -421,7 +420,7 @@ func TestLostCallDoesNotSilenceTheStore(t *testing.T) {
 	}
 }
 
-// An answer to somebody ends the silence also for those who wait in it.
+// An answer to one request ends the silence for all that wait.
 func TestAnswerEndsTheSilence(t *testing.T) {
 	t.Parallel()
 	orderTest(t, func(cfg *ocsp.Config) {}, func(r *rig, s *slow) {
@@ -442,7 +441,7 @@ func TestAnswerEndsTheSilence(t *testing.T) {
 	})
 }
 
-// A store that was silent, and that nobody has asked since, is given its time.
+// A store that was silent, and that nobody has asked since, is given its full time.
 func TestSilenceIsForgotten(t *testing.T) {
 	t.Parallel()
 	poolTest(t, nil, func(r *rig, p *pool, _ *ocsptest.CA) {
@@ -489,7 +488,8 @@ type timeout struct{}
 func (timeout) Error() string { return "pool: timeout" }
 func (timeout) Timeout() bool { return true }
 
-// A timeout of the store's own is no word on its health, however long ago it answered, unless it is silent.
+// A timeout of the store's own pool lets nothing stand in, however long ago the store answered,
+// unless it is silent.
 func TestPoolTimeoutLetsNothingStandIn(t *testing.T) {
 	t.Parallel()
 	for name, err := range map[string]error{
@@ -565,7 +565,7 @@ func TestWithoutAStandInTheWholeTimeoutCounts(t *testing.T) {
 	}
 }
 
-// An issuer's own store is judged by itself, and has places of its own.
+// An issuer's own store is judged by itself, and has its own slots.
 func TestStoreOfAnIssuer(t *testing.T) {
 	t.Parallel()
 	release := make(chan struct{})
@@ -596,8 +596,8 @@ func TestStoreOfAnIssuer(t *testing.T) {
 	})
 }
 
-// What issuers that come and go had of a store goes with them, once no call is under way. A call that hangs is counted until
-// it returns, also if its issuer is back meanwhile, and who waits for it waits no longer for that.
+// The slots of removed issuers are freed when no call is in flight. A call that hangs counts until
+// it returns, even if its issuer is back meanwhile.
 func TestSlotsOfRemovedIssuersAreFreed(t *testing.T) {
 	t.Parallel()
 	orderTest(t, func(cfg *ocsp.Config) { cfg.MaxStoreCalls = 4 }, func(r *rig, s *slow) {
@@ -751,8 +751,9 @@ func TestStuckStore(t *testing.T) {
 	})
 }
 
-// A store that hangs, and whose calls honour their contexts, gives places back only when their time is up, which is no sign of
-// life: once it has been stuck for Timeout, cached answers stand in at once for requests that find no place.
+// A store that hangs, and whose calls honor their contexts, frees slots only by deadlines, which
+// are no answers. Once it has been stuck for Timeout, cached answers stand in at once for requests
+// without a slot.
 func TestSlotsFreedByDeadlinesAreNoAnswer(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -835,8 +836,8 @@ func (s *inOrder) FindBySerial(ctx context.Context, id string, serial *big.Int) 
 	}
 }
 
-// A steady flood of a pool that serves in order has each lookup begin so late that a deadline cuts it: a healthy store
-// answers nobody. Strangers must not bring about a stale good with that either.
+// A steady flood of a pool that serves in order has each lookup begin so late that its deadline
+// ends it: a healthy store answers nobody. Strangers cause no stale good by that either.
 func TestFloodOfAPoolThatServesInOrder(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -875,7 +876,8 @@ func TestFloodOfAPoolThatServesInOrder(t *testing.T) {
 	}
 }
 
-// A store that hangs again after one answer is silent again, also if calls run out of the store's own time all the while.
+// A store that hangs again after one answer is silent again, even if calls run into the store's
+// own deadline all the while.
 func TestStoreThatHangsAgainIsSilentAgain(t *testing.T) {
 	t.Parallel()
 	for name, timeout := range map[string]time.Duration{"Config.Timeout": 0, "the store's own": 3 * time.Second} {
@@ -904,7 +906,7 @@ func TestStoreThatHangsAgainIsSilentAgain(t *testing.T) {
 	}
 }
 
-// A store that is busy is no store that fails: nobody can have answers from the cache go unchecked by asking a lot.
+// A busy store is not a failing one: many requests do not make cached answers stand in.
 func TestBusyStoreLetsNothingStandIn(t *testing.T) {
 	t.Parallel()
 	orderTest(t, func(cfg *ocsp.Config) { cfg.Unissued = ocsp.UnissuedUnauthorized }, func(r *rig, s *slow) {
@@ -924,7 +926,8 @@ func TestBusyStoreLetsNothingStandIn(t *testing.T) {
 	})
 }
 
-// One that hangs is: its calls keep their places, and what is cached stands in, however many wait.
+// A hanging store is a failing one: its calls occupy their slots, and cached answers stand in
+// however many requests wait.
 func TestHangingStoreLetsCachedAnswersStandIn(t *testing.T) {
 	t.Parallel()
 	orderTest(t, func(cfg *ocsp.Config) {}, func(r *rig, s *slow) {
@@ -941,7 +944,7 @@ func TestHangingStoreLetsCachedAnswersStandIn(t *testing.T) {
 	})
 }
 
-// Nor does a responder that is being closed let what is cached go unchecked.
+// While the responder is being closed no cached answer stands in.
 func TestClosingLetsNothingStandIn(t *testing.T) {
 	t.Parallel()
 	orderTest(t, func(*ocsp.Config) {}, func(r *rig, s *slow) {
@@ -962,7 +965,7 @@ func TestClosingLetsNothingStandIn(t *testing.T) {
 	})
 }
 
-// An answer that has ended while it was made is begun again.
+// An answer that expires while it is made is begun again.
 func TestNoAnswerLeavesAfterItsEnd(t *testing.T) {
 	t.Parallel()
 	for name, nonce := range map[string][]byte{"shared": nil, "nonce": []byte("nonce")} {

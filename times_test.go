@@ -130,7 +130,7 @@ func TestBackdateNearHalfOfValidity(t *testing.T) {
 	}
 }
 
-// In the last seconds before the certificate or the signer ends, each request would renew an answer.
+// In the last seconds of the certificate or the signer, answers are not signed for each request.
 func TestNearItsEndAnAnswerIsNotSignedForEachRequest(t *testing.T) {
 	t.Parallel()
 	for _, whose := range []string{"the certificate's", "the signer's"} {
@@ -548,7 +548,8 @@ func TestSharedAnswersOfOtherTimes(t *testing.T) {
 	}
 }
 
-// A date does not confirm an answer about several certificates: each was read at a time of its own.
+// If-Modified-Since confirms no answer about several certificates, each of which was read at its
+// own time.
 func TestIfModifiedSinceConfirmsNoAnswerAboutSeveral(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Cache.StatusTTL = 2 * time.Hour })
@@ -570,8 +571,9 @@ func TestIfModifiedSinceConfirmsNoAnswerAboutSeveral(t *testing.T) {
 	require.Equal(t, xocsp.Good, after.Responses[1].Status)
 }
 
-// Nor does it confirm one that was signed later than the status was read: the client's may be about the same read and by
-// a signer that ends sooner, and a 304 would let HTTP caches keep it past its nextUpdate.
+// If-Modified-Since confirms no answer that was signed later than its status was read. The
+// client's answer may be of another signer that ends sooner, and a 304 would let HTTP caches use
+// it past its nextUpdate.
 func TestIfModifiedSinceConfirmsNoAnswerOfAnotherSigner(t *testing.T) {
 	t.Parallel()
 	for _, backdate := range []time.Duration{0, time.Minute} {
@@ -614,7 +616,8 @@ func (r *rig) suspend() (wake func()) {
 	}
 }
 
-// What was trusted before the machine was suspended for a day is not, although the monotonic clock knows nothing of it.
+// After the machine was suspended for a day no status is trusted, although the monotonic clock
+// stood still.
 func TestSuspendedMachineEndsTrust(t *testing.T) {
 	t.Parallel()
 	t.Run("StatusTTL", func(t *testing.T) {
@@ -707,7 +710,7 @@ func TestTrustEndsByTheMonotonicClock(t *testing.T) {
 	})
 }
 
-// A clock that panics while a feed vouches ends the trust, and nothing else.
+// A clock that panics in ValidUntil ends the trust in the feed, and nothing else.
 func TestPanickingClockEndsTrustInTheFeed(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
