@@ -18,7 +18,6 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	xocsp "golang.org/x/crypto/ocsp"
-	"golang.org/x/sync/semaphore"
 
 	"github.com/kmsocsp/ocsp"
 	"github.com/kmsocsp/ocsp/ocsptest"
@@ -813,7 +812,7 @@ func (r *rig) steady(ca *ocsptest.CA, interval, long time.Duration) {
 // inOrder is a store behind four connections, which those get first who have waited longest.
 type inOrder struct {
 	rig         *rig
-	connections *semaphore.Weighted
+	connections chan struct{}
 	delay       time.Duration // of a lookup
 	timeout     time.Duration // of a lookup and the wait for it; zero is the caller's
 }
@@ -824,10 +823,12 @@ func (s *inOrder) FindBySerial(ctx context.Context, id string, serial *big.Int) 
 		ctx, cancel = context.WithTimeout(ctx, s.timeout)
 		defer cancel()
 	}
-	if err := s.connections.Acquire(ctx, 1); err != nil {
-		return ocsp.Record{}, err
+	select {
+	case s.connections <- struct{}{}: // in the order in which they came
+		defer func() { <-s.connections }()
+	case <-ctx.Done():
+		return ocsp.Record{}, ctx.Err()
 	}
-	defer s.connections.Release(1)
 	select {
 	case <-time.After(s.delay):
 		return s.rig.store.FindBySerial(context.WithoutCancel(ctx), id, serial)
@@ -854,9 +855,9 @@ func TestFloodOfAPoolThatServesInOrder(t *testing.T) {
 		{calls: 64, timeout: 10 * time.Second, delay: 800 * time.Millisecond, each: 10 * time.Millisecond, own: 1500 * time.Millisecond},
 	} {
 		t.Run(fmt.Sprintf("%+v", c), func(t *testing.T) {
-			s := &inOrder{connections: semaphore.NewWeighted(4), delay: c.delay, timeout: c.own}
+			s := &inOrder{delay: c.delay, timeout: c.own}
 			poolTest(t, func(cfg *ocsp.Config, p *pool) {
-				s.rig, cfg.Store = p.rig, s
+				s.rig, cfg.Store, s.connections = p.rig, s, make(chan struct{}, 4)
 				cfg.MaxStoreCalls, cfg.Timeout, cfg.Cache.StatusTTL = c.calls, c.timeout, c.ttl
 			}, func(r *rig, p *pool, _ *ocsptest.CA) {
 				r.says(0)
