@@ -2,13 +2,8 @@ package ocsp
 
 import (
 	"crypto"
-	"crypto/sha256"
 	"math/big"
-	"slices"
 	"time"
-
-	"github.com/kmsocsp/ocsp/internal/codec"
-	"github.com/kmsocsp/ocsp/internal/signed"
 )
 
 // Outcome says how an answer came about.
@@ -96,65 +91,3 @@ type Event struct {
 	// OutcomeStale; otherwise there was none, or none that may.
 	Err error
 }
-
-// reply is a finished response and all that is needed to send it. It belongs to one exchange, errors apart, and
-// lives no longer.
-type reply struct {
-	der     []byte
-	pooled  bool    // der is the exchange's
-	outcome Outcome // of an error; zero for a signed reply
-	signed.Life
-
-	authority *authority        // that signed it
-	singles   []single          // what it is about
-	reusable  bool              // HTTP caches may keep it
-	digest    [sha256.Size]byte // if so: of der
-	header    *headerValues     // if they are there already
-}
-
-// entry returns what the reply says about one certificate.
-func (p *reply) entry(i int) SingleResponse {
-	single := &p.singles[i]
-	status := single.status.compromised(p.authority.compromised)
-	e := SingleResponse{IssuerID: single.issuerID, Serial: codec.SerialInt(single.serial), Status: status.status}
-	if status.status == Revoked {
-		e.Reason, e.RevokedAt = status.reason, time.Unix(single.revokedAt(status), 0).UTC()
-	}
-	return e
-}
-
-// good reports whether the reply says good of everything it is about.
-func (p *reply) good() bool {
-	return !slices.ContainsFunc(p.singles, func(q single) bool { return q.status.compromised(p.authority.compromised).status != Good })
-}
-
-// answer is the reply as a caller of Respond sees it.
-func (p *reply) answer(outcome Outcome, err error) Answer {
-	a := Answer{DER: p.der, Outcome: outcome, Cacheable: p.reusable, Err: err}
-	if p.pooled {
-		a.DER = slices.Clone(p.der)
-	}
-	if p.outcome == 0 {
-		a.ThisUpdate = time.Unix(p.ThisUpdate, 0).UTC()
-		a.NextUpdate = time.Unix(p.NextUpdate, 0).UTC()
-		a.RefreshAt = time.Unix(p.RefreshAt, 0).UTC()
-		for i := range p.singles {
-			a.Responses = append(a.Responses, p.entry(i))
-		}
-	}
-	return a
-}
-
-// errorReplies holds the reply for each error outcome.
-var errorReplies = func() (list [len(outcomes)]*reply) {
-	for outcome, status := range map[Outcome]codec.ResponseStatus{
-		OutcomeMalformed:     codec.MalformedRequest,
-		OutcomeInternalError: codec.InternalError,
-		OutcomeTryLater:      codec.TryLater,
-		OutcomeSigRequired:   codec.SigRequired,
-		OutcomeUnauthorized:  codec.Unauthorized,
-	} {
-		list[outcome] = &reply{der: codec.ErrorResponse(status), outcome: outcome}
-	}
-	return list
-}()

@@ -3,6 +3,7 @@ package ocsp
 import (
 	"context"
 	"errors"
+	"math/big"
 	"time"
 )
 
@@ -82,9 +83,38 @@ type CacheOptions struct {
 	Feed ChangeFeed
 }
 
-const (
-	defaultMaxEntries = 100_000
-	// hotAnswers bounds the signed answers that are cached as they are sent. Of some 900 octets each, they are 15 MB; with a
-	// delegate's certificate, and both keys of RSA-4096, 40 MB.
-	hotAnswers = 16_384
-)
+// ChangeFeed connects a Responder with whatever else writes to its store: other replicas, other programs. It makes
+// a long StatusTTL safe, because it tells two things: which certificates changed, and until when nothing can
+// have changed unheard. Statuses are trusted only as long as it vouches for that; else every answer reads the
+// store, as if StatusTTL were zero.
+//
+// Implementations must be safe for concurrent use. Package ocspredis has one over Redis, ocspsql/pgfeed one
+// over PostgreSQL's LISTEN and NOTIFY.
+type ChangeFeed interface {
+	// Publish tells all who follow that what they know about the certificates is out of date.
+	// Responder.Invalidate calls it when it has done its own part.
+	Publish(ctx context.Context, issuerID string, serials ...*big.Int) error
+
+	// Follow passes on to f what is published until ctx ends or it cannot go on, and returns why. The
+	// Responder then trusts nothing that it has read, and calls Follow again after a pause.
+	Follow(ctx context.Context, f FeedSink) error
+}
+
+// FeedSink is what ChangeFeed.Follow reports to. Its methods do not block, are safe for concurrent use, and do
+// nothing once the call of Follow that it was given to has returned.
+type FeedSink interface {
+	// Resync says that from now on nothing goes unheard. What was read from the store earlier is to be read
+	// again. Follow calls it when its connection listens, and again whenever something may have been missed.
+	Resync()
+
+	// Changed says that what is known about these certificates is out of date. Repeating it does no harm: an
+	// answer whose status turns out to be the same is not signed again.
+	Changed(issuerID string, serials ...*big.Int)
+
+	// ValidUntil vouches until t for what was read since Resync. To do so, Follow must know that everything
+	// published before some moment has been passed to Changed; t is that moment and the longest time that a
+	// change may go unheard. It replaces what an earlier call said. t is made with time.Now, and what is left until
+	// then is counted by the monotonic clock and by Config.Now: the trust ends with the first that says so, such as
+	// when the machine was suspended.
+	ValidUntil(t time.Time)
+}

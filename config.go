@@ -173,11 +173,13 @@ type SigningOptions struct {
 }
 
 const (
-	defaultValidity = 24 * time.Hour
-	defaultTimeout  = 10 * time.Second
-	defaultPatience = time.Second // Cache.StorePatience
-	minValidity     = 10 * time.Second
-	maxValidity     = 10 * 366 * 24 * time.Hour
+	defaultValidity   = 24 * time.Hour
+	defaultTimeout    = 10 * time.Second
+	defaultStoreCalls = 1024
+	defaultMaxEntries = 100_000
+	defaultPatience   = time.Second // Cache.StorePatience
+	minValidity       = 10 * time.Second
+	maxValidity       = 10 * 366 * 24 * time.Hour
 
 	// minRequestBytes is the shortest request that can be answered: for one certificate, with SHA-1 without
 	// parameters, a serial number of one octet and no extensions. Nothing gets through a lower limit.
@@ -315,91 +317,9 @@ func (c *Config) setDefaults() {
 	}
 }
 
-// clock returns Now, or its default. A panic of the host's clock is contained like all of the host's, and names it.
-func (c *Config) clock() func() time.Time {
-	if c.Now == nil {
-		return time.Now
-	}
-	now := c.Now
-	return func() time.Time {
-		defer func() {
-			if v := recover(); v != nil {
-				panic(fmt.Sprintf("Config.Now must not panic: %v", v))
-			}
-		}()
-		return now()
-	}
-}
-
-// logger returns Logger, or its default, in a form that does not panic.
-func (c *Config) logger() *slog.Logger {
-	if c.Logger != nil {
-		return slog.New(safeHandler{c.Logger.Handler()})
-	}
-	return slog.New(safeHandler{defaultHandler{}})
-}
-
 func setDefault[T comparable](field *T, value T) {
 	var zero T
 	if *field == zero {
 		*field = value
 	}
-}
-
-// ConfigError is a field of a Config or an Issuer that cannot be used. New and SetIssuer return it. New joins the errors
-// of several fields (errors.Join): errors.As then gets the first.
-type ConfigError struct {
-	// Field is the path of the field, such as "Cache.StatusTTL". New says "Issuers[0].Signer" of an issuer's, and
-	// SetIssuer "Signer".
-	Field string
-
-	// Problem is what is wrong with the field, which is its subject: "is nil".
-	Problem string
-
-	// Hint is what to do about it: "give the private key as a crypto.Signer".
-	Hint string
-
-	where string // "config", or the issuer that SetIssuer was given
-	cause error  // which Problem quotes; nil for none
-}
-
-// Error returns the field, the problem and the hint in one line.
-func (e *ConfigError) Error() string {
-	return fmt.Sprintf("ocsp: %s: the field %s %s: %s", e.where, e.Field, e.Problem, e.Hint)
-}
-
-// Unwrap returns the error that Problem quotes, such as one of Issuer.Signer, or nil.
-func (e *ConfigError) Unwrap() error { return e.cause }
-
-// fieldError returns a ConfigError whose problem is formatted as by fmt.Errorf.
-func fieldError(field, hint, format string, args ...any) error {
-	problem := fmt.Errorf(format, args...)
-	return &ConfigError{Field: field, Problem: problem.Error(), Hint: hint, where: "config", cause: errors.Unwrap(problem)}
-}
-
-// ofIssuer returns a ConfigError about an issuer with its context.
-func ofIssuer(where, path string, err error) error {
-	var e *ConfigError
-	if errors.As(err, &e) {
-		e.where, e.Field = where, path+e.Field
-	}
-	return err
-}
-
-// configErrors collects errors, one for each field: a second one may only follow from the first.
-type configErrors struct {
-	errs   []error
-	fields []string
-}
-
-func (c *configErrors) add(field, hint, format string, args ...any) {
-	if c.none(field) {
-		c.fields = append(c.fields, field)
-		c.errs = append(c.errs, fieldError(field, hint, format, args...))
-	}
-}
-
-// none reports whether nothing is wrong with any of the fields so far.
-func (c *configErrors) none(fields ...string) bool {
-	return !slices.ContainsFunc(fields, func(f string) bool { return slices.Contains(c.fields, f) })
 }

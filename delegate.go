@@ -322,17 +322,6 @@ func keyName(cert *x509.Certificate) string {
 	return cert.PublicKeyAlgorithm.String()
 }
 
-// hashOf returns the hash of a signature algorithm, 0 if it has none of its own or is not known.
-func hashOf(alg x509.SignatureAlgorithm) crypto.Hash {
-	switch alg {
-	case x509.MD5WithRSA:
-		return crypto.MD5
-	case x509.SHA1WithRSA, x509.DSAWithSHA1, x509.ECDSAWithSHA1:
-		return crypto.SHA1
-	}
-	return signerOpts(alg).HashFunc()
-}
-
 // checkProfile applies the rows of TLS BR 7.1.2.8. A certificate does not show when it was signed, which the row about
 // validity is about (7.1.2.8.1), nor how random its serial number is.
 func (c *delegateCheck) checkProfile() {

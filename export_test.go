@@ -22,8 +22,8 @@ func WithoutHotAnswers(r *Responder) {
 // TakeVerifying takes all slots for requests whose signatures are verified, until the returned
 // function is called.
 func TakeVerifying(r *Responder) (giveBack func()) {
-	n := take(r.verifying)
-	return func() { release(r.verifying, n) }
+	n := take(r.signers.lane)
+	return func() { release(r.signers.lane, n) }
 }
 
 func take(l *hostcall.Lane) (n int) {

@@ -1,12 +1,16 @@
 package ocsp
 
 import (
+	"bytes"
+	"context"
 	"errors"
 	"io"
 	"net/http"
 	"os"
 	"strings"
 	"time"
+
+	"github.com/kmsocsp/ocsp/internal/getpath"
 )
 
 // Handler returns the HTTP side of the Responder (RFC 6960 appendix A, RFC 9919 section 6). It may
@@ -56,7 +60,7 @@ func (r *Responder) serveHTTP(w http.ResponseWriter, req *http.Request) {
 		endConnection(w, req)
 	}
 	x := r.acquire(req.Method)
-	defer r.release(x)
+	defer x.release()
 	var m HTTPRequest
 	m.Method, m.Path, m.RawPath = req.Method, req.URL.Path, req.URL.RawPath
 	if m.RawPath == "" && len(m.Path) > r.http.maxPath/3 { // a shorter path is within the limit
@@ -76,7 +80,7 @@ func (r *Responder) serveHTTP(w http.ResponseWriter, req *http.Request) {
 		m.IfNoneMatch = allValues(req, "If-None-Match")
 		m.IfModifiedSince = firstValue(req, "If-Modified-Since")
 	}
-	writeResponse(w, r.respondHTTP(req.Context(), &m, x))
+	writeResponse(w, x.respondHTTP(req.Context(), &m))
 }
 
 // firstValue returns the first value of a header field. The name must be canonical, which saves the
@@ -118,7 +122,14 @@ func endConnection(w http.ResponseWriter, req *http.Request) {
 	}
 	w.Header()["Connection"] = []string{"close"}
 	// Where deadlines are not supported, the server's own must do.
-	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyLinger))
+	setReadDeadline(w, time.Now().Add(bodyLinger))
+}
+
+// setReadDeadline sets the deadline of a connection's reads, and reports whether that worked. Some
+// writers have no deadlines. Others panic: fasthttp's adaptor has one that wraps a nil connection.
+func setReadDeadline(w http.ResponseWriter, t time.Time) (ok bool) {
+	defer func() { _ = recover() }()
+	return http.NewResponseController(w).SetReadDeadline(t) == nil
 }
 
 // readBody reads a POST's body into buf, for at most bodyTimeout. It returns the code to refuse the
@@ -130,14 +141,12 @@ func (h *httpPolicy) readBody(
 	if code != 0 || req.Body == nil || req.ContentLength == 0 {
 		return buf, code
 	}
-	conn := http.NewResponseController(w)
-	limited := !endsSooner(req, h.bodyTimeout) &&
-		conn.SetReadDeadline(time.Now().Add(h.bodyTimeout)) == nil // some writers have no deadlines
+	limited := !endsSooner(req, h.bodyTimeout) && setReadDeadline(w, time.Now().Add(h.bodyTimeout))
 	buf, err := readUpTo(req.Body, buf, h.maxBody+1)
 	if limited {
 		// net/http watches the connection from the end of the body on. That must not run into the
 		// deadline: it would cancel this request and all that follow on the connection.
-		_ = conn.SetReadDeadline(time.Time{})
+		setReadDeadline(w, time.Time{})
 	}
 	switch {
 	case len(buf) > h.maxBody:
@@ -176,3 +185,49 @@ func readUpTo(body io.Reader, buf []byte, limit int) ([]byte, error) {
 		}
 	}
 }
+
+// RespondHTTP answers an HTTP request as Handler does, for servers other than those of net/http,
+// such as fasthttp. The server itself must limit the size and the time of what it reads, and must
+// close the connection of a client whose body it did not read.
+func (r *Responder) RespondHTTP(ctx context.Context, req *HTTPRequest) HTTPResponse {
+	if r.disabled() {
+		return httpError(http.StatusNotFound, req.Method)
+	}
+	x := r.acquire(req.Method)
+	defer x.release()
+	h := x.respondHTTP(ctx, req)
+	if h.pooled {
+		h.Body = bytes.Clone(h.Body)
+	}
+	return h
+}
+
+func (x *exchange) respondHTTP(ctx context.Context, req *HTTPRequest) HTTPResponse {
+	der := req.Body
+	switch req.Method {
+	case http.MethodGet, http.MethodHead:
+		if max(len(req.Path), len(req.RawPath)) > x.http.maxPath {
+			return httpError(http.StatusRequestURITooLong, req.Method)
+		}
+		// A path without a request leaves x.buf empty, which is malformed.
+		if x.http.strict {
+			x.buf, x.repaired = getpath.FindStrict(req.Path, x.buf, x.accepts)
+		} else {
+			x.buf, x.repaired = getpath.Find(req.Path, x.buf, x.accepts)
+		}
+		der = x.buf
+	case http.MethodPost:
+		if code := x.http.checkPost(req, int64(len(req.Body))); code != 0 {
+			return httpError(code, req.Method)
+		}
+	case http.MethodOptions:
+		return HTTPResponse{StatusCode: http.StatusNoContent}
+	default:
+		return httpError(http.StatusMethodNotAllowed, req.Method)
+	}
+	p, now := x.Responder.respond(ctx, der, x)
+	return x.http.response(req, p, now, x.renewing)
+}
+
+// accepts reports whether a repaired request can be answered.
+func (x *exchange) accepts(der []byte) bool { return x.issuers.load().accepts(der, x.limits) }

@@ -10,8 +10,8 @@ import (
 
 // What the layout may grow to. Lower them when the code gets simpler. scripts/house prints more.
 const (
-	maxKnot             = 28 // files of the root that all reach each other by what they name
-	maxResponderMethods = 86
+	maxKnot             = 4 // files of the root that all reach each other by what they name
+	maxResponderMethods = 15
 )
 
 // The files of the root package can be read and changed one at a time, as far as the limits say.

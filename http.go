@@ -2,19 +2,12 @@ package ocsp
 
 import (
 	"bytes"
-	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"iter"
 	"net/http"
 	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
-
-	"github.com/kmsocsp/ocsp/internal/codec"
-	"github.com/kmsocsp/ocsp/internal/getpath"
-	"github.com/kmsocsp/ocsp/internal/signed"
 )
 
 const requestType = "application/ocsp-request"
@@ -92,65 +85,6 @@ func (h *HTTPResponse) fields(yield func(name string, values []string) bool) {
 				(h.ocsp || yield("Content-Type", plainText) &&
 					yield("X-Content-Type-Options", noSniff)) &&
 				(h.caching == nil || yield("Last-Modified", h.caching[2][:])))
-}
-
-// RespondHTTP answers an HTTP request as Handler does, for servers other than those of net/http,
-// such as fasthttp. The server itself must limit the size and the time of what it reads, and must
-// close the connection of a client whose body it did not read.
-func (r *Responder) RespondHTTP(ctx context.Context, req *HTTPRequest) HTTPResponse {
-	if r.disabled() {
-		return httpError(http.StatusNotFound, req.Method)
-	}
-	x := r.acquire(req.Method)
-	defer r.release(x)
-	h := r.respondHTTP(ctx, req, x)
-	if h.pooled {
-		h.Body = bytes.Clone(h.Body)
-	}
-	return h
-}
-
-func (r *Responder) respondHTTP(ctx context.Context, req *HTTPRequest, x *exchange) HTTPResponse {
-	der := req.Body
-	switch req.Method {
-	case http.MethodGet, http.MethodHead:
-		if max(len(req.Path), len(req.RawPath)) > r.http.maxPath {
-			return httpError(http.StatusRequestURITooLong, req.Method)
-		}
-		// A path without a request leaves x.buf empty, which is malformed.
-		if r.http.strict {
-			x.buf, x.repaired = getpath.FindStrict(req.Path, x.buf, r.acceptRepair)
-		} else {
-			x.buf, x.repaired = getpath.Find(req.Path, x.buf, r.acceptRepair)
-		}
-		der = x.buf
-	case http.MethodPost:
-		if code := r.http.checkPost(req, int64(len(req.Body))); code != 0 {
-			return httpError(code, req.Method)
-		}
-	case http.MethodOptions:
-		return HTTPResponse{StatusCode: http.StatusNoContent}
-	default:
-		return httpError(http.StatusMethodNotAllowed, req.Method)
-	}
-	p, now := r.respond(ctx, der, x)
-	return r.http.response(req, p, now, x.renewing)
-}
-
-// acceptRepair reports whether a repaired request can be answered: all its issuers are configured.
-// Anything less could be part of another client's request.
-func (r *Responder) acceptRepair(der []byte) bool {
-	var req codec.Request
-	if codec.ParseRequest(der, &req, r.limits) != nil {
-		return false
-	}
-	reg := r.issuers.load()
-	for i := range req.Entries {
-		if _, ok := reg.byCertID[string(req.Entries[i].CertID.Issuer)]; !ok {
-			return false
-		}
-	}
-	return true
 }
 
 // httpError is an error of HTTP, which caches must not store.
@@ -277,53 +211,6 @@ func (h *httpPolicy) maxAgeOf(p *reply, at time.Time, renewing bool) int64 {
 		age = min(age, h.maxAge)
 	}
 	return max(age, 0)
-}
-
-// headerValues are the header values of a reply that HTTP caches may store, except for
-// Cache-Control.
-type headerValues struct {
-	caching [3][1]string // Etag, Expires, Last-Modified
-	length  [1]string
-}
-
-// headerValues returns the header values of a reply that HTTP caches may store.
-func (p *reply) headerValues() *headerValues {
-	if p.header != nil {
-		return p.header
-	}
-	return newHeaderValues(p.digest, &p.Life, len(p.der))
-}
-
-// newHeaderValues makes them of one string, which is one allocation.
-func newHeaderValues(digest [sha256.Size]byte, l *signed.Life, size int) *headerValues {
-	var room [160]byte
-	var ends [3]int
-	b := append(hex.AppendEncode(append(room[:0], '"'), digest[:]), '"')
-	ends[0] = len(b)
-	b = appendHTTPTime(b, l.NextUpdate)
-	ends[1] = len(b)
-	b = appendHTTPTime(b, l.ThisUpdate)
-	ends[2] = len(b)
-	b = strconv.AppendInt(b, int64(size), 10)
-	text := string(b)
-	return &headerValues{
-		caching: [3][1]string{{text[:ends[0]]}, {text[ends[0]:ends[1]]}, {text[ends[1]:ends[2]]}},
-		length:  [1]string{text[ends[2]:]},
-	}
-}
-
-// appendHTTPTime appends a date in http.TimeFormat. It is much faster than time.AppendFormat.
-func appendHTTPTime(dst []byte, unix int64) []byte {
-	t := time.Unix(unix, 0).UTC()
-	year, month, day := t.Date()
-	hour, minute, second := t.Clock()
-	dst = append(append(dst, t.Weekday().String()[:3]...), ", "...)
-	dst = append(codec.AppendDecimals(dst, day), ' ')
-	dst = append(append(dst, month.String()[:3]...), ' ')
-	dst = append(codec.AppendDecimals(dst, year/100, year%100), ' ')
-	dst = append(codec.AppendDecimals(dst, hour), ':')
-	dst = append(codec.AppendDecimals(dst, minute), ':')
-	return append(codec.AppendDecimals(dst, second), " GMT"...)
 }
 
 // cacheControls are recent values of Cache-Control. Replies with the same max-age share one.

@@ -439,3 +439,41 @@ func TestRespondHTTPIsHandler(t *testing.T) {
 		require.Equal(t, 404, got.StatusCode)
 	})
 }
+
+// noConnection is a ResponseWriter whose deadlines panic. The one that fasthttpadaptor gives to a
+// handler below fiber's FiberApp is such: the connection that fasthttp makes for it is nil inside.
+type noConnection struct{ *httptest.ResponseRecorder }
+
+func (noConnection) SetReadDeadline(time.Time) error {
+	var c net.Conn
+	return c.SetReadDeadline(time.Time{})
+}
+
+// TestDeadlinesThatPanic answers also where the writer panics when a deadline is set.
+func TestDeadlinesThatPanic(t *testing.T) {
+	r := newRig(t, nil)
+	der := r.request(r.leaf)
+	get := "/" + base64.URLEncoding.EncodeToString(der)
+	for name, test := range map[string]struct {
+		method, target string
+		body           []byte
+		want           int
+	}{
+		"a body":             {http.MethodPost, "/", der, http.StatusOK},
+		"too large a body":   {http.MethodPost, "/", make([]byte, 1<<20), http.StatusRequestEntityTooLarge},
+		"a GET with a body":  {http.MethodGet, get, der, http.StatusOK},
+		"a method not known": {http.MethodPut, "/", der, http.StatusMethodNotAllowed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := httptest.NewRecorder()
+			req := httptest.NewRequest(test.method, test.target, bytes.NewReader(test.body))
+			r.handler.ServeHTTP(noConnection{w}, req)
+			require.Equal(t, test.want, w.Code)
+			if test.want == http.StatusOK {
+				answer, err := xocsp.ParseResponse(w.Body.Bytes(), r.ca.Certificate)
+				require.NoError(t, err)
+				require.Equal(t, xocsp.Good, answer.Status)
+			}
+		})
+	}
+}

@@ -2,16 +2,12 @@ package ocsp
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"math/big"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/kmsocsp/ocsp/internal/codec"
-	"github.com/kmsocsp/ocsp/internal/hostcall"
 )
 
 // logKind is a kind of failure.
@@ -158,11 +154,11 @@ func (l *failureLog) end(f *failure, serial *big.Int, kinds []logKind) (suppress
 }
 
 // keepOnly forgets the issuers that are not configured any more.
-func (l *failureLog) keepOnly(reg *registry) {
+func (l *failureLog) keepOnly() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for place, p := range l.places {
-		if place.issuer == "" || reg.byID[place.issuer] != nil {
+		if place.issuer == "" || l.configured(place.issuer) {
 			continue
 		}
 		for kind := range p.kinds {
@@ -201,46 +197,42 @@ func (l *failureLog) line(ctx context.Context, level slog.Level, message string,
 	l.logger.LogAttrs(ctx, level, message, attrs...)
 }
 
-// logFailure logs an answer that the store, the signer or the host spoiled; what clients do wrong is for Observe.
-func (r *Responder) logFailure(ctx context.Context, now time.Time, x *exchange) {
-	if x.outcome != OutcomeTryLater && x.outcome != OutcomeInternalError && x.outcome != OutcomeStale {
-		return
+// safeHandler lets a panic in the host's log handler cost the line and nothing else.
+type safeHandler struct{ slog.Handler }
+
+func (h safeHandler) Enabled(ctx context.Context, level slog.Level) bool {
+	defer func() { _ = recover() }()
+	return h.Handler.Enabled(ctx, level)
+}
+
+func (h safeHandler) Handle(ctx context.Context, record slog.Record) error {
+	defer func() { _ = recover() }()
+	return h.Handler.Handle(ctx, record)
+}
+
+// defaultHandler is that of slog.Default, whichever that is when a line is written, from Warn up.
+type defaultHandler struct{}
+
+func (defaultHandler) Enabled(ctx context.Context, level slog.Level) bool {
+	return level >= slog.LevelWarn && slog.Default().Enabled(ctx, level)
+}
+
+func (defaultHandler) Handle(ctx context.Context, record slog.Record) error {
+	return slog.Default().Handler().Handle(ctx, record)
+}
+
+func (defaultHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return slog.Default().Handler().WithAttrs(attrs)
+}
+
+func (defaultHandler) WithGroup(name string) slog.Handler {
+	return slog.Default().Handler().WithGroup(name)
+}
+
+// newLogger returns a logger that lets no panic of the host's handler through. Nil is slog.Default.
+func newLogger(l *slog.Logger) *slog.Logger {
+	if l != nil {
+		return slog.New(safeHandler{l.Handler()})
 	}
-	defer func() { _ = recover() }() // of the host's error or context
-	f := failure{err: x.err}
-	var host *hostError
-	if errors.As(x.err, &host) {
-		f.component, f.issuer, f.serial = host.component, host.issuerID, host.serial
-		if x.err == error(host) {
-			f.err = host.err // the rest of its text are attributes
-		}
-	} else if a := x.match.authority; a != nil {
-		f.issuer, f.serial = a.ids[0], codec.SerialInt(x.req.Entries[0].CertID.Serial)
-	}
-	level, message := slog.LevelError, "ocsp: no answer could be given"
-	attrs := []slog.Attr{slog.String("outcome", x.outcome.String())}
-	var p *hostcall.PanicError
-	switch {
-	case errors.As(x.err, &p):
-		f.kind, message = logPanic, "ocsp: a panic was contained"
-		attrs = append(attrs, slog.String("stack", string(p.Stack)))
-	case ctx.Err() != nil || errors.Is(x.err, errClosed): // the client has left, or the host stops; that is no failure
-		return
-	case errors.Is(x.err, errNotValidNow): // warnOfEnd logs it, once an hour
-		return
-	case x.outcome == OutcomeInternalError:
-		f.kind = logInternalError
-	case x.outcome == OutcomeTryLater:
-		f.kind = logTryLater
-	case f.component == "store":
-		level, f.kind, message = slog.LevelWarn, logUnchecked, "ocsp: a cached answer was served unchecked"
-	case !isFresh(&x.reply.Life, now):
-		level, f.kind, message = slog.LevelWarn, logPastRefresh, "ocsp: a cached answer was served past its refresh point"
-	default:
-		level, f.kind = slog.LevelWarn, logSubstitute
-		message = "ocsp: a cached answer was served without the nonce or the algorithm that the client asked for"
-	}
-	if suppressed, due := r.log.due(&f); due {
-		r.log.line(ctx, level, message, &f, suppressed, attrs...)
-	}
+	return slog.New(safeHandler{defaultHandler{}})
 }

@@ -2,63 +2,81 @@ package ocsp
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 
+	"github.com/kmsocsp/ocsp/internal/codec"
 	"github.com/kmsocsp/ocsp/internal/hostcall"
 )
 
-// observe reports an answer to the host. A panic there is the host's, but must not cost the client's answer.
-func (r *Responder) observe(ctx context.Context, p *reply, now time.Time, x *exchange) {
+// observe reports an answer to the host. A panic of Observe must not cost the client its answer.
+func (x *exchange) observe(ctx context.Context, p *reply, now time.Time) {
 	var e Event
 	defer func() {
 		if v := recover(); v != nil {
-			r.log.warn(ctx, "ocsp: Observe panicked", &failure{logPanic, "observer", e.First.IssuerID, nil, &hostcall.PanicError{Value: v}})
+			err := &hostcall.PanicError{Value: v}
+			x.log.warn(ctx, "ocsp: Observe panicked", &failure{logPanic, "observer", e.First.IssuerID, nil, err})
 		}
 	}()
 	e = Event{
-		Method: x.method, CertIDs: len(x.req.Entries), Nonce: x.req.NonceForm != 0, First: x.first, Outcome: x.outcome,
+		Method: x.method, CertIDs: len(x.req.Entries), Nonce: x.req.NonceForm != 0, Outcome: x.outcome,
 		StoreTime: x.storeTime, SignTime: x.signTime, Total: time.Since(x.start), Err: x.err,
 	}
 	if len(x.req.Entries) > 0 {
 		e.Hash = x.req.Entries[0].CertID.Hash
 	}
-	if p.outcome == 0 {
+	switch a := x.match.authority; {
+	case p.outcome == 0:
 		e.First = p.entry(0)
 		e.Age = now.Sub(time.Unix(p.ThisUpdate, 0))
+	case a != nil:
+		e.First = SingleResponse{IssuerID: a.ids[0], Serial: codec.SerialInt(x.req.Entries[0].CertID.Serial)}
 	}
-	r.cfg.Observe(ctx, e)
-	r.log.succeeded("observer", e.First.IssuerID, nil, logPanic)
+	x.cfg.Observe(ctx, e)
+	x.log.succeeded("observer", e.First.IssuerID, nil, logPanic)
 }
 
-// safeHandler lets a panic in the host's log handler cost the line and nothing else.
-type safeHandler struct{ slog.Handler }
-
-func (h safeHandler) Enabled(ctx context.Context, level slog.Level) bool {
-	defer func() { _ = recover() }()
-	return h.Handler.Enabled(ctx, level)
-}
-
-func (h safeHandler) Handle(ctx context.Context, record slog.Record) error {
-	defer func() { _ = recover() }()
-	return h.Handler.Handle(ctx, record)
-}
-
-// defaultHandler is that of slog.Default, whichever that is when a line is written, from Warn up.
-type defaultHandler struct{}
-
-func (defaultHandler) Enabled(ctx context.Context, level slog.Level) bool {
-	return level >= slog.LevelWarn && slog.Default().Enabled(ctx, level)
-}
-
-func (defaultHandler) Handle(ctx context.Context, record slog.Record) error {
-	return slog.Default().Handler().Handle(ctx, record)
-}
-
-func (defaultHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return slog.Default().Handler().WithAttrs(attrs)
-}
-
-func (defaultHandler) WithGroup(name string) slog.Handler {
-	return slog.Default().Handler().WithGroup(name)
+// logFailure logs an answer that the store, the signer or the host spoiled; what clients do wrong is for Observe.
+func (x *exchange) logFailure(ctx context.Context, now time.Time) {
+	if x.outcome != OutcomeTryLater && x.outcome != OutcomeInternalError && x.outcome != OutcomeStale {
+		return
+	}
+	defer func() { _ = recover() }() // of the host's error or context
+	f := failure{err: x.err}
+	var host *hostError
+	if errors.As(x.err, &host) {
+		f.component, f.issuer, f.serial = host.component, host.issuerID, host.serial
+		if x.err == error(host) {
+			f.err = host.err // the rest of its text are attributes
+		}
+	} else if x.id != nil {
+		f.issuer, f.serial = x.match.ids[0], codec.SerialInt(x.id.Serial)
+	}
+	level, message := slog.LevelError, "ocsp: no answer could be given"
+	attrs := []slog.Attr{slog.String("outcome", x.outcome.String())}
+	var p *hostcall.PanicError
+	switch {
+	case errors.As(x.err, &p):
+		f.kind, message = logPanic, "ocsp: a panic was contained"
+		attrs = append(attrs, slog.String("stack", string(p.Stack)))
+	case ctx.Err() != nil || errors.Is(x.err, errClosed): // the client has left, or the host stops; that is no failure
+		return
+	case errors.Is(x.err, errNotValidNow): // warnOfEnd logs it, once an hour
+		return
+	case x.outcome == OutcomeInternalError:
+		f.kind = logInternalError
+	case x.outcome == OutcomeTryLater:
+		f.kind = logTryLater
+	case f.component == "store":
+		level, f.kind, message = slog.LevelWarn, logUnchecked, "ocsp: a cached answer was served unchecked"
+	case !isFresh(&x.reply.Life, now):
+		level, f.kind, message = slog.LevelWarn, logPastRefresh, "ocsp: a cached answer was served past its refresh point"
+	default:
+		level, f.kind = slog.LevelWarn, logSubstitute
+		message = "ocsp: a cached answer was served without the nonce or the algorithm that the client asked for"
+	}
+	if suppressed, due := x.log.due(&f); due {
+		x.log.line(ctx, level, message, &f, suppressed, attrs...)
+	}
 }

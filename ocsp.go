@@ -15,11 +15,11 @@ import (
 )
 
 const (
-	defaultStoreCalls = 1024
-	// storeWaiting bounds the calls of a store that wait for their turn.
-	storeWaiting = 4096
 	// publishCalls bounds the calls by which Invalidate tells others, which clients must not crowd out.
 	publishCalls = 64
+	// hotAnswers bounds the signed answers that are cached as they are sent. Of some 900 octets each,
+	// they are 15 MB; with a delegate's certificate, and both keys of RSA-4096, 40 MB.
+	hotAnswers = 16_384
 )
 
 // Responder answers OCSP requests. Make one with New. It is safe for concurrent use.
@@ -39,8 +39,8 @@ type Responder struct {
 	signatures signatures
 	unfollow   context.CancelFunc // ends following CacheOptions.Feed
 
-	publishing *hostcall.Lane // calls for Invalidate
-	verifying  *hostcall.Lane // of requests, for Config.RequestSigners
+	publishing *hostcall.Lane  // calls for Invalidate
+	signers    *requestSigners // nil: requests need no signature
 
 	exchanges sync.Pool
 	http      httpPolicy
@@ -54,7 +54,7 @@ func New(cfg Config) (_ *Responder, err error) {
 	r.exchanges.New = func() any {
 		return &exchange{scratch: scratch{signature: make([]byte, 0, 512), tbs: make([]byte, 0, 512)}}
 	}
-	r.cfg.Logger = cfg.logger()
+	r.cfg.Logger = newLogger(cfg.Logger)
 	r.log.logger, r.log.configured = r.cfg.Logger, func(id string) bool { return r.issuers.load().byID[id] != nil }
 	if err := r.cfg.check(); err != nil {
 		return nil, err
@@ -65,7 +65,7 @@ func New(cfg Config) (_ *Responder, err error) {
 	r.memory = statuses.New[certStatus, wireAnswer](r.cfg.statuses())
 	r.reads = reads{
 		cfg: &r.cfg, clock: r.clock, log: &r.log, group: &r.group, memory: r.memory,
-		deadlines: hostcall.Deadlines{Limit: r.cfg.Timeout}, standsIn: r.standsIn,
+		deadlines: hostcall.Deadlines{Limit: r.cfg.Timeout},
 	}
 	r.signatures = signatures{
 		cfg: &r.cfg, clock: r.clock, log: &r.log, group: &r.group, memory: r.memory,
@@ -75,7 +75,7 @@ func New(cfg Config) (_ *Responder, err error) {
 		r.signatures.answers = signed.New[certStatus](signed.Options{Max: r.cfg.Cache.MaxEntries, Compact: r.cfg.Cache.Compact})
 	}
 	r.publishing = hostcall.NewLane(publishCalls, storeWaiting)
-	r.verifying = newVerifying()
+	r.signers = newRequestSigners(cfg.RequestSigners)
 	r.http.set(&r.cfg)
 	r.issuers.open(&r.cfg)
 	for i, issuer := range cfg.Issuers {
@@ -138,7 +138,7 @@ func (r *Responder) SetIssuer(cfg Issuer) (err error) {
 	if err != nil {
 		return ofIssuer(where, "", err)
 	}
-	r.log.keepOnly(r.issuers.load())
+	r.log.keepOnly()
 	iss.announce(r.cfg.Logger, now)
 	return nil
 }
@@ -150,7 +150,7 @@ func (r *Responder) RemoveIssuer(id string) {
 		return
 	}
 	r.issuers.remove(id)
-	r.log.keepOnly(r.issuers.load())
+	r.log.keepOnly()
 }
 
 // Issuers returns the IDs of the issuers in the order in which they were added.

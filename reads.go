@@ -21,7 +21,8 @@ type (
 	look   = statuses.Look[certStatus, wireAnswer]
 )
 
-// silentPatience is how long a request waits for a store that is silent already, if a cached answer can stand in.
+// silentPatience is how long a request waits for a store that is silent already, if a cached answer
+// can stand in.
 const silentPatience = 100 * time.Millisecond
 
 // reads asks the stores about certificates, through the memory of what they said.
@@ -32,12 +33,12 @@ type reads struct {
 	group     *hostcall.Group
 	memory    *memory
 	deadlines hostcall.Deadlines
-	standsIn  func(*exchange) bool // a cached answer can stand in for the one to this request
 	pool      sync.Pool
 }
 
-// storeRead is a read of the store about one certificate, in a goroutine of its own, so that a store that hangs holds up
-// nobody for longer than Config.Timeout. By default every answer makes one, so they are used again.
+// storeRead is a read of the store about one certificate, in a goroutine of its own, so that a
+// store that hangs holds up nobody for longer than Config.Timeout. By default every answer makes
+// one, so they are used again.
 type storeRead struct {
 	statuses.Read[certStatus, wireAnswer]
 	reads *reads
@@ -47,7 +48,7 @@ type storeRead struct {
 	ctx       context.Context
 	serial    *big.Int
 	source    atomic.Int32    // the one that is asked, of authority.sources
-	moved     []chan struct{} // closed when the read goes on from a source to the next; only if there are several
+	moved     []chan struct{} // closed when the read moves on from a source; nil if there is one
 	queued    atomic.Bool     // the call had to wait for its place
 	entered   bool            // the call has its place
 	call      hostcall.Call
@@ -57,37 +58,30 @@ type storeRead struct {
 	err    error
 }
 
-// status returns what may be answered about a certificate: what the store said less than StatusTTL ago, or what it says
-// in a read that begins after the request came. newer is the second, since 1970, in which the read must have begun at
-// the earliest. The time that status returns is now, unless it had to wait.
-func (q *reads) status(ctx context.Context, a *authority, key *statuses.Key, serial []byte, now time.Time, newer int64, x *exchange) (look, time.Time, error) {
-	l := q.memory.Look(key, q.clock.moment(now))
-	if l.Trusted && q.clock.unix(l.At) >= newer {
-		return l, now, nil
-	}
-	if x.observed {
-		defer func(start time.Time) { x.storeTime += time.Since(start) }(time.Now())
-	}
-	l, err := q.read(ctx, a, serial, l, now, newer, x)
-	if err != nil {
-		err = blame("store", a.ids[0], codec.SerialInt(serial), err)
-	}
-	return l, q.clock.now(), err
-}
+// asker is a request for whose answer a cached one may stand in while the store is silent.
+type asker interface{ canStandIn() bool }
 
 // waiter is a request that waits for a read.
 type waiter struct {
 	*reads
 	ctx, limit context.Context
 	serial     []byte
-	x          *exchange
-	begun      time.Time
+	asker      asker
+	begun      time.Time // when it first waited behind another read
 	patience   time.Time // until when it waits for a store that is silent; zero: it has not seen one
 }
 
-// read returns what the store says to those who have taken the look l.
-func (q *reads) read(ctx context.Context, a *authority, serial []byte, l look, now time.Time, newer int64, x *exchange) (look, error) {
-	w := waiter{reads: q, ctx: ctx, limit: q.deadlines.Next(), serial: serial, x: x, begun: time.Now()}
+// read returns what the store says in a read that begins after the look l was taken, or in one
+// whose status is trusted and that began in the second newer, since 1970, or later.
+func (q *reads) read(
+	ctx context.Context, a *authority, serial []byte, l look, now time.Time, newer int64, by asker,
+) (_ look, err error) {
+	defer func() {
+		if err != nil {
+			err = blame("store", a.ids[0], codec.SerialInt(serial), err)
+		}
+	}()
+	w := waiter{reads: q, ctx: ctx, limit: q.deadlines.Next(), serial: serial, asker: by}
 	mine, begun := q.acquire(a), false
 	var other *storeRead
 	defer func() {
@@ -120,59 +114,57 @@ func (q *reads) read(ctx context.Context, a *authority, serial []byte, l look, n
 	}
 }
 
-// waitFor waits for a read of another request. ended is false if another one may begin beside it.
+// waitFor waits for a read of another request. ended is false if another one may begin beside it. A
+// request waits at most a quarter of Timeout for reads that began too early, so that there is time
+// for its own.
 func (w *waiter) waitFor(s *storeRead, how statuses.How) (ended bool, err error) {
-	var patience time.Duration
-	switch how {
-	case statuses.Joined:
+	if how == statuses.Joined {
 		return w.wait(s, how, false, nil)
-	case statuses.JoinedEarlier: // which is of use only as long as its status would be trusted
-		patience = min(s.Outlasts(), w.cfg.Cache.StatusTTL)
-	default: // there must be time for the next read
-		patience = max(0, min(s.Outlasts(), w.cfg.Timeout/4-time.Since(w.begun)))
 	}
-	timer := time.NewTimer(patience)
+	if w.begun.IsZero() {
+		w.begun = time.Now()
+	}
+	timer := time.NewTimer(min(s.Outlasts(), w.cfg.Timeout/4-time.Since(w.begun)))
 	defer timer.Stop()
-	ended, err = w.wait(s, how, false, timer.C)
-	if !ended && err == nil && how == statuses.Behind {
+	if ended, err = w.wait(s, how, false, timer.C); !ended && err == nil {
 		s.Pass()
 	}
 	return ended, err
 }
 
-// own makes a read that has begun, and returns what it brings.
-func (w *waiter) own(s *storeRead) (look, error) {
+// own makes a read that has begun, and returns its result.
+func (w *waiter) own(s *storeRead) (_ look, err error) {
+	err = hostcall.ErrNoReturn
+	started := false
+	defer func() {
+		if !started { // also if the host's clock panics
+			s.End(certStatus{}, false, err)
+			s.release()
+		}
+	}()
 	s.serial = codec.SerialInt(w.serial)
 	s.ctx = hostcall.WithValues(w.limit, w.ctx)
 	src := &s.authority.sources[0]
 	atOnce := src.places.TryAcquire()
-	s.entered = atOnce
-	switch {
+	switch s.entered = atOnce; {
 	case atOnce:
 		src.lane.watch.Begin(&s.call, true)
-	case src.lane.watch.StuckIn() <= 0 && w.standsIn(w.x):
-		return w.cancel(s, ErrStoreSilent)
+	case src.lane.watch.StuckIn() <= 0 && w.asker.canStandIn():
+		return look{}, ErrStoreSilent
 	default:
 		s.queued.Store(true)
 	}
-	if !w.group.Go(s.run) {
+	if started = w.group.Go(s.run); !started {
 		if atOnce {
 			src.lane.watch.End(&s.call, hostcall.Failed)
 			src.places.Release()
 		}
-		return w.cancel(s, errClosed)
+		return look{}, errClosed
 	}
 	if _, err := w.wait(s, statuses.Own, atOnce, nil); err != nil {
-		return look{}, err // the call is left to the goroutine that is still in it
+		return look{}, err // the call continues in its goroutine
 	}
 	return s.Result()
-}
-
-// cancel ends a read of which nothing was asked.
-func (w *waiter) cancel(s *storeRead, err error) (look, error) {
-	s.End(certStatus{}, false, err)
-	s.release()
-	return look{}, err
 }
 
 // acquire returns a read that is not in flight.
@@ -200,7 +192,8 @@ func (s *storeRead) release() {
 	}
 }
 
-// at returns the source that is asked, and the channel that is closed when the read goes on to the next one.
+// at returns the source that is being asked, and a channel that is closed when the read moves on to
+// the next one.
 func (s *storeRead) at() (src *source, moved <-chan struct{}) {
 	n := int(s.source.Load())
 	if n < len(s.moved) {
@@ -209,45 +202,38 @@ func (s *storeRead) at() (src *source, moved <-chan struct{}) {
 	return &s.authority.sources[n], moved
 }
 
-// wait waits until a read has ended. ended is false if others may begin beside it: it has outlasted the patience, or
-// it is not the request's own and its store is silent. If a cached answer can stand in, it does so when the store is
-// silent; if the store was silent before, after silentPatience. Silence is no evidence for a call that had to wait for
-// its place: then the store must be stuck. atOnce is for the request's own read, if its first call has its place.
-func (w *waiter) wait(s *storeRead, how statuses.How, atOnce bool, outlasted <-chan time.Time) (ended bool, err error) {
-	for {
-		src, moved := s.at()
-		end, err := w.waitAt(s, how, src.lane, atOnce && moved == nil, moved, outlasted)
+// wait waits until a read has ended. ended is false if another read may begin beside it: because
+// outlasted has fired, or because the store is silent and the read began too early for the request.
+// If a cached answer can stand in, wait returns ErrStoreSilent when the store becomes silent, and
+// after silentPatience if it has been silent before. Silence is no evidence for a call that had to
+// wait for its turn; then the store must be stuck. atOnce reports that the read is the request's
+// own, and that its first call did not have to wait.
+func (w *waiter) wait(
+	s *storeRead, how statuses.How, atOnce bool, outlasted <-chan time.Time,
+) (ended bool, err error) {
+	for moved := true; moved; {
+		src, next := s.at()
+		ended, moved, err = w.waitAt(s, how, src.lane, atOnce && next == nil, next, outlasted)
 		if err != nil {
 			err = blame("store", src.ids[0], codec.SerialInt(w.serial), err)
 		}
-		if end != waitMoved {
-			return end == waitEnded, err
-		}
 	}
+	return ended, err
 }
-
-// waitEnd is why a wait for a read ends.
-type waitEnd int
-
-const (
-	waitEnded   waitEnd = iota // the read has
-	waitMoved                  // the read goes on to another source
-	waitStopped                // the request waits for this read no longer
-)
 
 // waitAt is wait for as long as the read asks one source.
 func (w *waiter) waitAt(
-	s *storeRead, how statuses.How, lane *storeLane, atOnce bool, moved <-chan struct{}, outlasted <-chan time.Time,
-) (waitEnd, error) {
+	s *storeRead, how statuses.How, lane *storeLane, atOnce bool,
+	next <-chan struct{}, outlasted <-chan time.Time,
+) (ended, moved bool, err error) {
 	patience := min(silentPatience, lane.watch.Patience())
 	silent, silence := lane.watch.State()
 	var grace, stuck <-chan time.Time
 	if silent {
-		if how == statuses.Behind || how == statuses.JoinedEarlier { // each request asks a silent store again
-			s.Pass()
-			return waitStopped, nil
+		if how == statuses.Behind { // each request asks a silent store again
+			return false, false, nil
 		}
-		if silence = nil; !s.queued.Load() && w.standsIn(w.x) {
+		if silence = nil; !s.queued.Load() && w.asker.canStandIn() {
 			if w.patience.IsZero() {
 				w.patience = time.Now().Add(patience)
 			}
@@ -257,20 +243,19 @@ func (w *waiter) waitAt(
 		}
 	}
 	var alarm *time.Timer
-	if !atOnce { // it may have to wait for its place
+	if !atOnce { // its call may have to wait for its turn
 		alarm = time.NewTimer(max(lane.watch.StuckIn(), patience))
 		defer alarm.Stop()
 		stuck = alarm.C
 	}
-	var err error
 	for err == nil {
 		select {
 		case <-s.Done():
-			return waitEnded, nil
-		case <-moved:
-			return waitMoved, nil
+			return true, false, nil
+		case <-next:
+			return false, true, nil
 		case <-outlasted:
-			return waitStopped, nil
+			return false, false, nil
 		case <-w.ctx.Done():
 			if err = w.ctx.Err(); !errors.Is(err, context.Canceled) {
 				err = w.overdue(lane, !s.queued.Load())
@@ -278,30 +263,31 @@ func (w *waiter) waitAt(
 		case <-w.limit.Done():
 			err = w.overdue(lane, !s.queued.Load())
 		case <-silence:
-			if silence = nil; !s.queued.Load() && w.standsIn(w.x) {
+			if silence = nil; !s.queued.Load() && w.asker.canStandIn() {
 				err = ErrStoreSilent
 			}
-		case <-grace:
-			if silent, silence = lane.watch.State(); silent && !s.queued.Load() { // the call may have ended the silence
+		case <-grace: // the call may have ended the silence
+			if silent, silence = lane.watch.State(); silent && !s.queued.Load() {
 				err = ErrStoreSilent
 			}
 		case <-stuck:
 			if left := lane.watch.StuckIn(); left > 0 {
 				alarm.Reset(left)
-			} else if s.queued.Load() && w.standsIn(w.x) {
+			} else if s.queued.Load() && w.asker.canStandIn() {
 				err = ErrStoreSilent
 			}
 		}
 	}
-	select { // a result that came at the same time is still a result
+	select { // a result that arrived at the same time counts
 	case <-s.Done():
-		return waitEnded, nil
+		return true, false, nil
 	default:
-		return waitStopped, err
+		return false, false, err
 	}
 }
 
-// overdue is the error of a call whose time is up. A call that had to wait for its place may have had little of it.
+// overdue returns the error of a call whose time is up. A call that had to wait for its turn may
+// have had little of it.
 func (q *reads) overdue(lane *storeLane, atOnce bool) error {
 	if q.group.Closed() {
 		return errClosed
@@ -362,7 +348,8 @@ func (s *storeRead) askSource(src *source) {
 		case s.reads.group.Closed() && s.ctx.Err() != nil: // Close has ended the call
 			s.err = errClosed
 		default:
-			s.err = src.lane.judge(s.err, how == hostcall.TimedOut || how == hostcall.Overdue, !s.queued.Load())
+			timedOut := how == hostcall.TimedOut || how == hostcall.Overdue
+			s.err = src.lane.judge(s.err, timedOut, !s.queued.Load())
 		}
 		src.places.Release()
 	}()
@@ -406,8 +393,8 @@ func (s *storeRead) enter(src *source) error {
 	return nil
 }
 
-// find asks the store for the certificate under each of the source's IDs. It returns the record and which ID the store
-// has it under, -1 if it does not know the certificate.
+// find asks the store for the certificate under each of the source's IDs. It returns the record and
+// which ID the store has it under, -1 if it does not know the certificate.
 func (s *source) find(ctx context.Context, serial *big.Int) (Record, int, error) {
 	for i, id := range s.ids {
 		if i > 0 {
@@ -441,8 +428,8 @@ func (q *reads) convert(a *authority, id int, serial *big.Int, record Record) (c
 	return status, nil
 }
 
-// succeeded notes that the store has answered about a certificate, for the issuer with that ID and for those
-// that it was asked about before; without an ID for all.
+// succeeded notes that the store has answered about a certificate, for the issuer with that ID and
+// for those that it was asked about before; without an ID for all.
 func (q *reads) succeeded(a *authority, id string, serial *big.Int) {
 	if q.log.failing.Load() == 0 {
 		return
@@ -455,12 +442,25 @@ func (q *reads) succeeded(a *authority, id string, serial *big.Int) {
 	}
 }
 
-// warnOfRemoveFromCRL logs, once an hour for each issuer, that a revoked certificate's record has RemoveFromCRL.
+// warnOfRemoveFromCRL logs, once an hour for each issuer, that a revoked certificate's record has
+// RemoveFromCRL.
 func (q *reads) warnOfRemoveFromCRL(a *authority, issuerID string, serial *big.Int) {
 	const hour = 3600
 	now, last := q.clock.now().Unix(), a.warned.Load()
 	if now-last >= hour && a.warned.CompareAndSwap(last, now) {
-		q.cfg.Logger.Warn("ocsp: a revoked certificate's record has the reason removeFromCRL, which releases nothing; it is answered as revoked without a reason; to release it set State Active",
+		q.cfg.Logger.Warn("ocsp: a revoked certificate's record has the reason removeFromCRL, "+
+			"which releases nothing; it is answered as revoked without a reason; "+
+			"to release it set State Active",
 			slog.String("issuer", issuerID), slog.String("serial", serial.Text(16)))
 	}
+}
+
+// unissued returns the status of a serial that the issuer never issued. Extended revoke is spelled
+// out in RFC 6960 section 2.2.
+func unissued(policy UnissuedPolicy) certStatus {
+	s := certStatus{revokedAt: codec.NoTime, invalidityDate: codec.NoTime, notAfter: codec.NoTime}
+	if policy == UnissuedRevoked {
+		s.status, s.reason, s.revokedAt = Revoked, CertificateHold, 0
+	}
+	return s
 }

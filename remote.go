@@ -96,7 +96,7 @@ func remoteFailure(kind logKind, d *draft, err error) *failure {
 }
 
 // fetch returns the answer of a draft, and its octets, if the cache has it and it passes check.
-func (r *remote) fetch(ctx context.Context, d *draft, s *signatures) (a signedAnswer, der []byte, ok bool) {
+func (r *remote) fetch(ctx context.Context, d *draft) (a signedAnswer, der []byte, ok bool) {
 	limit := r.limit()
 	if limit == 0 {
 		return a, nil, false
@@ -113,7 +113,7 @@ func (r *remote) fetch(ctx context.Context, d *draft, s *signatures) (a signedAn
 	if err != nil {
 		return a, nil, false
 	}
-	a, der, err = r.check(d, value, s)
+	a, der, err = r.check(d, value)
 	switch {
 	case err == nil:
 		r.succeeded(logSharedValue, d)
@@ -130,7 +130,7 @@ var (
 )
 
 // check verifies what the cache returned. The answer has memory of its own.
-func (r *remote) check(d *draft, value []byte, s *signatures) (a signedAnswer, der []byte, err error) {
+func (r *remote) check(d *draft, value []byte) (a signedAnswer, der []byte, err error) {
 	response, err := codec.ParseResponse(value)
 	if err != nil {
 		return a, nil, err
@@ -153,7 +153,7 @@ func (r *remote) check(d *draft, value []byte, s *signatures) (a signedAnswer, d
 		return a, nil, errRemoteOld
 	}
 	p.thisUpdate, p.nextUpdate = l.ThisUpdate, l.NextUpdate
-	tbs := s.appendTBS(d, l.ProducedAt, nil)
+	tbs := d.appendTBS(r.cfg, l.ProducedAt, nil)
 	if !bytes.Equal(tbs, response.TBS) {
 		return a, nil, errRemoteOld // this signer has said so, and now the status is another
 	}

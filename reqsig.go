@@ -4,10 +4,12 @@ import (
 	"context"
 	"crypto/rsa"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"runtime"
 	"time"
 
+	"github.com/kmsocsp/ocsp/internal/codec"
 	"github.com/kmsocsp/ocsp/internal/hostcall"
 )
 
@@ -20,30 +22,44 @@ const (
 	signerWaiting     = 256
 )
 
-var errSignerCerts = fmt.Errorf("ocsp: more than %d certificates beside the request's signature", maxSignerCerts)
+var (
+	errUnsigned    = errors.New("ocsp: the request is not signed")
+	errSigner      = errors.New("ocsp: the request's signer is not trusted")
+	errSignerCerts = fmt.Errorf("ocsp: more than %d certificates beside the request's signature", maxSignerCerts)
+)
 
-// newVerifying returns the lane of the requests whose signatures are verified: half of the processors is left to answers.
-func newVerifying() *hostcall.Lane {
-	return hostcall.NewLane(max(1, runtime.GOMAXPROCS(0)/2), signerWaiting)
+// requestSigners checks the signatures of requests (RFC 6960 section 4.1.2).
+type requestSigners struct {
+	roots *x509.CertPool
+	lane  *hostcall.Lane // leaves half of the processors to answers
 }
 
-// checkRequestSigner applies Config.RequestSigners (RFC 6960 section 4.1.2): the first certificate beside the
-// signature must verify it and chain to one of the roots, and the request must name its requestor.
-func (r *Responder) checkRequestSigner(ctx context.Context, x *exchange) (Outcome, error) {
-	sig := &x.req.Signature
+// newRequestSigners returns nil if there are no roots.
+func newRequestSigners(roots *x509.CertPool) *requestSigners {
+	if roots == nil {
+		return nil
+	}
+	return &requestSigners{roots, hostcall.NewLane(max(1, runtime.GOMAXPROCS(0)/2), signerWaiting)}
+}
+
+// check applies Config.RequestSigners: the first certificate beside the signature must verify it and
+// chain to one of the roots, and the request must name its requestor.
+func (s *requestSigners) check(
+	ctx context.Context, req *codec.Request, now func() time.Time, deadline time.Time,
+) (Outcome, error) {
+	sig := &req.Signature
 	switch {
 	case sig.Raw == nil:
 		return OutcomeSigRequired, errUnsigned
 	case len(sig.Certificates) > maxSignerCerts:
 		return OutcomeMalformed, errSignerCerts
-	case x.req.RequestorName == nil || len(sig.Certificates) == 0:
+	case req.RequestorName == nil || len(sig.Certificates) == 0:
 		return OutcomeUnauthorized, errSigner
 	}
-	if err := r.verifying.Acquire(ctx, r.cfg.remaining(x)); err != nil {
+	if err := s.lane.Acquire(ctx, time.Until(deadline)); err != nil {
 		return OutcomeTryLater, fmt.Errorf("ocsp: the request's signature was not verified: %w", err)
 	}
-	defer r.verifying.Release()
-	now := r.clock.now()
+	defer s.lane.Release()
 	certs := make([]*x509.Certificate, len(sig.Certificates))
 	for i, der := range sig.Certificates {
 		var err error
@@ -52,7 +68,7 @@ func (r *Responder) checkRequestSigner(ctx context.Context, x *exchange) (Outcom
 		}
 	}
 	signer := certs[0]
-	if !isRequestSigner(certs, r.cfg.RequestSigners, now) || signer.CheckSignature(sig.Algorithm, x.req.TBS, sig.Value) != nil {
+	if !isRequestSigner(certs, s.roots, now()) || signer.CheckSignature(sig.Algorithm, req.TBS, sig.Value) != nil {
 		return OutcomeUnauthorized, errSigner
 	}
 	return 0, nil

@@ -8,117 +8,15 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"runtime/debug"
-	"slices"
 	"sync"
 	"time"
 
-	"github.com/kmsocsp/ocsp/internal/codec"
 	"github.com/kmsocsp/ocsp/internal/hostcall"
 	"github.com/kmsocsp/ocsp/internal/signed"
-	"github.com/kmsocsp/ocsp/internal/statuses"
 )
 
-type (
-	answerID     = signed.ID[certStatus]
-	signedAnswer = signed.Answer[certStatus]
-)
-
-// wireAnswer is a signed answer as it is sent. Those that hang on a status are immutable.
-type wireAnswer struct {
-	signedAnswer // its signature is a part of der
-	der          []byte
-	header       *headerValues // nil: made for each response
-}
-
-// single is what a response will say about one certificate: a SingleResponse to be.
-type single struct {
-	issuerID string
-	certID   []byte // as in the request
-	serial   []byte
-	status   certStatus
-	foreign  bool // of an issuer that is not configured
-
-	read                   int64 // when the read of the status began, in seconds since 1970
-	trusted                bool  // the read began before the request came: another would be newer
-	thisUpdate, nextUpdate int64 // once they are chosen
-}
-
-// newSingle says about a certificate of a configured issuer what was found at the look.
-func newSingle(id *codec.CertID, look *look, a *authority, c *clock) single {
-	return single{
-		issuerID: a.ids[look.Status.issuer], certID: id.Raw, serial: id.Serial, status: look.Status,
-		read: c.unix(look.At), trusted: look.Trusted,
-	}
-}
-
-// foreignSingle says unknown about a certificate of an issuer that is not configured.
-func foreignSingle(id *codec.CertID) single {
-	return single{certID: id.Raw, serial: id.Serial, status: unissued(UnissuedUnknown), foreign: true}
-}
-
-// revokedAt returns the revocation time that a response gives: none later than what it says was known.
-func (p *single) revokedAt(s certStatus) int64 { return min(s.revokedAt, p.thisUpdate) }
-
-// draft is a response to be found or signed.
-type draft struct {
-	id        answerID // if it is about one certificate
-	authority *authority
-	signer    *signer
-	algorithm int
-	now       time.Time // no status in it was read later
-	singles   []single
-	nonce     []byte
-}
-
-// draft returns the exchange's draft of a response about one certificate, without nonce and in the default algorithm.
-func (x *exchange) draft(look *look, s *signer, id *codec.CertID, c *clock) *draft {
-	x.singles[0] = newSingle(id, look, x.match.authority, c)
-	x.draftOne = draft{
-		id:        answerID{Certificate: x.key, Encoding: uint32(x.match.encoding), Signer: s.number, Status: look.Status},
-		authority: x.match.authority, signer: s, singles: x.singles[:],
-	}
-	return &x.draftOne
-}
-
-// reusable reports whether the response may serve others too: HTTP caches may keep it.
-func (d *draft) reusable() bool {
-	return d.nonce == nil && !slices.ContainsFunc(d.singles, func(p single) bool { return p.foreign || !p.status.issued })
-}
-
-// cacheable reports whether the responder itself caches the response. It caches the default algorithm only: clients
-// rarely ask for another, and could make it sign and cache one after the other.
-func (d *draft) cacheable() bool {
-	return len(d.singles) == 1 && d.algorithm == 0 && d.reusable()
-}
-
-// clone returns the draft with memory of its own.
-func (d *draft) clone() *draft {
-	c := *d
-	c.singles = slices.Clone(d.singles)
-	for i := range c.singles {
-		p := &c.singles[i]
-		p.certID = slices.Clone(p.certID)
-		p.serial = p.certID[len(p.certID)-len(p.serial):]
-	}
-	return &c
-}
-
-// wrap appends the response with that signature.
-func (d *draft) wrap(dst, tbs, signature []byte) []byte {
-	return codec.AppendResponse(dst, tbs, d.signer.algorithms[d.algorithm].der, signature, d.signer.certs)
-}
-
-// reply returns the exchange's reply, which has those octets.
-func (d *draft) reply(der []byte, pooled bool, a *signedAnswer, h *headerValues, x *exchange) *reply {
-	x.reply = reply{
-		der: der, pooled: pooled, Life: a.Life, digest: a.Digest, header: h,
-		authority: d.authority, singles: d.singles, reusable: d.reusable(),
-	}
-	return &x.reply
-}
-
-// signatures finds signed answers and makes new ones: within the budget for signatures, and one at a time for all who
-// ask the same.
+// signatures finds signed answers and makes new ones: within the budget for signatures, and one at
+// a time for all who ask the same.
 type signatures struct {
 	cfg     *Config
 	clock   *clock
@@ -141,91 +39,86 @@ type flightKey struct {
 
 // flight is a signature that is being made.
 type flight struct {
+	key     flightKey
 	landed  chan struct{} // closed when the rest is set
 	wire    *wireAnswer
 	outcome Outcome // OutcomeSigned, or OutcomeCached if no signature was made
 	err     error
 }
 
-// claim is the right to make a renewal, and the flight in which nobody else makes it.
-type claim struct {
-	key    flightKey
-	flight *flight
-}
-
 // renewalOf names the renewal of an answer.
 func renewalOf(a *wireAnswer) flightKey { return flightKey{a.ID, true, a.ThisUpdate} }
 
-// join returns the flight under way with that name. If there is none it begins one, which the caller must land.
+// join returns the flight with that key. If there is none it begins one, which the caller must land.
 func (s *signatures) join(key flightKey) (f *flight, begun bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if f, ok := s.flights[key]; ok {
 		return f, false
 	}
-	f = &flight{landed: make(chan struct{})}
+	f = &flight{key: key, landed: make(chan struct{})}
 	s.flights[key] = f
 	return f, true
 }
 
 // land ends a flight. Later requests begin another.
-func (s *signatures) land(key flightKey, f *flight, wire *wireAnswer, outcome Outcome, err error) {
+func (s *signatures) land(f *flight, wire *wireAnswer, outcome Outcome, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f.wire, f.outcome, f.err = wire, outcome, err
-	delete(s.flights, key)
+	delete(s.flights, f.key)
 	close(f.landed)
 }
 
-// claim reports whether the caller is the one to make a renewal, in which case c is that claim.
-func (s *signatures) claim(c *claim, key flightKey) bool {
-	if c.flight != nil && c.key == key {
-		return true
+// claim returns the flight of a renewal if the caller is the one to make it, otherwise nil. The
+// caller must pass the flight to share or abandon it. held is the flight of an earlier claim, or nil.
+func (s *signatures) claim(held *flight, key flightKey) *flight {
+	if held != nil && held.key == key {
+		return held
 	}
-	s.abandon(c)
-	f, begun := s.join(key)
-	if begun {
-		*c = claim{key, f}
+	s.abandon(held)
+	if f, begun := s.join(key); begun {
+		return f
 	}
-	return begun
+	return nil
 }
 
-// abandon gives up a claim that was not used.
-func (s *signatures) abandon(c *claim) {
-	if c.flight != nil {
-		s.land(c.key, c.flight, nil, 0, errOvertaken)
-		*c = claim{}
+// abandon gives up a claim, which may be nil.
+func (s *signatures) abandon(f *flight) {
+	if f != nil {
+		s.land(f, nil, 0, errOvertaken)
 	}
 }
 
-// find returns the answer that attests what the draft does: the one that hangs on the status, or another one, which
-// then belongs to the exchange.
-func (s *signatures) find(d *draft, look *look, x *exchange) (*wireAnswer, bool) {
-	if look.Hot != nil && look.Hot.ID == d.id {
-		if s.answers != nil && rand.Uint32N(64) == 0 {
-			s.answers.Find(&d.id, x.signature) // which counts as its use there
+// find returns the answer that attests what the draft does, or nil: the one that hangs on the
+// status, or another one, which then belongs to the scratch.
+func (s *signatures) find(d *draft, look *look, x *scratch) *wireAnswer {
+	hot := look.Hot != nil && look.Hot.ID == d.id
+	if s.answers == nil || hot && rand.Uint32N(64) != 0 { // one look of 64 counts as a use in answers
+		if hot {
+			return look.Hot
 		}
-		return look.Hot, true
-	}
-	if s.answers == nil {
-		return nil, false
+		return nil
 	}
 	a, ok := s.answers.Find(&d.id, x.signature)
-	if !ok {
-		return nil, false
+	switch {
+	case hot:
+		return look.Hot
+	case !ok:
+		return nil
 	}
 	x.wire = wireAnswer{signedAnswer: a}
-	return &x.wire, true
+	return &x.wire
 }
 
-// write makes the reply that sends an answer. What it says is a matter of the draft and the answer's life alone, so that
-// it is, octet for octet, what was signed.
-func (s *signatures) write(d *draft, look *look, a *wireAnswer, x *exchange) *reply {
+// write makes the reply that sends an answer. What it says is a matter of the draft and the
+// answer's life alone, so that it is, octet for octet, what was signed.
+func (s *signatures) write(d *draft, look *look, a *wireAnswer, x *scratch) *reply {
 	d.singles[0].thisUpdate, d.singles[0].nextUpdate = a.ThisUpdate, a.NextUpdate
 	if a.der != nil {
 		return d.reply(a.der, false, &a.signedAnswer, a.header, x)
 	}
-	x.tbs = s.appendTBS(d, a.ProducedAt, x.tbs[:0])
+	x.tbs = d.appendTBS(s.cfg, a.ProducedAt, x.tbs[:0])
 	x.der = d.wrap(x.der[:0], x.tbs, a.Signature)
 	if s.attaches(look, &d.id) {
 		s.memory.Attach(look, newWireAnswer(a.signedAnswer, bytes.Clone(x.der)))
@@ -233,27 +126,23 @@ func (s *signatures) write(d *draft, look *look, a *wireAnswer, x *exchange) *re
 	return d.reply(x.der, true, &a.signedAnswer, nil, x)
 }
 
-// attaches reports whether an answer is to hang on the status: in place of an earlier one in the same encoding, or if
-// there is room.
+// attach returns an answer as it is sent. It attaches the answer to the status, in place of an earlier
+// one in the same encoding, or if there is room.
+func (s *signatures) attach(look *look, a signedAnswer, der []byte) *wireAnswer {
+	w := newWireAnswer(a, der)
+	if s.attaches(look, &a.ID) {
+		s.memory.Attach(look, w)
+	}
+	return w
+}
+
 func (s *signatures) attaches(look *look, id *answerID) bool {
 	return look.Hot != nil && look.Hot.Encoding == id.Encoding || s.memory.HasRoom(look)
 }
 
-// newWireAnswer returns an answer to hang on a status.
-func newWireAnswer(a signedAnswer, der []byte) *wireAnswer {
-	w := &wireAnswer{signedAnswer: a, der: der}
-	i := bytes.LastIndex(der, a.Signature)
-	w.Signature = der[i : i+len(a.Signature) : i+len(a.Signature)]
-	w.header = newHeaderValues(a.Digest, &a.Life, len(der))
-	return w
-}
-
 // makeOnce signs a response for this exchange alone.
-func (s *signatures) makeOnce(ctx context.Context, d *draft, x *exchange) (*reply, error) {
-	if x.observed {
-		defer func(start time.Time) { x.signTime += time.Since(start) }(time.Now())
-	}
-	a, tbs, err := s.sign(ctx, d, s.cfg.remaining(x), x.tbs[:0])
+func (s *signatures) makeOnce(ctx context.Context, d *draft, x *scratch) (*reply, error) {
+	a, tbs, err := s.sign(ctx, d, d.remaining(), x.tbs[:0])
 	if err != nil {
 		return nil, err
 	}
@@ -270,37 +159,32 @@ func (s *signatures) makeOnce(ctx context.Context, d *draft, x *exchange) (*repl
 	return d.reply(x.der, true, &a, nil, x), nil
 }
 
-// outdate makes room for nothing older: after the response of a draft no cached answer with another status and an
-// earlier thisUpdate is served.
+// outdate makes room for nothing older: after the response of a draft no cached answer with another
+// status and an earlier thisUpdate is served.
 func (s *signatures) outdate(d *draft) {
 	for i := range d.singles {
 		if p := &d.singles[i]; !p.foreign && p.status.issued {
-			key := [28]byte(statuses.NewKey(d.authority.number, p.serial))
+			key := d.authority.certificate(p.serial)
 			s.answers.Outdate(&key, p.status, p.thisUpdate)
 		}
 	}
 }
 
-// share returns a reply that is signed for all who ask the same: it joins the flight under way, or begins one, which
-// goes on when the caller leaves. c is nil, or the claim to a renewal, which share uses up.
-func (s *signatures) share(ctx context.Context, d *draft, look *look, c *claim, x *exchange) (*reply, Outcome, error) {
-	if x.observed {
-		defer func(start time.Time) { x.signTime += time.Since(start) }(time.Now())
+// share returns a reply that is signed for all who ask the same. It joins the flight in progress, or
+// begins one, which continues when the caller leaves. f is nil, or the claimed flight of a renewal.
+func (s *signatures) share(
+	ctx context.Context, d *draft, look *look, f *flight, x *scratch,
+) (*reply, Outcome, error) {
+	begun := true
+	if f == nil {
+		f, begun = s.join(flightKey{id: d.id})
 	}
-	key, begun := flightKey{id: d.id}, true
-	var f *flight
-	if c != nil {
-		key, f = c.key, c.flight
-		*c = claim{}
-	} else {
-		f, begun = s.join(key)
-	}
-	// One of Go's own keys does not hang. To hand its signature to another goroutine would cost more than all else but
-	// the signature.
+	// One of Go's own keys does not hang. To hand its signature to another goroutine would cost more
+	// than all else but the signature.
 	if begun && !d.signer.external && s.remote == nil {
 		wire, outcome, err := s.make(ctx, d, look, 0, x.tbs[:0])
 		if !errors.Is(err, hostcall.ErrBusy) {
-			s.end(key, f, d.signer, wire, outcome, err)
+			s.end(f, d.signer, wire, outcome, err)
 			if err != nil {
 				return nil, 0, err
 			}
@@ -308,9 +192,9 @@ func (s *signatures) share(ctx context.Context, d *draft, look *look, c *claim, 
 		}
 	}
 	if begun {
-		s.launch(ctx, key, f, d.clone(), *look)
+		s.launch(ctx, f, d.clone(), *look)
 	}
-	wire, outcome, err := f.wait(ctx, s.cfg.remaining(x))
+	wire, outcome, err := f.wait(ctx, d.remaining())
 	if err != nil {
 		return nil, 0, blame("signer", d.authority.ids[0], nil, err)
 	}
@@ -334,31 +218,33 @@ func (f *flight) wait(ctx context.Context, limit time.Duration) (*wireAnswer, Ou
 }
 
 // launch makes a flight in another goroutine. It may outlive the request.
-func (s *signatures) launch(ctx context.Context, key flightKey, f *flight, d *draft, look look) {
+func (s *signatures) launch(ctx context.Context, f *flight, d *draft, look look) {
 	ok := s.group.Go(func() {
 		wire, outcome, err := s.make(context.WithoutCancel(ctx), d, &look, s.cfg.Signing.Timeout, nil)
-		s.end(key, f, d.signer, wire, outcome, err)
+		s.end(f, d.signer, wire, outcome, err)
 	})
 	if !ok {
-		s.end(key, f, d.signer, nil, 0, errClosed)
+		s.end(f, d.signer, nil, 0, errClosed)
 	}
 }
 
 // end lands a flight, and notes why a renewal failed.
-func (s *signatures) end(key flightKey, f *flight, by *signer, wire *wireAnswer, outcome Outcome, err error) {
+func (s *signatures) end(f *flight, by *signer, wire *wireAnswer, outcome Outcome, err error) {
 	switch failed := by.failure.Load() != nil; {
-	case !key.renews || errors.Is(err, errOvertaken): // which does not speak against the signer
+	case !f.key.renews || errors.Is(err, errOvertaken): // which does not speak against the signer
 	case err != nil:
 		by.failure.Store(&err)
 	case failed:
 		by.failure.Store(nil)
 	}
-	s.land(key, f, wire, outcome, err)
+	s.land(f, wire, outcome, err)
 }
 
-// make finds, fetches or signs the answer of a flight, and keeps it. It waits for its turn to sign for limit at the
-// most, and may use room.
-func (s *signatures) make(ctx context.Context, d *draft, look *look, limit time.Duration, room []byte) (wire *wireAnswer, outcome Outcome, err error) {
+// make finds, fetches or signs the answer of a flight, and keeps it. It waits for its turn to sign
+// for limit at the most, and may use room.
+func (s *signatures) make(
+	ctx context.Context, d *draft, look *look, limit time.Duration, room []byte,
+) (wire *wireAnswer, outcome Outcome, err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			err = &hostcall.PanicError{Value: v, Stack: debug.Stack()}
@@ -368,42 +254,36 @@ func (s *signatures) make(ctx context.Context, d *draft, look *look, limit time.
 		return nil, 0, errClosed
 	}
 	defer s.group.Leave()
-	// A flight that landed between the caller's lookup and this one's beginning made it already.
 	if s.answers != nil {
+		// A flight that landed between the caller's lookup and this one's beginning made it already.
 		if a, ok := s.answers.Find(&d.id, nil); ok && isFresh(&a.Life, d.now) {
 			d.singles[0].thisUpdate, d.singles[0].nextUpdate = a.ThisUpdate, a.NextUpdate
-			return newWireAnswer(a, d.wrap(nil, s.appendTBS(d, a.ProducedAt, nil), a.Signature)), OutcomeCached, nil
+			der := d.wrap(nil, d.appendTBS(s.cfg, a.ProducedAt, nil), a.Signature)
+			return s.attach(look, a, der), OutcomeCached, nil
+		}
+		// An answer that would be a step back is signed again, with the times of this process.
+		if a, der, ok := s.remote.fetch(ctx, d); ok && s.answers.Add(a, s.clock.now().Unix()) {
+			return s.attach(look, a, der), OutcomeCached, nil
 		}
 	}
-	outcome = OutcomeCached
-	a, der, ok := s.remote.fetch(ctx, d, s)
-	if !ok {
-		var tbs []byte
-		if a, tbs, err = s.sign(ctx, d, limit, room); err != nil {
-			return nil, 0, err
-		}
-		outcome, der = OutcomeSigned, d.wrap(nil, tbs, a.Signature)
-		a.Digest = sha256.Sum256(der)
+	a, tbs, err := s.sign(ctx, d, limit, room)
+	if err != nil {
+		return nil, 0, err
 	}
-	a.ID = d.id
-	wire = newWireAnswer(a, der)
-	if s.answers != nil {
-		if !s.answers.Add(a, s.clock.now().Unix()) {
-			return nil, 0, errOvertaken
-		}
-		if s.attaches(look, &d.id) {
-			s.memory.Attach(look, wire)
-		}
+	der := d.wrap(nil, tbs, a.Signature)
+	a.ID, a.Digest = d.id, sha256.Sum256(der)
+	if s.answers != nil && !s.answers.Add(a, s.clock.now().Unix()) {
+		return nil, 0, errOvertaken
 	}
-	if !ok {
-		s.remote.store(ctx, d, a.NextUpdate, der)
-	}
-	return wire, outcome, nil
+	s.remote.store(ctx, d, a.NextUpdate, der)
+	return s.attach(look, a, der), OutcomeSigned, nil
 }
 
-// sign makes a signature within the budget for them and, if that is shorter, within limit. It also returns the octets
-// that were signed, which it may append to room.
-func (s *signatures) sign(ctx context.Context, d *draft, limit time.Duration, room []byte) (a signedAnswer, tbs []byte, err error) {
+// sign makes a signature within the budget for them and, if that is shorter, within limit. It also
+// returns the octets that were signed, which it may append to room.
+func (s *signatures) sign(
+	ctx context.Context, d *draft, limit time.Duration, room []byte,
+) (a signedAnswer, tbs []byte, err error) {
 	by := d.signer
 	if by.external || cap(room) == 0 { // a key that hangs keeps it
 		room = make([]byte, 0, 256*len(d.singles)+128)
@@ -417,7 +297,7 @@ func (s *signatures) sign(ctx context.Context, d *draft, limit time.Duration, ro
 	if a.Life, err = s.cfg.life(d); err != nil {
 		return a, nil, err
 	}
-	tbs = s.appendTBS(d, a.ProducedAt, room)
+	tbs = d.appendTBS(s.cfg, a.ProducedAt, room)
 	lane := by.budget.all
 	if !d.cacheable() {
 		lane = by.budget.uncacheable
@@ -430,9 +310,13 @@ func (s *signatures) sign(ctx context.Context, d *draft, limit time.Duration, ro
 }
 
 // call calls the key. Go's own keys do not hang, so they are called where they are needed.
-func (s *signatures) call(ctx context.Context, by *signer, algorithm int, tbs []byte, lane *hostcall.Lane, limit time.Duration) (sig []byte, err error) {
+func (s *signatures) call(
+	ctx context.Context, by *signer, algorithm int, tbs []byte, lane *hostcall.Lane,
+	limit time.Duration,
+) (sig []byte, err error) {
 	if by.external {
-		return hostcall.Do(ctx, s.group, lane, limit, func(ctx context.Context) ([]byte, error) { return by.sign(ctx, algorithm, tbs) })
+		sign := func(ctx context.Context) ([]byte, error) { return by.sign(ctx, algorithm, tbs) }
+		return hostcall.Do(ctx, s.group, lane, limit, sign)
 	}
 	if err := lane.Acquire(ctx, limit); err != nil {
 		return nil, err
@@ -446,46 +330,25 @@ func (s *signatures) call(ctx context.Context, by *signer, algorithm int, tbs []
 	return by.sign(ctx, algorithm, tbs)
 }
 
-// warnOfEnd logs, once an hour, that no answer can be signed because of the time, or that soon none can.
+// warnOfEnd logs, once an hour, that no answer can be signed because of the time, or that soon none
+// can.
 func (s *signatures) warnOfEnd(ctx context.Context, a *authority, by *signer, now int64) {
 	const hour = 3600
-	message := "ocsp: the certificate that answers are signed with, or its CA's, ends soon, and all answers end with it; renew it and call SetIssuer"
+	message := "ocsp: the certificate that answers are signed with, or its CA's, ends soon, " +
+		"and all answers end with it; renew it and call SetIssuer"
 	switch err := by.validAt(now); {
 	case err != nil:
-		message = "ocsp: no certificate of the issuer can sign now, so answers are tryLater; renew it and call SetIssuer, or wait for its time"
+		message = "ocsp: no certificate of the issuer can sign now, so answers are tryLater; " +
+			"renew it and call SetIssuer, or wait for its time"
 	case now < by.endIsNear || a.succeeds(by):
 		return
 	}
 	last := by.warned.Load()
 	ended := last < by.notAfter && now >= by.notAfter // the last line was about the end to come
 	if (now-last >= hour || ended) && by.warned.CompareAndSwap(last, now) {
-		s.cfg.Logger.WarnContext(ctx, message, slog.String("issuer", a.ids[0]), slog.String("subject", by.certificate.Subject.String()),
-			slog.Time("begins", time.Unix(by.notBefore, 0).UTC()), slog.Time("ends", time.Unix(by.notAfter, 0).UTC()))
+		s.cfg.Logger.WarnContext(ctx, message, slog.String("issuer", a.ids[0]),
+			slog.String("subject", by.certificate.Subject.String()),
+			slog.Time("begins", time.Unix(by.notBefore, 0).UTC()),
+			slog.Time("ends", time.Unix(by.notAfter, 0).UTC()))
 	}
-}
-
-// appendTBS appends what a response signs, with the times that its singles have.
-func (s *signatures) appendTBS(d *draft, producedAt int64, dst []byte) []byte {
-	var one [1]codec.Single
-	data := codec.ResponseData{ResponderID: d.signer.responderID, ProducedAt: producedAt, Singles: one[:0], Nonce: d.nonce}
-	for i := range d.singles {
-		p := &d.singles[i]
-		st := p.status.compromised(d.authority.compromised)
-		single := codec.Single{
-			CertID: p.certID, Status: codec.Unknown, RevokedAt: codec.NoTime, InvalidityDate: st.invalidityDate,
-			ThisUpdate: p.thisUpdate, NextUpdate: p.nextUpdate, ArchiveCutoff: codec.NoTime,
-		}
-		switch st.status {
-		case Good:
-			single.Status = codec.Good
-		case Revoked:
-			single.Status, single.Reason, single.RevokedAt = codec.Revoked, byte(st.reason.CRLReason()), p.revokedAt(st)
-			data.ExtendedRevoke = data.ExtendedRevoke || !st.issued
-		}
-		if st.issued {
-			single.ArchiveCutoff = s.cfg.archiveCutoff(d.signer.ca, producedAt)
-		}
-		data.Singles = append(data.Singles, single)
-	}
-	return data.AppendTBS(dst)
 }

@@ -6,20 +6,17 @@ import (
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
-	"crypto/elliptic"
 	"crypto/fips140"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/asn1"
 	"errors"
 	"fmt"
-	"io"
-	"log/slog"
+	"maps"
 	"math/big"
-	"reflect"
+	"runtime"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -28,31 +25,6 @@ import (
 	"github.com/kmsocsp/ocsp/internal/codec"
 	"github.com/kmsocsp/ocsp/internal/hostcall"
 )
-
-// NewSigner makes a crypto.Signer of a function that signs with a key elsewhere: a remote KMS, a cloud
-// service, an HSM session that takes a context. digest is the hash that opts.HashFunc names, or the whole
-// message when that is zero, as it is for Ed25519. The context ends at SigningOptions.Timeout.
-func NewSigner(pub crypto.PublicKey, sign func(ctx context.Context, digest []byte, opts crypto.SignerOpts) ([]byte, error)) crypto.Signer {
-	return &funcSigner{pub, sign}
-}
-
-type funcSigner struct {
-	pub  crypto.PublicKey
-	sign func(ctx context.Context, digest []byte, opts crypto.SignerOpts) ([]byte, error)
-}
-
-func (f *funcSigner) Public() crypto.PublicKey { return f.pub }
-
-func (f *funcSigner) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
-	return f.sign(context.Background(), digest, opts)
-}
-
-// algorithm is one way in which a key signs.
-type algorithm struct {
-	alg  x509.SignatureAlgorithm
-	der  []byte // AlgorithmIdentifier
-	opts crypto.SignerOpts
-}
 
 // signer is a key ready to sign answers, with everything that goes into each of them.
 type signer struct {
@@ -72,62 +44,6 @@ type signer struct {
 	warned              atomic.Int64
 
 	failure atomic.Pointer[error] // why the last renewal of an answer failed; nil if it did not
-}
-
-// algorithmsFor lists what a public key can safely sign with, the default first.
-func algorithmsFor(pub crypto.PublicKey, profile Profile) ([]algorithm, error) {
-	var list []x509.SignatureAlgorithm
-	switch pub := pub.(type) {
-	case *rsa.PublicKey:
-		least := 2047 // some generators of 2048 bits leave the first one zero
-		if profile == ProfileCABF || fips140.Enforced() {
-			least = 2048 // TLS BR 6.1.5, FIPS 186-5 section 5.1
-		}
-		if pub.N.BitLen() < least {
-			return nil, fieldError(fieldSigner, "use at least 2048", "is an RSA key with %d bits", pub.N.BitLen())
-		}
-		list = []x509.SignatureAlgorithm{x509.SHA256WithRSA, x509.SHA384WithRSA, x509.SHA512WithRSA,
-			x509.SHA256WithRSAPSS, x509.SHA384WithRSAPSS, x509.SHA512WithRSAPSS}
-	case *ecdsa.PublicKey:
-		switch pub.Curve {
-		case elliptic.P256():
-			list = []x509.SignatureAlgorithm{x509.ECDSAWithSHA256, x509.ECDSAWithSHA384, x509.ECDSAWithSHA512}
-		case elliptic.P384():
-			list = []x509.SignatureAlgorithm{x509.ECDSAWithSHA384, x509.ECDSAWithSHA256, x509.ECDSAWithSHA512}
-		case elliptic.P521():
-			list = []x509.SignatureAlgorithm{x509.ECDSAWithSHA512, x509.ECDSAWithSHA256, x509.ECDSAWithSHA384}
-		default:
-			return nil, fieldError(fieldSigner, "use P-256, P-384 or P-521", "is on the curve %s, which is not supported", pub.Curve.Params().Name)
-		}
-	case ed25519.PublicKey:
-		list = []x509.SignatureAlgorithm{x509.PureEd25519}
-	default:
-		return nil, fieldError(fieldSigner, "use RSA, ECDSA or Ed25519", "has a public key of type %T, which is not supported", pub)
-	}
-	algorithms := make([]algorithm, len(list))
-	for i, alg := range list {
-		algorithms[i] = algorithm{alg, codec.AlgorithmIdentifier(alg), signerOpts(alg)}
-	}
-	return algorithms, nil
-}
-
-func signerOpts(alg x509.SignatureAlgorithm) crypto.SignerOpts {
-	switch alg {
-	case x509.SHA256WithRSA, x509.ECDSAWithSHA256:
-		return crypto.SHA256
-	case x509.SHA384WithRSA, x509.ECDSAWithSHA384:
-		return crypto.SHA384
-	case x509.SHA512WithRSA, x509.ECDSAWithSHA512:
-		return crypto.SHA512
-	case x509.SHA256WithRSAPSS:
-		return &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: crypto.SHA256}
-	case x509.SHA384WithRSAPSS:
-		return &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: crypto.SHA384}
-	case x509.SHA512WithRSAPSS:
-		return &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: crypto.SHA512}
-	default:
-		return crypto.Hash(0)
-	}
 }
 
 // newSigner checks the signing side of an issuer, except for the time. It also returns the warnings about the
@@ -204,45 +120,6 @@ func newSigner(cfg *Issuer, c *Config, number func() uint64) (*signer, []Delegat
 	return s, findings, nil
 }
 
-// checkKnownKey refuses a certificate whose key package x509 does not read, or this package does not sign with.
-func checkKnownKey(field string, cert *x509.Certificate) error {
-	switch cert.PublicKey.(type) {
-	case *rsa.PublicKey, *ecdsa.PublicKey, ed25519.PublicKey:
-		return nil
-	}
-	return fieldError(field, "use RSA (rsaEncryption), ECDSA or Ed25519",
-		"has a key of the algorithm %s, which is not supported", keyAlgorithm(cert))
-}
-
-// keyAlgorithms names the algorithms of keys that package x509 does not read or this package does not sign with.
-var keyAlgorithms = map[string]string{
-	"1.2.840.10040.4.1":       "DSA",
-	"1.2.840.113549.1.1.7":    "RSAES-OAEP",
-	"1.2.840.113549.1.1.10":   "RSASSA-PSS",
-	"1.3.101.110":             "X25519",
-	"1.3.101.111":             "X448",
-	"1.3.101.113":             "Ed448",
-	"2.16.840.1.101.3.4.3.17": "ML-DSA-44",
-	"2.16.840.1.101.3.4.3.18": "ML-DSA-65",
-	"2.16.840.1.101.3.4.3.19": "ML-DSA-87",
-}
-
-// keyAlgorithm returns the OID of a key's algorithm and, if it is known, the name.
-func keyAlgorithm(cert *x509.Certificate) string {
-	var info struct {
-		Algorithm pkix.AlgorithmIdentifier
-		Key       asn1.BitString
-	}
-	if _, err := asn1.Unmarshal(cert.RawSubjectPublicKeyInfo, &info); err != nil {
-		return "of no known form"
-	}
-	oid := info.Algorithm.Algorithm.String()
-	if name := keyAlgorithms[oid]; name != "" {
-		return oid + " (" + name + ")"
-	}
-	return oid
-}
-
 // checkMatch refuses a key that is not the certificate's.
 func checkMatch(key crypto.Signer, field string, cert *x509.Certificate) error {
 	var pub crypto.PublicKey
@@ -272,63 +149,6 @@ func checkMatch(key crypto.Signer, field string, cert *x509.Certificate) error {
 	default:
 		return fieldError(fieldSigner, "use RSA, ECDSA or Ed25519", "has a public key of type %T, which is not supported", pub)
 	}
-}
-
-// isNil reports whether there is no key, though perhaps a type for one.
-func isNil(key any) bool {
-	v := reflect.ValueOf(key)
-	return !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil()
-}
-
-// isGoKey reports whether the key is one that lives in this process and whose signatures need no checking.
-func isGoKey(key crypto.Signer) bool {
-	switch key.(type) {
-	case *rsa.PrivateKey, *ecdsa.PrivateKey, ed25519.PrivateKey:
-		return true
-	}
-	return false
-}
-
-func algorithmNames(list []algorithm) []string {
-	names := make([]string, len(list))
-	for i, a := range list {
-		names[i] = a.alg.String()
-	}
-	return names
-}
-
-// checkTime returns an error if no answer can be signed now because of a certificate's life. In its last second an
-// answer would have no time left.
-func checkTime(field string, cert *x509.Certificate, now time.Time) error {
-	if now.Before(cert.NotBefore) {
-		return fieldError(field, "wait, or check the clock", "is not valid before %s", cert.NotBefore.UTC().Format(time.RFC3339))
-	}
-	if !now.Before(cert.NotAfter) {
-		return fieldError(field, "renew it", "expired at %s", cert.NotAfter.UTC().Format(time.RFC3339))
-	}
-	return nil
-}
-
-// checkFIPS returns an error if GODEBUG=fips140=only is set and refuses the key of a certificate. Without it, New
-// would accept a key in an HSM whose every signature fails the check.
-func checkFIPS(field string, cert *x509.Certificate) error {
-	key, ok := cert.PublicKey.(*rsa.PublicKey)
-	if !ok || !fips140.Enforced() {
-		return nil // the module has all curves that algorithmsFor accepts, and Ed25519
-	}
-	err := rsa.VerifyPKCS1v15(key, crypto.SHA256, make([]byte, sha256.Size), make([]byte, key.Size()))
-	if errors.Is(err, rsa.ErrVerification) {
-		return nil // a wrong signature, but a key that it takes
-	}
-	return fieldError(field, "use an RSA key of 2048, 3072 or 4096 bits with the exponent 65537, or an ECDSA or Ed25519 key",
-		"has a key that GODEBUG=fips140=only refuses (%w)", err)
-}
-
-func checkCA(ca *x509.Certificate) error {
-	if ca.Version >= 3 && !(ca.BasicConstraintsValid && ca.IsCA) {
-		return fieldError(fieldCertificate, "give the issuer's certificate, not one it issued", "is not a CA certificate")
-	}
-	return checkFIPS(fieldCertificate, ca)
 }
 
 // choose returns the index of the algorithm to sign with (RFC 6960 section 4.4.7.2).
@@ -389,11 +209,6 @@ func (s *signer) verify(algorithm int, message, sig []byte) error {
 	return s.certificate.CheckSignature(s.algorithms[algorithm].alg, message, sig)
 }
 
-// succeeds reports whether another signer can take over from one before that ends.
-func (a *authority) succeeds(s *signer) bool {
-	return slices.ContainsFunc(a.signers, func(c *signer) bool { return c.notAfter > s.notAfter && c.notBefore < s.notAfter })
-}
-
 // errNotValidNow is the error of a signer whose certificate, or its CA's, has expired or is not valid yet.
 var errNotValidNow = errors.New("is not valid now: renew it and call SetIssuer, or wait for its time")
 
@@ -406,20 +221,6 @@ func (s *signer) validAt(now int64) error {
 		time.Unix(s.notBefore, 0).UTC().Format(time.RFC3339), time.Unix(s.notAfter, 0).UTC().Format(time.RFC3339), errNotValidNow)
 }
 
-// announce logs the warnings about a new issuer, and whether it cannot sign now.
-func (iss *issuer) announce(logger *slog.Logger, now time.Time) {
-	attrs := []any{slog.String("issuer", iss.ID), slog.String("subject", iss.signer.certificate.Subject.String())}
-	for _, f := range iss.findings {
-		logger.Warn("ocsp: clients may refuse answers because of the certificate that signs them", slices.Concat(attrs,
-			[]any{slog.String("finding", f.Problem), slog.String("hint", f.Hint), slog.String("rule", f.Rule)})...)
-	}
-	var fault *ConfigError
-	if errors.As(iss.checkTime(now), &fault) {
-		logger.Warn("ocsp: an issuer is not valid now and signs nothing until it is", slices.Concat(attrs,
-			[]any{slog.String("certificate", fault.Field), slog.String("finding", fault.Problem), slog.String("hint", fault.Hint)})...)
-	}
-}
-
 // selfTest signs and verifies once.
 func (s *signer) selfTest(ctx context.Context) (struct{}, error) {
 	message := []byte("ocsp signer self-test")
@@ -428,4 +229,50 @@ func (s *signer) selfTest(ctx context.Context) (struct{}, error) {
 		return struct{}{}, err
 	}
 	return struct{}{}, s.verify(0, message, sig)
+}
+
+// budget is how many signatures of one key that can hang, or of all of Go's own keys, may be under way and may wait.
+type budget struct {
+	all         *hostcall.Lane
+	uncacheable *hostcall.Lane // a part of all, for answers that cannot be cached
+}
+
+// budgets are those of all keys. No two share anything, so that a key that hangs holds up no other.
+//
+// A budget belongs to the public key and not to the crypto.Signer: another Signer for the key, such as with a renewed
+// certificate, signs in the same HSM, where calls that hang are still under way. Go's own keys cannot hang and share
+// the processors, so they share a budget.
+type budgets struct {
+	opts     SigningOptions
+	goKeys   *budget
+	external map[string]*budget // by SubjectPublicKeyInfo
+}
+
+func newBudgets(opts SigningOptions) budgets {
+	return budgets{opts, newBudget(opts, max(1, runtime.GOMAXPROCS(0)/2)), map[string]*budget{}}
+}
+
+// newBudget returns a budget in which at most uncacheable signatures at a time are for answers that cannot be cached.
+func newBudget(opts SigningOptions, uncacheable int) *budget {
+	n := opts.MaxConcurrent
+	uncacheable = min(uncacheable, max(1, n/4*3+n%4*3/4)) // three times n may overflow
+	all := hostcall.NewLane(n, opts.MaxWaiting)
+	return &budget{all: all, uncacheable: all.Part(uncacheable, opts.MaxWaiting/2)}
+}
+
+// of returns the budget of a signer's key.
+func (b *budgets) of(s *signer) *budget {
+	if !s.external {
+		return b.goKeys
+	}
+	key := string(s.certificate.RawSubjectPublicKeyInfo)
+	if b.external[key] == nil {
+		b.external[key] = newBudget(b.opts, b.opts.MaxConcurrent)
+	}
+	return b.external[key]
+}
+
+// prune drops the budgets that are not in use, once no call is under way.
+func (b *budgets) prune(used map[*budget]bool) {
+	maps.DeleteFunc(b.external, func(_ string, one *budget) bool { return !used[one] && one.all.Idle() })
 }

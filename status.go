@@ -2,7 +2,6 @@ package ocsp
 
 import (
 	"fmt"
-	"time"
 
 	"github.com/kmsocsp/ocsp/internal/codec"
 )
@@ -200,58 +199,6 @@ type certStatus struct {
 	revokedAt      int64
 	invalidityDate int64
 	notAfter       int64
-}
-
-// unissued returns the status of a serial that the issuer never issued. Extended revoke is spelled out in RFC
-// 6960 section 2.2.
-func unissued(policy UnissuedPolicy) certStatus {
-	s := certStatus{revokedAt: codec.NoTime, invalidityDate: codec.NoTime, notAfter: codec.NoTime}
-	if policy == UnissuedRevoked {
-		s.status, s.reason, s.revokedAt = Revoked, CertificateHold, 0
-	}
-	return s
-}
-
-// certStatus applies the state and reason tables.
-func (r Record) certStatus() (certStatus, error) {
-	if !r.State.valid() {
-		return certStatus{}, fmt.Errorf("%w: State %d is not a KMIP state", ErrInvalidRecord, uint8(r.State))
-	}
-	if r.Reason != 0 && !r.Reason.valid() {
-		return certStatus{}, fmt.Errorf("%w: Reason %d is not a revocation reason", ErrInvalidRecord, uint8(r.Reason))
-	}
-	for _, t := range [...]time.Time{r.RevokedAt, r.InvalidityDate, r.NotAfter} {
-		// Year 1 is what becomes of a zero time on its way through zones and roundings, and codec.NoTime.
-		if y := t.UTC().Year(); y < 2 && !t.IsZero() || y > 9999 {
-			return certStatus{}, fmt.Errorf("%w: the year of RevokedAt, InvalidityDate or NotAfter is %d: it must be zero or from 2 to 9999", ErrInvalidRecord, y)
-		}
-	}
-	s := certStatus{
-		status:         states[r.State].status,
-		reason:         r.Reason,
-		revokedAt:      r.RevokedAt.Unix(),
-		invalidityDate: r.InvalidityDate.Unix(),
-		notAfter:       r.NotAfter.Unix(),
-		issued:         true,
-	}
-	if r.Reason == RemoveFromCRL { // only of delta CRLs (RFC 5280 section 5.3.1): the State decides
-		if r.Reason = 0; s.status == Revoked {
-			r.Reason = Unspecified
-		}
-		s.reason = r.Reason
-	}
-	switch {
-	case s.status == Good && (r.Reason != 0 || !r.RevokedAt.IsZero() || !r.InvalidityDate.IsZero()):
-		return certStatus{}, fmt.Errorf("%w: State %v with Reason, RevokedAt or InvalidityDate set", ErrInvalidRecord, r.State)
-	case r.Reason == CertificateHold && r.State != Deactivated:
-		return certStatus{}, fmt.Errorf("%w: State %v cannot be on hold", ErrInvalidRecord, r.State)
-	case s.status == Revoked && r.RevokedAt.IsZero():
-		return certStatus{}, fmt.Errorf("%w: State %v without RevokedAt", ErrInvalidRecord, r.State)
-	}
-	if s.status == Revoked && s.reason == 0 {
-		s.reason = states[r.State].reason
-	}
-	return s, nil
 }
 
 // compromised turns the status of an issued certificate into what RFC 6960 section 2.7 lets a responder say

@@ -3,8 +3,11 @@ package ocsp
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/big"
 	"time"
+
+	"github.com/kmsocsp/ocsp/internal/hostcall"
 )
 
 // ErrNotFound is what a CertStore returns, wrapped or not, for a serial number that the issuer never issued.
@@ -81,4 +84,52 @@ type Record struct {
 	// no nextUpdate later than it, and Config.Retention counts from it. Zero means that the store does not
 	// know, and neither happens.
 	NotAfter time.Time
+}
+
+// certStatus applies the state and reason tables.
+func (r Record) certStatus() (certStatus, error) {
+	if !r.State.valid() {
+		return certStatus{}, fmt.Errorf("%w: State %d is not a KMIP state", ErrInvalidRecord, uint8(r.State))
+	}
+	if r.Reason != 0 && !r.Reason.valid() {
+		return certStatus{}, fmt.Errorf("%w: Reason %d is not a revocation reason", ErrInvalidRecord, uint8(r.Reason))
+	}
+	for _, t := range [...]time.Time{r.RevokedAt, r.InvalidityDate, r.NotAfter} {
+		// Year 1 is what becomes of a zero time on its way through zones and roundings, and codec.NoTime.
+		if y := t.UTC().Year(); y < 2 && !t.IsZero() || y > 9999 {
+			return certStatus{}, fmt.Errorf("%w: the year of RevokedAt, InvalidityDate or NotAfter is %d: it must be zero or from 2 to 9999", ErrInvalidRecord, y)
+		}
+	}
+	s := certStatus{
+		status:         states[r.State].status,
+		reason:         r.Reason,
+		revokedAt:      r.RevokedAt.Unix(),
+		invalidityDate: r.InvalidityDate.Unix(),
+		notAfter:       r.NotAfter.Unix(),
+		issued:         true,
+	}
+	if r.Reason == RemoveFromCRL { // only of delta CRLs (RFC 5280 section 5.3.1): the State decides
+		if r.Reason = 0; s.status == Revoked {
+			r.Reason = Unspecified
+		}
+		s.reason = r.Reason
+	}
+	switch {
+	case s.status == Good && (r.Reason != 0 || !r.RevokedAt.IsZero() || !r.InvalidityDate.IsZero()):
+		return certStatus{}, fmt.Errorf("%w: State %v with Reason, RevokedAt or InvalidityDate set", ErrInvalidRecord, r.State)
+	case r.Reason == CertificateHold && r.State != Deactivated:
+		return certStatus{}, fmt.Errorf("%w: State %v cannot be on hold", ErrInvalidRecord, r.State)
+	case s.status == Revoked && r.RevokedAt.IsZero():
+		return certStatus{}, fmt.Errorf("%w: State %v without RevokedAt", ErrInvalidRecord, r.State)
+	}
+	if s.status == Revoked && s.reason == 0 {
+		s.reason = states[r.State].reason
+	}
+	return s, nil
+}
+
+// isBroken reports whether an error is a fault to mend rather than one that may pass.
+func isBroken(err error) bool {
+	var p *hostcall.PanicError
+	return errors.As(err, &p) || errors.Is(err, ErrInvalidRecord)
 }

@@ -11,6 +11,9 @@ import (
 	"github.com/kmsocsp/ocsp/internal/hostcall"
 )
 
+// storeWaiting bounds the calls of a store that wait for their turn.
+const storeWaiting = 4096
+
 // storeLane bounds and observes the calls of one CertStore. Issuers with the same store share a lane.
 type storeLane struct {
 	store  CertStore
@@ -61,20 +64,16 @@ func (s *storeLanes) of(store CertStore) *storeLane {
 	return l
 }
 
-// prune drops the lanes that none of these issuers uses, and the shares of issuers that are gone, once no call is under way. A
-// lane goes on watching for requests that came before.
-func (s *storeLanes) prune(issuers []*issuer) {
-	users := map[*storeLane]map[string]bool{}
-	for _, iss := range issuers {
-		if users[iss.lane] == nil {
-			users[iss.lane] = map[string]bool{}
-		}
-		users[iss.lane][iss.name] = true
-	}
+// prune drops the lanes that have no users, who are named by issuer.name, and the shares of issuers
+// that are not among them, once no call is under way. A lane goes on watching for requests that came
+// before.
+func (s *storeLanes) prune(users map[*storeLane]map[string]bool) {
 	s.own = slices.DeleteFunc(s.own, func(l *storeLane) bool { return users[l] == nil && l.calls.Idle() })
 	for _, l := range append(s.own, s.main) {
 		if l != nil {
-			maps.DeleteFunc(l.shares, func(issuer string, share *hostcall.Lane) bool { return !users[l][issuer] && share.Idle() })
+			maps.DeleteFunc(l.shares, func(issuer string, share *hostcall.Lane) bool {
+				return !users[l][issuer] && share.Idle()
+			})
 		}
 	}
 }

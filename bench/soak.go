@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"sync/atomic"
 	"time"
 
 	"github.com/kmsocsp/ocsp"
@@ -37,22 +38,44 @@ type soakSample struct {
 	Goroutines int
 }
 
-// soakRecord is what the store of a soak says: of eight certificates that are asked about, one was never issued and one
-// is revoked.
-func soakRecord(_ context.Context, _ string, serial *big.Int) (ocsp.Record, error) {
-	switch serial.Bit(0) | serial.Bit(1)<<1 | serial.Bit(2)<<2 {
-	case 0:
+// soakStore is the store of a soak. Of eight certificates that are asked about, one was never issued
+// and one is revoked. The others are active or on hold.
+type soakStore struct {
+	held [1 << 14]atomic.Bool // by the last bits of the serial, in which no two certificates agree
+}
+
+func (s *soakStore) hold(serial *big.Int) *atomic.Bool {
+	return &s.held[uint(serial.Bits()[0])%uint(len(s.held))]
+}
+
+// FindBySerial implements ocsp.CertStore.
+func (s *soakStore) FindBySerial(_ context.Context, _ string, serial *big.Int) (ocsp.Record, error) {
+	switch kind := serial.Bit(0) | serial.Bit(1)<<1 | serial.Bit(2)<<2; {
+	case kind == 0:
 		return ocsp.Record{}, ocsp.ErrNotFound
-	case 1:
-		return ocsp.Record{State: ocsp.Compromised, RevokedAt: time.Unix(1_700_000_000, 0)}, nil
+	case kind == 1:
+		return ocsp.Record{State: ocsp.Compromised, RevokedAt: soakRevokedAt}, nil
+	case s.hold(serial).Load():
+		return ocsp.Record{
+			State: ocsp.Deactivated, Reason: ocsp.CertificateHold, RevokedAt: soakRevokedAt,
+		}, nil
 	default:
 		return ocsp.Record{State: ocsp.Active}, nil
 	}
 }
 
-// serveSoak is the role of a server that lives through much: both storages, one behind net/http and one behind fasthttp,
-// answers that are short-lived, and certificates that are invalidated. It replies the two addresses and then, whenever
-// it is asked, a sample.
+var soakRevokedAt = time.Unix(1_700_000_000, 0)
+
+// change puts a certificate on hold, or releases it.
+func (s *soakStore) change(serial *big.Int) {
+	hold := s.hold(serial)
+	hold.Store(!hold.Load())
+}
+
+// serveSoak is the role of a server that lives through much: both storages, one behind net/http and
+// one behind fasthttp, answers that are short-lived, and certificates that are put on hold,
+// released and invalidated. Invalidate alone costs no signature: an answer that is still true is
+// served again. It replies the two addresses and then, whenever it is asked, a sample.
 func serveSoak(ctx context.Context, talk *parent) error {
 	var dir string
 	if err := talk.in.Decode(&dir); err != nil {
@@ -63,10 +86,11 @@ func serveSoak(ctx context.Context, talk *parent) error {
 		return err
 	}
 	f := newFleet(k.ca)
+	store := &soakStore{}
 	var responders []*ocsp.Responder
 	for _, compact := range []bool{false, true} {
 		config := f.config()
-		config.Store, config.Validity = ocsp.CertStoreFunc(soakRecord), 20*time.Second
+		config.Store, config.Validity = store, 20*time.Second
 		config.Cache = ocsp.CacheOptions{StatusTTL: time.Second, MaxEntries: soakEntries, Compact: compact}
 		r, err := ocsp.New(config)
 		if err != nil {
@@ -87,6 +111,7 @@ func serveSoak(ctx context.Context, talk *parent) error {
 		for range time.Tick(soakInvalidate) {
 			room = f.request(room, rand.Uint64N(soakCertificates))
 			serial := new(big.Int).SetBytes(room[len(room)-16:])
+			store.change(serial)
 			for _, r := range responders {
 				if err := r.Invalidate(ctx, k.ca.ID, serial); err != nil {
 					fmt.Fprintln(os.Stderr, err)
@@ -148,8 +173,8 @@ func soak(ctx context.Context, o *options) (*result, error) {
 			{what: fmt.Sprintf("%v of mixed requests: goroutines at the end to those at the beginning", o.soak), values: []float64{growth(goroutines)}, goal: flat},
 		},
 		text: fmt.Sprintf(`In %v %d requests came for %d certificates, half of which a cache has room for: by POST and GET, with SHA-1 and SHA-256,
-with nonces, cut short, about certificates that are good, revoked and unknown, while fifty a second were invalidated. One
-responder with each storage answered, behind net/http and fasthttp. Of %d samples, the heap in use after a garbage
+with nonces, cut short, about certificates that are good, revoked and unknown, while fifty a second were put on hold or
+released, and invalidated. One responder with each storage answered, behind net/http and fasthttp. Of %d samples, the heap in use after a garbage
 collection had a median of %s MiB, and there were %.0f goroutines. The end is the last third of the samples and the
 beginning the first, without a fifth in which the caches fill; medians are compared.
 `, o.soak, asked, soakCertificates, len(samples), number(median(heap)), median(goroutines)),

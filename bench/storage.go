@@ -167,8 +167,8 @@ func storages(ctx context.Context, o *options) (res *result, err error) {
 		slowing []float64
 		clients []float64 // how much slower it is for them
 	}{
-		{name: "go-cache", memory: goal{must: 700, stretch: 700}},
-		{name: "compact", compact: true, memory: goal{must: 650, stretch: 575}},
+		{name: "go-cache", memory: goal{must: 750, stretch: 700}},
+		{name: "compact", compact: true, memory: goal{must: 600, stretch: 575}},
 	}
 	defer func() {
 		for _, k := range kinds {

@@ -11,7 +11,6 @@ require (
 require (
 	github.com/patrickmn/go-cache v2.1.0+incompatible // indirect
 	go.yaml.in/yaml/v3 v3.0.5 // indirect
-	golang.org/x/sync v0.24.0 // indirect
 )
 
 replace github.com/kmsocsp/ocsp => ../

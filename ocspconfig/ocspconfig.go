@@ -30,6 +30,7 @@ import (
 	"fmt"
 
 	"github.com/kmsocsp/ocsp"
+	"github.com/kmsocsp/ocsp/internal/hostcall"
 )
 
 // KMS is what New needs of a key management server.
@@ -91,7 +92,7 @@ func (s Settings) issuer(ctx context.Context, kms KMS) (ocsp.Issuer, error) {
 			return issuer, err
 		}
 	}
-	issuer.Signer, err = contain(func() (crypto.Signer, error) { return kms.Signer(ctx, uid) })
+	issuer.Signer, err = hostcall.Protect(ctx, func(ctx context.Context) (crypto.Signer, error) { return kms.Signer(ctx, uid) })
 	if err != nil {
 		return issuer, fmt.Errorf("%s = %q: signer: %w", key, uid, err)
 	}
@@ -101,7 +102,9 @@ func (s Settings) issuer(ctx context.Context, kms KMS) (ocsp.Issuer, error) {
 // certificate fetches a certificate. A nil one would make a delegate look like a CA that signs its
 // own answers.
 func certificate(ctx context.Context, kms KMS, key, uid string) (*x509.Certificate, error) {
-	cert, err := contain(func() (*x509.Certificate, error) { return kms.Certificate(ctx, uid) })
+	cert, err := hostcall.Protect(ctx, func(ctx context.Context) (*x509.Certificate, error) {
+		return kms.Certificate(ctx, uid)
+	})
 	if err != nil {
 		return nil, fmt.Errorf("%s = %q: certificate: %w", key, uid, err)
 	}
@@ -109,16 +112,6 @@ func certificate(ctx context.Context, kms KMS, key, uid string) (*x509.Certifica
 		return nil, fmt.Errorf("%s = %q: the certificate is nil: the KMS must return it, or an error", key, uid)
 	}
 	return cert, nil
-}
-
-// contain calls f and returns a panic as an error.
-func contain[T any](f func() (T, error)) (value T, err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			err = fmt.Errorf("panic: %v", v)
-		}
-	}()
-	return f()
 }
 
 // signing returns the key and the uid of the certificate whose key signs.

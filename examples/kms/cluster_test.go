@@ -23,9 +23,9 @@ import (
 
 var rounds = flag.Int("rounds", 500, "rounds of TestConsistency in each mode")
 
-// busLag is the MaxLag of the feeds: the longest that a replica may say good after another one's
+// feedLag is the MaxLag of the feeds: the longest that a replica may say good after another one's
 // revocation.
-const busLag = 2 * time.Second
+const feedLag = 2 * time.Second
 
 func startCluster(t *testing.T, cfg config.Config) *cluster.Cluster {
 	t.Helper()
@@ -50,9 +50,9 @@ func TestConsistency(t *testing.T) {
 		adjust func(*config.Config)
 	}{
 		{"StatusTTL 0", 0, func(cfg *config.Config) { cfg.OCSP.StatusTTLSecs, cfg.Replicas.Changes = 0, "" }},
-		{"StatusTTL 1 h, bus in Redis", busLag, func(*config.Config) {}},
-		{"StatusTTL 1 h, feed of PostgreSQL", busLag, func(cfg *config.Config) { cfg.Replicas.Changes = cfg.Store.URL }},
-		{"StatusTTL 1 h, store and bus in Redis", busLag, func(cfg *config.Config) { cfg.Store.URL = redisURL }},
+		{"StatusTTL 1 h, feed of Redis", feedLag, func(*config.Config) {}},
+		{"StatusTTL 1 h, feed of PostgreSQL", feedLag, func(cfg *config.Config) { cfg.Replicas.Changes = cfg.Store.URL }},
+		{"StatusTTL 1 h, store and feed in Redis", feedLag, func(cfg *config.Config) { cfg.Store.URL = redisURL }},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			newRedisDatabase(t) // empties it
@@ -191,7 +191,7 @@ func TestFaults(t *testing.T) {
 	f.during("PostgreSQL stopped, started", []string{refused}, f.postgres.Stop, f.postgres.Start)
 	f.during("SIGSTOP of Redis", nil, pause(f.redis), f.redis.Resume)
 	f.during("SIGSTOP of PostgreSQL", []string{refused}, pause(f.postgres), f.postgres.Resume)
-	f.during("bus connections cut, again and again", nil, func() error {
+	f.during("feed connections cut, again and again", nil, func() error {
 		for n := range 20 {
 			if err := client.Do(ctx, "CLIENT", "KILL", "TYPE", "pubsub").Err(); err != nil {
 				return err
@@ -200,7 +200,7 @@ func TestFaults(t *testing.T) {
 			if err := f.Round(ctx, n, &seen); err != nil {
 				return err
 			}
-			if seen.Worst > busLag {
+			if seen.Worst > feedLag {
 				return fmt.Errorf("good for %v after a revocation", seen.Worst)
 			}
 		}

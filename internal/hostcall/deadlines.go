@@ -47,8 +47,8 @@ func (d *Deadlines) Stop() {
 	}
 }
 
-// WithValues returns a context that ends with limit. It has the values of limit, and those of values
-// besides.
+// WithValues returns a context that ends with limit. It has the values of limit, and those of
+// values besides.
 func WithValues(limit, values context.Context) context.Context { return valued{limit, values} }
 
 type valued struct {

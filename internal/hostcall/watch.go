@@ -83,8 +83,8 @@ func (w *Watch) now() time.Duration { return time.Since(w.base) }
 func (w *Watch) Patience() time.Duration { return w.patience }
 
 // Begin records that a call begins. atOnce reports whether it got its slot without waiting. Begin
-// returns a channel that is closed when the component becomes silent. The channel is nil if the call
-// waited: then silence is no reason to give it up.
+// returns a channel that is closed when the component becomes silent. The channel is nil if the
+// call waited: then silence is no reason to give it up.
 func (w *Watch) Begin(c *Call, atOnce bool) <-chan struct{} {
 	now := w.now()
 	w.mu.Lock()
@@ -238,8 +238,8 @@ func (w *Watch) StuckIn() time.Duration {
 }
 
 // Judge returns what the error of a call means. A timeout is evidence only if the component is
-// silent or, for a call that waited for its slot, stuck. Any other error is evidence only if no call
-// has been answered for the Watch's patience: it may concern this call alone.
+// silent or, for a call that waited for its slot, stuck. Any other error is evidence only if no
+// call has been answered for the Watch's patience: it may concern this call alone.
 func (w *Watch) Judge(timedOut, atOnce bool) Verdict {
 	if !timedOut {
 		if w.Quiet() {

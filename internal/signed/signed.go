@@ -125,8 +125,8 @@ func (m *Memory[S]) Add(a Answer[S], now int64) bool {
 	return true
 }
 
-// put adds a, which replaces the answers in drop. The one with the index outdated leaves a tombstone,
-// unless the index is -1.
+// put adds a, which replaces the answers in drop. The one with the index outdated leaves a
+// tombstone, unless the index is -1.
 func (m *Memory[S]) put(a Answer[S], answers []Answer[S], drop uint64, outdated int, now int64) {
 	if outdated >= 0 {
 		t := answers[outdated]

@@ -19,9 +19,10 @@ import (
 
 // status has the size and the kind of fields of the root's.
 type status struct {
-	status, reason                      uint8
-	issued                              bool
-	revokedAt, invalidityDate, notAfter int64
+	status, reason uint8
+	issued         bool
+	revokedAt      int64
+	_, _           int64 // invalidityDate, notAfter
 }
 
 var good, revoked = status{issued: true}, status{status: 1, issued: true, revokedAt: 7}

@@ -44,11 +44,7 @@ func ownRead(m *memory, k *statuses.Key, r *read, status int) {
 }
 
 // status32 is as large as the root's.
-type status32 struct {
-	a    uint64
-	b, c int64
-	d    int64
-}
+type status32 [4]int64
 
 func filled(n int) *statuses.Memory[status32, string] {
 	m := statuses.New[status32, string](statuses.Options{

@@ -21,7 +21,7 @@ func (m *Memory[S, H]) Sizes() (entries, attached int) {
 		for n := m.stripes[i].first.Load(); n != none; n = m.table.at(n).next {
 			entries++
 		}
-		for h := m.stripes[i].hot.Load(); h != nil; h = h.next.Load() {
+		for h := m.stripes[i].hot; h != nil; h = h.next {
 			attached++
 		}
 	}
@@ -37,18 +37,9 @@ func (r *Read[S, H]) InUse() bool { return r.holds.Load() != 0 }
 // SetPatience changes the patience.
 func (m *Memory[S, H]) SetPatience(d time.Duration) { m.patience = d }
 
-// HoldHot blocks the removal of attachments until release is called.
-func (m *Memory[S, H]) HoldHot() (release func()) {
-	m.hot.mu.Lock()
-	return m.hot.mu.Unlock
-}
-
 // HoldStripe locks a certificate's stripe. Its fence moves the generation all the same.
 func (m *Memory[S, H]) HoldStripe(key *Key) (fence, release func()) {
 	st := m.stripe(key)
 	st.mu.Lock()
 	return func() { st.generation.Add(1) }, st.mu.Unlock
 }
-
-// Attached reports whether a look without lock sees an attachment.
-func (m *Memory[S, H]) Attached(key *Key) bool { return m.stripe(key).attached(key) != nil }

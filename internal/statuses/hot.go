@@ -4,58 +4,30 @@ import (
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
-	"time"
 )
 
-// hot is what is attached to a certificate, with a copy of its entry, so that a look needs no lock.
-// It is in the list of its stripe exactly as long as the entry is there and has that status.
+// hot is what is attached to a certificate. It is in the list of its stripe exactly as long as the
+// entry is there and has the status that it had.
 type hot[S comparable, H any] struct {
-	key    Key
-	status S
-	value  *H
-	next   atomic.Pointer[hot[S, H]] // in the stripe
-	used   atomic.Uint32             // since the set, and evict, last passed
-
-	// The rest of the entry. It is changed with the stripe locked, while version is odd.
-	version      atomic.Uint32
-	lease        atomic.Uint32
-	wall, steady atomic.Int64
-
-	index int // in the set
+	key   Key
+	value *H
+	next  *hot[S, H]  // in the stripe
+	used  atomic.Bool // since unused last passed
+	index int         // in the set
 }
 
-const entryUsed, hotUsed uint32 = 1, 2
-
+// use notes that a look returned it.
 func (h *hot[S, H]) use() {
-	if h.used.Load() != entryUsed|hotUsed {
-		h.used.Store(entryUsed | hotUsed)
+	if !h.used.Load() { // most often it is set, and its memory is shared
+		h.used.Store(true)
 	}
 }
 
-// confirm copies what a read changed in the entry. The stripe is locked.
-func (h *hot[S, H]) confirm(at Moment, lease uint32) {
-	h.version.Add(1)
-	h.wall.Store(int64(at.Wall))
-	h.steady.Store(int64(at.Steady))
-	h.lease.Store(lease)
-	h.version.Add(1)
-}
-
-// read returns when the last read that returned the status began, and its lease. It reports false
-// if confirm came between.
-func (h *hot[S, H]) read() (at Moment, lease uint32, ok bool) {
-	version := h.version.Load()
-	at = Moment{Wall: time.Duration(h.wall.Load()), Steady: time.Duration(h.steady.Load())}
-	lease = h.lease.Load()
-	return at, lease, version%2 == 0 && h.version.Load() == version
-}
-
-// attached returns what is attached to a certificate, or nil. It needs no lock: what is removed
-// from the list still leads to what follows.
+// attached returns what is attached to a certificate, or nil. The stripe is locked.
 func (st *stripe[S, H]) attached(key *Key) *hot[S, H] {
-	h := st.hot.Load()
+	h := st.hot
 	for h != nil && h.key != *key {
-		h = h.next.Load()
+		h = h.next
 	}
 	return h
 }
@@ -101,26 +73,25 @@ func (s *hotSet[S, H]) unused() *hot[S, H] {
 	defer s.mu.Unlock()
 	for range min(len(s.list), 64) {
 		s.cursor = (s.cursor + 1) % len(s.list)
-		if h := s.list[s.cursor]; h.used.And(^hotUsed)&hotUsed == 0 {
+		if h := s.list[s.cursor]; !h.used.Swap(false) {
 			return h
 		}
 	}
 	return nil
 }
 
-// HasRoom reports whether something should be attached to the certificate of a look: nothing is, and
-// fewer than Options.Hot are attached to all. Otherwise it is true for one call of 64, and makes
-// room by detaching something that was not used lately. Certificates that are seldom asked for
-// therefore do not displace each other.
+// HasRoom reports whether something should be attached to the certificate of a look: nothing is,
+// and fewer than Options.Hot are attached to all. Otherwise it is true for one call of 64, and
+// makes room by detaching something that was not used lately. Certificates that are seldom asked
+// for therefore do not displace each other.
 func (m *Memory[S, H]) HasRoom(l *Look[S, H]) bool {
-	attached, full := l.stripe.attached(&l.key) != nil, m.hot.full()
-	if !attached && !full {
+	if l.Hot == nil && !m.hot.full() {
 		return true
 	}
 	if m.hot.max <= 0 || rand.Uint32N(64) != 0 {
 		return false
 	}
-	if old := m.hot.unused(); old != nil && !attached {
+	if old := m.hot.unused(); old != nil && l.Hot == nil {
 		st := m.stripe(&old.key)
 		st.mu.Lock()
 		defer st.mu.Unlock()
@@ -141,26 +112,18 @@ func (m *Memory[S, H]) Attach(l *Look[S, H], h *H) {
 		return
 	}
 	m.detach(st, &l.key)
-	next := &hot[S, H]{key: l.key, status: e.status, value: h}
-	next.confirm(e.at, e.lease)
-	if m.hot.add(next) {
-		next.next.Store(st.hot.Load())
-		st.hot.Store(next)
+	if next := (&hot[S, H]{key: l.key, value: h, next: st.hot}); m.hot.add(next) {
+		st.hot = next
 	}
 }
 
 // detach removes what is attached to a certificate. The stripe is locked.
 func (m *Memory[S, H]) detach(st *stripe[S, H], key *Key) {
-	link := &st.hot
-	for h := link.Load(); h != nil; h = link.Load() {
-		if h.key == *key {
-			link.Store(h.next.Load())
+	for link := &st.hot; *link != nil; link = &(*link).next {
+		if h := *link; h.key == *key {
+			*link = h.next
 			m.hot.remove(h)
-			if e := m.entry(st, key); e != nil && h.used.Load()&entryUsed != 0 {
-				e.used = true
-			}
 			return
 		}
-		link = &h.next
 	}
 }

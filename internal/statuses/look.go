@@ -21,14 +21,6 @@ func (m *Memory[S, H]) Look(key *Key, now Moment) (l Look[S, H]) {
 	st := m.stripe(key)
 	l.memory, l.stripe, l.key = m, st, *key
 	l.generation = st.generation.Load() // Forget before fence: the entry comes later
-	if h := st.attached(key); h != nil {
-		if at, lease, ok := h.read(); ok {
-			h.use()
-			l.Status, l.At, l.Known, l.Hot = h.status, at, true, h.value
-			l.Trusted = m.trusts(at, lease, now)
-			return l
-		}
-	}
 	if st.first.Load() != none {
 		st.mu.Lock()
 		l.load(now)

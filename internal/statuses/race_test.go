@@ -210,16 +210,3 @@ func TestEndBeforeLease(t *testing.T) {
 		return !l.Trusted || int64(l.Status) > last
 	})
 }
-
-// TestMomentIsOne checks that a look without lock has both clocks of one read.
-func TestMomentIsOne(t *testing.T) {
-	m, k, r := newMemory(nil), key(1), new(read)
-	l := record(m, k, r, moment{}, 1)
-	m.Attach(&l, new(string))
-	hammer(t, func(i int64) {
-		record(m, k, r, moment{Wall: time.Duration(i), Steady: time.Duration(i)}, 1)
-	}, func() bool {
-		l := m.Look(k, now)
-		return l.At.Wall == l.At.Steady && l.Hot != nil
-	})
-}

@@ -14,10 +14,6 @@ const (
 	Own How = iota
 	// Joined: the other read began after the request came. Its result is the request's too.
 	Joined
-	// JoinedEarlier: the other read began before the request came, but less than the TTL ago. The
-	// request waits for its end and calls Begin again with the same look, which is then Renewed if
-	// the read was recorded and is trusted. The Result must not be answered, unless it is an error.
-	JoinedEarlier
 	// Behind: the other read began too early. The request waits for its end, or for as long as
 	// Outlasts returns, and calls Begin again with the same look.
 	Behind
@@ -36,17 +32,19 @@ type Read[S comparable, H any] struct {
 	stripe     *stripe[S, H]
 	generation uint64 // of the stripe, at the beginning
 	key        Key
-	lease      uint32    // the generation of the lease, at the beginning
-	at         Moment    // the beginning
-	begun      time.Time // the same, for the patience
+	lease      uint32        // the generation of the lease, at the beginning
+	at         Moment        // the beginning
+	begun      time.Duration // the same, since Memory.origin: for the patience
 	holds      atomic.Int32
 	done       chan struct{} // has room for one signal; closed instead if the read is shared
 
 	// With the stripe locked:
 	next    *Read[S, H] // in flight
 	shared  bool        // requests other than the one that began it wait
-	spoiled bool        // what it returns is not certain when it ends
-	passed  bool        // another read has begun beside it
+	event   bool        // another read has returned other while it was in flight
+	other   S
+	spoiled bool // what it returns is not certain when it ends
+	passed  bool // another read has begun beside it
 	ended   bool
 
 	status   S // these are set by the end, and not changed
@@ -75,18 +73,12 @@ func (m *Memory[S, H]) Begin(
 		}
 	}
 	if other := st.current(&l.key); other != nil {
-		if other.generation == generation && time.Since(other.begun) < m.patience {
-			how := Behind
-			switch {
-			case l.behind != nil && l.behind != other:
-				// Later than the request: when the request was put behind a read, that was the only
-				// one not passed (One after the other). This one is not passed, so it is later.
-				how = Joined
-			case !other.spoiled && other.at.Wall >= after && m.trusts(other.at, other.lease, now):
-				how = JoinedEarlier
-			}
-			if how != Joined {
-				l.behind = other
+		if other.generation == generation && time.Since(m.origin)-other.begun < m.patience {
+			// Later than the request: when the request was put behind a read, that was the only one
+			// not passed (One after the other). Another one that is not passed is later.
+			how := Joined
+			if l.behind == nil || l.behind == other {
+				l.behind, how = other, Behind
 			}
 			other.shared = true
 			other.holds.Add(1)
@@ -124,9 +116,9 @@ func (r *Read[S, H]) begin(l *Look[S, H], now Moment, generation uint64) {
 	}
 	var zero S
 	r.memory, r.stripe, r.generation, r.key = l.memory, l.stripe, generation, l.key
-	r.lease, r.at, r.begun = r.memory.lease.generation.Load(), now, time.Now()
-	r.shared, r.spoiled, r.passed, r.ended = false, false, false, false
-	r.status, r.hot, r.recorded, r.err = zero, nil, false, nil
+	r.lease, r.at, r.begun = r.memory.lease.generation.Load(), now, time.Since(r.memory.origin)
+	r.shared, r.event, r.spoiled, r.passed, r.ended = false, false, false, false, false
+	r.other, r.status, r.hot, r.recorded, r.err = zero, zero, nil, false, nil
 	r.next, r.stripe.reads = r.stripe.reads, r
 }
 
@@ -136,7 +128,7 @@ func (r *Read[S, H]) Done() <-chan struct{} { return r.done }
 
 // Outlasts returns the time until the read has outlasted the patience, and delays no other.
 func (r *Read[S, H]) Outlasts() time.Duration {
-	return max(0, r.memory.patience-time.Since(r.begun))
+	return max(0, r.begun+r.memory.patience-time.Since(r.memory.origin))
 }
 
 // Pass lets others begin beside the read, as if it had outlasted the patience. It is for a store
@@ -172,16 +164,19 @@ func (r *Read[S, H]) end(status S, known bool, err error, event bool) {
 	r.ended, r.status, r.err = true, status, err // A read answers for itself
 	switch {
 	case !event:
-	case known && !r.spoiled:
+	case !known: // Spoiled means unknown
+		m.forget(st, func(k *Key) bool { return *k == r.key })
+	case r.spoiled || r.event && r.other != status: // Spoiled means unknown
+		m.remove(st, func(e *entry[S]) bool { return e.key == r.key && e.status != status })
+		st.spoil(r)
+	default:
 		if r.recorded = m.record(st, r); r.recorded {
 			if h := st.attached(&r.key); h != nil {
 				h.use()
 				r.hot = h.value
 			}
 		}
-		st.spoil(&r.key)
-	default: // Spoiled means unknown
-		m.forget(st, func(k *Key) bool { return *k == r.key })
+		st.spoil(r)
 	}
 	if r.shared {
 		close(r.done)
@@ -194,12 +189,13 @@ func (r *Read[S, H]) end(status S, known bool, err error, event bool) {
 	}
 }
 
-// spoil keeps the reads of a certificate in flight from being recorded. The stripe is locked. An end
-// is an event.
-func (st *stripe[S, H]) spoil(key *Key) {
+// spoil keeps the reads of a certificate in flight from being recorded, unless they return what the
+// read that has ended did. The stripe is locked. An end is an event.
+func (st *stripe[S, H]) spoil(ended *Read[S, H]) {
 	for r := st.reads; r != nil; r = r.next {
-		if r.key == *key {
-			r.spoiled = true
+		if r.key == ended.key {
+			r.spoiled = r.spoiled || r.event && r.other != ended.status
+			r.event, r.other = true, ended.status
 		}
 	}
 }

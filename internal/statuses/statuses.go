@@ -27,10 +27,12 @@
 //  3. A read answers for itself: those who wait for a read get what it returned, whatever became
 //     of the entry meanwhile.
 //  4. An end is an event: a read that learns something spoils the other reads of the certificate
-//     that are in flight.
+//     that are in flight, except those that return the same status: which of them was later does
+//     not matter. So reads that overlap all the time are recorded all the same.
 //  5. Forgetting is an event: it spoils all reads of the certificate that are in flight.
 //  6. Spoiled means unknown: a spoiled read is not recorded, and the entry is removed when it
-//     ends. So is a status that the store reports for a serial that it does not know.
+//     ends, unless it has the same status. A status that the store reports for a serial that it
+//     does not know is not recorded, and the entry is removed.
 //  7. Forget before fence: the entry is removed and reads are spoiled, then the generation of the
 //     stripe changes. A look loads the generation first, and then the entry.
 //  8. End before lease: the trust in an entry loads the end of the lease first, and then compares
@@ -101,6 +103,7 @@ type Options struct {
 // H is what a caller attaches to a certificate. A Memory is safe for concurrent use.
 type Memory[S comparable, H any] struct {
 	ttl, patience time.Duration
+	origin        time.Time
 	leased        bool
 	lease         lease
 	seed          maphash.Seed
@@ -113,10 +116,10 @@ type Memory[S comparable, H any] struct {
 // stripe has the certificates whose serials have one hash, whatever their issuers.
 type stripe[S comparable, H any] struct {
 	mu         sync.Mutex
-	generation atomic.Uint64             // changed by Invalidate
-	first      atomic.Uint32             // in the table; changed with mu held
-	reads      *Read[S, H]               // in flight
-	hot        atomic.Pointer[hot[S, H]] // changed with mu held
+	generation atomic.Uint64 // changed by Invalidate
+	first      atomic.Uint32 // in the table; changed with mu held
+	reads      *Read[S, H]   // in flight
+	hot        *hot[S, H]
 }
 
 const minStripes, maxStripes = 1 << 12, 1 << 20
@@ -125,7 +128,7 @@ const minStripes, maxStripes = 1 << 12, 1 << 20
 func New[S comparable, H any](o Options) *Memory[S, H] {
 	stripes := min(max(o.Max/2, minStripes), maxStripes)
 	m := &Memory[S, H]{
-		ttl: o.TTL, patience: o.Patience, leased: o.Lease,
+		ttl: o.TTL, patience: o.Patience, origin: time.Now(), leased: o.Lease,
 		seed: maphash.MakeSeed(), stripes: make([]stripe[S, H], 1<<bits.Len(uint(stripes-1))),
 	}
 	m.table.init(o.Max)

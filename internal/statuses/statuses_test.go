@@ -287,7 +287,8 @@ func TestPassed(t *testing.T) {
 	})
 }
 
-func TestJoinedEarlier(t *testing.T) {
+// An earlier read serves through the entry that it leaves, if that is trusted.
+func TestEarlierRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, c := range []struct {
 			name      string
@@ -296,30 +297,29 @@ func TestJoinedEarlier(t *testing.T) {
 			meanwhile func(m *memory)
 			now       moment
 			after     int
-			want      statuses.How
+			renewed   bool
 		}{
-			{name: "within the TTL", want: statuses.JoinedEarlier},
-			{name: "no TTL", change: func(o *options) { o.TTL = 0 }, want: statuses.Behind},
-			{name: "too old", now: at(3700), want: statuses.Behind},
-			{name: "the clock was set back", now: at(99), want: statuses.Behind},
-			{name: "as late as asked for", after: 100, want: statuses.JoinedEarlier},
-			{name: "not as late", after: 101, want: statuses.Behind},
-			{name: "forgotten", meanwhile: func(m *memory) { m.Forget(key(1)) }, want: statuses.Behind},
+			{name: "within the TTL", renewed: true},
+			{name: "no TTL", change: func(o *options) { o.TTL = 0 }},
+			{name: "too old", now: at(3700)},
+			{name: "the clock was set back", now: at(99)},
+			{name: "as late as asked for", after: 100, renewed: true},
+			{name: "not as late", after: 101},
+			{name: "forgotten", meanwhile: func(m *memory) { m.Forget(key(1)) }},
 			{
-				name: "another is forgotten", want: statuses.JoinedEarlier,
+				name: "another is forgotten", renewed: true,
 				meanwhile: func(m *memory) { m.Forget(key(2)) },
 			},
-			{name: "no lease", change: func(o *options) { o.Lease = true }, want: statuses.Behind},
+			{name: "no lease", change: func(o *options) { o.Lease = true }},
 			{
 				name: "lease", change: func(o *options) { o.Lease = true },
-				before: func(m *memory) { m.BeginLease(); m.ExtendLease(at(200)) },
-				want:   statuses.JoinedEarlier,
+				before:  func(m *memory) { m.BeginLease(); m.ExtendLease(at(200)) },
+				renewed: true,
 			},
 			{
 				name: "another lease", change: func(o *options) { o.Lease = true },
 				before:    func(m *memory) { m.BeginLease(); m.ExtendLease(at(200)) },
 				meanwhile: func(m *memory) { m.BeginLease(); m.ExtendLease(at(200)) },
-				want:      statuses.Behind,
 			},
 		} {
 			m := newMemory(c.change)
@@ -335,11 +335,11 @@ func TestJoinedEarlier(t *testing.T) {
 			}
 			l := m.Look(key(1), c.now)
 			other, how := m.Begin(&l, c.now, at(c.after).Wall, new(read))
-			assert.Equal(t, c.want, how, c.name)
+			assert.Equal(t, statuses.Behind, how, c.name)
 			assert.Same(t, r, other, c.name)
 			r.End(5, true, nil)
 			_, how = m.Begin(&l, c.now, at(c.after).Wall, new(read))
-			if c.want == statuses.JoinedEarlier {
+			if c.renewed {
 				assert.Equal(t, statuses.Renewed, how, c.name)
 				assert.Equal(t, 5, l.Status, c.name)
 				assert.True(t, l.Trusted && l.Stands(), c.name)
@@ -507,24 +507,6 @@ func TestStands(t *testing.T) {
 		assert.True(t, again.Stands())
 	}
 	assert.False(t, new(look).Stands())
-}
-
-// Forget before fence: the generation has not changed as long as the entry is being removed.
-func TestForgetThenFence(t *testing.T) {
-	m := newMemory(nil)
-	learn(t, m, key(1), now, 1)
-	l := m.Look(key(1), now)
-	m.Attach(&l, new(string))
-	release := m.HoldHot()
-	done := make(chan struct{})
-	go func() { defer close(done); m.Invalidate(key(1)) }()
-	for m.Attached(key(1)) {
-		time.Sleep(time.Millisecond)
-	}
-	assert.True(t, l.Stands(), "the fence comes before the entry is removed")
-	release()
-	<-done
-	assert.False(t, l.Stands())
 }
 
 // Forget before fence: a look loads the generation, and then the entry.

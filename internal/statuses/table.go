@@ -103,10 +103,7 @@ func (m *Memory[S, H]) record(st *stripe[S, H], r *Read[S, H]) bool {
 	} else if e.status != r.status {
 		m.detach(st, &r.key)
 	}
-	e.status, e.at, e.lease = r.status, r.at, r.lease
-	if h := st.attached(&r.key); h != nil {
-		h.confirm(r.at, r.lease)
-	}
+	e.status, e.at, e.lease = r.status, r.at, max(r.lease, e.lease)
 	return true
 }
 
@@ -174,9 +171,6 @@ func (m *Memory[S, H]) evict() {
 		m.remove(st, func(e *entry[S]) bool {
 			used := e.used
 			e.used = false
-			if h := st.attached(&e.key); h != nil && h.used.And(^entryUsed)&entryUsed != 0 {
-				used = true
-			}
 			return m.table.full() && (!used || tries > 2*len(m.stripes))
 		})
 		st.mu.Unlock()

@@ -47,7 +47,7 @@ func (c *Cluster) Stop() error {
 	return errors.Join(errs...)
 }
 
-// Config is for replicas over PostgreSQL, with a remote cache and a bus in Redis.
+// Config is for replicas over PostgreSQL, with a remote cache and a feed in Redis.
 func Config(postgres, redis string) config.Config {
 	secret := make([]byte, inventory.SecretSize)
 	_, _ = rand.Read(secret) // never fails
