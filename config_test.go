@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"log/slog"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -18,6 +20,7 @@ import (
 )
 
 func TestNewNamesTheFieldAtFault(t *testing.T) {
+	t.Parallel()
 	ca := ocsptest.NewCA(ocsptest.Options{})
 	for _, c := range []struct {
 		field  string
@@ -68,6 +71,7 @@ func TestNewNamesTheFieldAtFault(t *testing.T) {
 
 // All that is wrong is named at once, each field once, and none because of another that is wrong.
 func TestNewNamesAllFieldsAtFault(t *testing.T) {
+	t.Parallel()
 	_, err := ocsp.New(ocsp.Config{})
 	require.EqualError(t, err, "ocsp: config: the field Store is nil: give a CertStore\n"+
 		"ocsp: config: the field Issuers is empty: give at least one CA")
@@ -97,6 +101,7 @@ func TestNewNamesAllFieldsAtFault(t *testing.T) {
 }
 
 func TestLogger(t *testing.T) {
+	t.Parallel()
 	var text strings.Builder
 	r := newRig(t, func(r *rig, cfg *ocsp.Config) {
 		cfg.Logger = slog.New(slog.NewTextHandler(&text, nil))
@@ -119,6 +124,7 @@ func TestLogger(t *testing.T) {
 
 // Two certificates of one CA key are one authority: each is found, and Invalidate works under either ID.
 func TestRenewedCACertificate(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, func(r *rig, cfg *ocsp.Config) {
 		renewed := ocsptest.NewCA(ocsptest.Options{Signer: r.ca.Key})
 		issuer := renewed.Issuer()
@@ -143,6 +149,7 @@ func TestRenewedCACertificate(t *testing.T) {
 // A CA with a new key is another authority. What the old key issued is answered for as long as the old issuer is kept
 // under another ID, as SetIssuer's documentation says.
 func TestRekeyedCA(t *testing.T) {
+	t.Parallel()
 	rekeyed := ocsptest.NewCA(ocsptest.Options{})
 	fresh := rekeyed.Issue(ocsptest.Options{})
 	change := func(r *rig, keep bool) {
@@ -170,6 +177,7 @@ func TestRekeyedCA(t *testing.T) {
 }
 
 func TestDefaultIssuerID(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Issuers[0].ID = "" })
 	answer := r.responder.Respond(context.Background(), r.request(r.leaf))
 	require.Len(t, answer.Responses, 1)
@@ -180,6 +188,7 @@ func TestDefaultIssuerID(t *testing.T) {
 
 // The zero Responder answers 404 to everything, and nothing that is done to it does harm.
 func TestZeroResponderIsDisabled(t *testing.T) {
+	t.Parallel()
 	ca := ocsptest.NewCA(ocsptest.Options{})
 	leaf := ca.Issue(ocsptest.Options{})
 	request := ocsptest.Client{}.Request(ca.Certificate, leaf)
@@ -205,6 +214,7 @@ func TestZeroResponderIsDisabled(t *testing.T) {
 
 // An error names the field by its path, the problem and a hint, also where it is one of several.
 func TestConfigError(t *testing.T) {
+	t.Parallel()
 	ca := ocsptest.NewCA(ocsptest.Options{})
 	store := ocsptest.NewStore()
 	keyless := ca.Issuer()
@@ -239,6 +249,7 @@ func TestConfigError(t *testing.T) {
 }
 
 func TestIssuers(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil)
 	other := ocsptest.NewCA(ocsptest.Options{Name: "Other"}).Issuer()
 	other.ID = ""
@@ -249,4 +260,70 @@ func TestIssuers(t *testing.T) {
 	require.Len(t, ids[1], 64, "the default ID")
 	r.responder.RemoveIssuer(ids[1])
 	require.Equal(t, ids[:1], r.responder.Issuers())
+}
+
+// What can only be meant as no limit is refused where there must be one.
+func TestNewRefusesBoundlessRequests(t *testing.T) {
+	t.Parallel()
+	ca := ocsptest.NewCA(ocsptest.Options{})
+	_, err := ocsp.New(ocsp.Config{
+		Issuers: []ocsp.Issuer{ca.Issuer()}, Store: ocsptest.NewStore(),
+		Limits: ocsp.Limits{MaxRequestBytes: math.MaxInt32, MaxPathBytes: math.MaxInt32},
+	})
+	require.ErrorContains(t, err, "the field Limits.MaxRequestBytes is 2147483647: use 1073741824 or less")
+	require.ErrorContains(t, err, "the field Limits.MaxPathBytes is 2147483647: use 1073741824 or less")
+}
+
+// The greatest numbers are valid limits where no bound is needed.
+func TestGreatestLimits(t *testing.T) {
+	t.Parallel()
+	for _, compact := range []bool{false, true} {
+		r := newRig(t, func(_ *rig, cfg *ocsp.Config) {
+			const seconds = math.MaxInt64 / time.Second * time.Second
+			cfg.MaxAge, cfg.Timeout, cfg.Retention = seconds, math.MaxInt64, seconds
+			cfg.Cache = ocsp.CacheOptions{StatusTTL: math.MaxInt64, MaxEntries: math.MaxInt, Compact: compact}
+			cfg.Signing = ocsp.SigningOptions{MaxConcurrent: math.MaxInt, MaxWaiting: math.MaxInt, Timeout: math.MaxInt64}
+			cfg.Limits = ocsp.Limits{MaxRequestBytes: 1 << 30, MaxPathBytes: 1 << 30, MaxCertIDs: math.MaxInt, MaxExtensions: math.MaxInt}
+		})
+		for range 2 { // signed and cached
+			require.Equal(t, xocsp.Good, r.status(r.leaf).Status)
+			recorder := httptest.NewRecorder()
+			req := httptest.NewRequest(http.MethodPost, "/", bytes.NewReader(r.request(r.leaf, r.issue())))
+			req.Header.Set("Content-Type", "application/ocsp-request")
+			r.handler.ServeHTTP(recorder, req)
+			require.Len(t, must(ocsptest.Parse(recorder.Body.Bytes(), r.ca.Certificate)), 2)
+		}
+		require.Equal(t, 3, r.signer.Calls())
+		require.NoError(t, r.responder.Invalidate(t.Context(), r.ca.ID, r.leaf.SerialNumber))
+		r.store.SetFault(ocsptest.Fail)
+		r.requireError(xocsp.TryLater, r.post(r.request(r.leaf)))
+	}
+}
+
+// Three quarters of a very large MaxConcurrent do not overflow.
+func TestGreatestNumberOfSignatures(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, func(_ *rig, cfg *ocsp.Config) {
+			cfg.Signing.MaxConcurrent, cfg.Signing.MaxWaiting = math.MaxInt/2, 1
+		})
+		client := r.client()
+		client.Nonce = []byte("nonce")
+		r.signer.SetFault(ocsptest.Hang)
+		first := r.ask(client.Request(r.ca.Certificate, r.leaf))
+		second := r.ask(client.Request(r.ca.Certificate, r.leaf))
+		synctest.Wait()
+		require.Equal(t, 2, r.signer.Calls())
+		r.signer.SetFault(ocsptest.Healthy)
+		r.requireAnswer(<-first, xocsp.Good)
+		r.requireAnswer(<-second, xocsp.Good)
+	})
+}
+
+// must returns a value that comes without an error.
+func must[T any](value T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return value
 }

@@ -22,6 +22,7 @@ func goTool(t *testing.T, args ...string) []byte {
 
 // The root module takes few dependencies, and each by intention.
 func TestRequirements(t *testing.T) {
+	t.Parallel()
 	var mod struct {
 		Require []struct {
 			Path     string
@@ -44,6 +45,7 @@ func TestRequirements(t *testing.T) {
 
 // Imports point one way, and nothing that is for tests is linked into a server.
 func TestImports(t *testing.T) {
+	t.Parallel()
 	imports := func(pkg string, flags ...string) map[string]bool {
 		set := map[string]bool{}
 		for _, line := range strings.Fields(string(goTool(t, append(append([]string{"list"}, flags...), pkg)...))) {

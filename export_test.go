@@ -10,8 +10,8 @@ import (
 	"github.com/kmsocsp/ocsp/internal/statuses"
 )
 
-// WithoutHotAnswers keeps a new Responder from caching answers as they are sent, so that each is encoded again from its
-// signature.
+// WithoutHotAnswers keeps a new Responder from caching answers as they are sent, so that each is
+// encoded again from its signature.
 func WithoutHotAnswers(r *Responder) {
 	o := r.cfg.statuses()
 	o.Hot = 0
@@ -19,7 +19,8 @@ func WithoutHotAnswers(r *Responder) {
 	r.reads.memory, r.signatures.memory = r.memory, r.memory
 }
 
-// TakeVerifying takes all places among those whose signatures are verified, until the function that it returns is called.
+// TakeVerifying takes all slots for requests whose signatures are verified, until the returned
+// function is called.
 func TakeVerifying(r *Responder) (giveBack func()) {
 	n := take(r.signers.lane)
 	return func() { release(r.signers.lane, n) }
@@ -46,8 +47,8 @@ func SameStripe(r *Responder, a, b *big.Int) bool {
 	return !look.Stands()
 }
 
-// QuietStores makes it as if no store had answered anybody for StorePatience, after which an error of a store lets a
-// cached answer stand in.
+// QuietStores makes the stores silent: none has answered for StorePatience, so that an error of a
+// store lets a cached answer stand in.
 func QuietStores(r *Responder) {
 	for _, l := range append(r.issuers.stores.own, r.issuers.stores.main) {
 		if l != nil {
@@ -69,9 +70,9 @@ func Stores(r *Responder) (lanes, shares int) {
 	return len(all), shares
 }
 
-// TakeNoncePlaces takes the places that signatures with Go's own keys may have at a time for answers with a nonce. It
-// returns how many those are, and what gives them back.
-func TakeNoncePlaces(r *Responder) (n int, giveBack func()) {
+// TakeNonceSlots takes all slots for signatures of answers with a nonce by Go's own keys, until the
+// returned function is called. It returns their number too.
+func TakeNonceSlots(r *Responder) (n int, giveBack func()) {
 	lane := r.issuers.budgets.goKeys.uncacheable
 	n = take(lane)
 	return n, func() { release(lane, n) }
@@ -80,8 +81,8 @@ func TakeNoncePlaces(r *Responder) (n int, giveBack func()) {
 // SetSteady replaces the monotonic clock by which trust is counted.
 func SetSteady(r *Responder, steady func() time.Duration) { r.clock.steady = steady }
 
-// LogStates returns how many components and issuers the log has limits for.
-func LogStates(r *Responder) int { return len(r.log.states) }
+// LogLimits returns how many components and issuers the log has limits for.
+func LogLimits(r *Responder) int { return len(r.log.states) }
 
 // LogsFailing reports whether a success may have to log that a failure is over.
 func LogsFailing(r *Responder) bool { return r.log.failing.Load() != 0 }

@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -39,6 +40,7 @@ func fipsOnly(t *testing.T) bool {
 }
 
 func TestFIPSOnlyAnswers(t *testing.T) {
+	t.Parallel()
 	if !fipsOnly(t) {
 		return
 	}
@@ -46,10 +48,10 @@ func TestFIPSOnlyAnswers(t *testing.T) {
 		for _, delegated := range []bool{false, true} {
 			t.Run(fmt.Sprint(kind, ", delegated ", delegated), func(t *testing.T) {
 				cache := ocsptest.NewRemoteCache()
-				ca := ocsptest.NewCA(ocsptest.Options{Key: kind})
+				ca := ocsptest.NewCA(ocsptest.Options{Signer: keys[kind]()})
 				issuer := ca.Issuer()
 				if delegated {
-					issuer.ResponderCertificate, issuer.Signer = ca.Delegate(ocsptest.Options{Key: kind})
+					issuer.ResponderCertificate, issuer.Signer = ca.Delegate(ocsptest.Options{Signer: strangerKeys[kind]()})
 				}
 				r := newRig(t, func(r *rig, cfg *ocsp.Config) {
 					r.ca = ca
@@ -86,7 +88,7 @@ func TestFIPSOnlyAnswers(t *testing.T) {
 		}
 	}
 	t.Run("each algorithm of RSA", func(t *testing.T) {
-		ca := ocsptest.NewCA(ocsptest.Options{Key: ocsptest.RSA2048})
+		ca := ocsptest.NewCA(ocsptest.Options{Signer: keys[ocsptest.RSA2048]()})
 		for _, algorithm := range []x509.SignatureAlgorithm{x509.SHA256WithRSA, x509.SHA512WithRSA, x509.SHA256WithRSAPSS, x509.SHA512WithRSAPSS} {
 			r := newRig(t, func(r *rig, cfg *ocsp.Config) {
 				signCA(r, cfg, ocsptest.Options{Signer: ca.Key})
@@ -159,10 +161,12 @@ func fipsPrimes(t *testing.T, key *rsa.PrivateKey, phi **big.Int, bits []int) {
 
 // What cannot work is an error of New and SetIssuer, not a panic and not an issuer whose answers are all tryLater.
 func TestFIPSOnlyRefusals(t *testing.T) {
+	t.Parallel()
 	if !fipsOnly(t) {
 		return
 	}
 	ca := ocsptest.NewCA(ocsptest.Options{})
+	small := sync.OnceValue(func() *rsa.PrivateKey { return fipsRSA(t, 3, 1024, 1024) })
 	r := newRig(t, nil)
 	for name, test := range map[string]struct {
 		issuer func() ocsp.Issuer // made where nothing is enforced
@@ -170,7 +174,7 @@ func TestFIPSOnlyRefusals(t *testing.T) {
 	}{
 		"a small exponent": {
 			func() ocsp.Issuer {
-				return ocsptest.NewCA(ocsptest.Options{Signer: fipsRSA(t, 3, 1024, 1024)}).Issuer()
+				return ocsptest.NewCA(ocsptest.Options{Signer: small()}).Issuer()
 			},
 			[]string{"Certificate", "exponent", "65537", "fips140=only"},
 		},
@@ -182,7 +186,7 @@ func TestFIPSOnlyRefusals(t *testing.T) {
 		},
 		"a small exponent in an HSM": {
 			func() ocsp.Issuer {
-				issuer := ocsptest.NewCA(ocsptest.Options{Signer: fipsRSA(t, 3, 1024, 1024)}).Issuer()
+				issuer := ocsptest.NewCA(ocsptest.Options{Signer: small()}).Issuer()
 				issuer.Signer = ocsptest.NewSigner(issuer.Signer)
 				return issuer
 			},
@@ -200,7 +204,7 @@ func TestFIPSOnlyRefusals(t *testing.T) {
 		"a delegate with a small exponent": {
 			func() ocsp.Issuer {
 				issuer := ca.Issuer()
-				issuer.ResponderCertificate, issuer.Signer = ca.Delegate(ocsptest.Options{Signer: fipsRSA(t, 3, 1024, 1024)})
+				issuer.ResponderCertificate, issuer.Signer = ca.Delegate(ocsptest.Options{Signer: small()})
 				return issuer
 			},
 			[]string{"ResponderCertificate", "exponent", "fips140=only"},

@@ -69,7 +69,8 @@ func withLoggers(t *testing.T, run func(t *testing.T, logger *slog.Logger)) {
 	})
 }
 
-func TestSharedCacheReturnsABadError(t *testing.T) {
+func TestRemoteCacheReturnsABadError(t *testing.T) {
+	t.Parallel()
 	for name, cache := range map[string]*cacheFuncs{
 		"Get":    {get: badError()},
 		"Put":    {get: ocsp.ErrCacheMiss, put: badError()},
@@ -92,6 +93,7 @@ func TestSharedCacheReturnsABadError(t *testing.T) {
 }
 
 func TestStoreReturnsABadError(t *testing.T) {
+	t.Parallel()
 	withLoggers(t, func(t *testing.T, logger *slog.Logger) {
 		r := newRig(t, func(_ *rig, cfg *ocsp.Config) {
 			cfg.Logger = logger
@@ -105,6 +107,7 @@ func TestStoreReturnsABadError(t *testing.T) {
 }
 
 func TestSignerReturnsABadError(t *testing.T) {
+	t.Parallel()
 	withLoggers(t, func(t *testing.T, logger *slog.Logger) {
 		var bad atomic.Bool
 		r := newRig(t, func(r *rig, cfg *ocsp.Config) {
@@ -131,6 +134,7 @@ func TestSignerReturnsABadError(t *testing.T) {
 }
 
 func TestFollowReturnsABadError(t *testing.T) {
+	t.Parallel()
 	withLoggers(t, func(t *testing.T, logger *slog.Logger) {
 		c := newChanges()
 		newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Cache.Feed, cfg.Logger = c, logger })
@@ -142,6 +146,7 @@ func TestFollowReturnsABadError(t *testing.T) {
 
 // A log handler that panics does not keep a configuration from being used, nor an answer from being signed.
 func TestWarningsOfTheLogAreNotNeeded(t *testing.T) {
+	t.Parallel()
 	withLoggers(t, func(t *testing.T, logger *slog.Logger) {
 		r := newRig(t, func(r *rig, cfg *ocsp.Config) {
 			cfg.Logger = logger
@@ -154,6 +159,7 @@ func TestWarningsOfTheLogAreNotNeeded(t *testing.T) {
 }
 
 func TestObserveAndTheLogPanic(t *testing.T) {
+	t.Parallel()
 	withLoggers(t, func(t *testing.T, logger *slog.Logger) {
 		r := newRig(t, func(_ *rig, cfg *ocsp.Config) {
 			cfg.Logger = logger
@@ -166,6 +172,7 @@ func TestObserveAndTheLogPanic(t *testing.T) {
 
 // The log says what a panic was answered with, which need not be an error.
 func TestLogSaysWhatBecameOfAPanic(t *testing.T) {
+	t.Parallel()
 	var text strings.Builder
 	r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Logger = slog.New(slog.NewTextHandler(&text, nil)) })
 	r.query(r.leaf)
@@ -200,6 +207,7 @@ func (c *badClock) reached() bool { return c.calls.Load() >= c.bad.Load() }
 
 // A clock that panics, at whichever of its calls, does not reach the host from New and SetIssuer: the error names it.
 func TestClockPanicsInNewAndSetIssuer(t *testing.T) {
+	t.Parallel()
 	ca, store := ocsptest.NewCA(ocsptest.Options{}), ocsptest.NewStore()
 	delegated := ca.Issuer()
 	delegated.ResponderCertificate, delegated.Signer = ca.Delegate(ocsptest.Options{})
@@ -245,6 +253,7 @@ func TestClockPanicsInNewAndSetIssuer(t *testing.T) {
 
 // A clock that panics, at whichever of its calls, does not reach the host from any other method, and leaves nothing behind.
 func TestClockPanicsLater(t *testing.T) {
+	t.Parallel()
 	for name, call := range map[string]func(*rig) error{
 		"Respond":       func(r *rig) error { return r.responder.Respond(r.Context(), r.request(r.leaf)).Err },
 		"Respond, many": func(r *rig) error { return r.responder.Respond(r.Context(), r.request(r.leaf, r.issue())).Err },
@@ -309,8 +318,9 @@ func (panickingContext) Err() error                  { panic("context") }
 func (panickingContext) Value(any) any               { panic("context") }
 func (panickingContext) Deadline() (time.Time, bool) { panic("context") }
 
-// A context that panics costs its own answer.
-func TestContextPanics(t *testing.T) {
+// A context that panics costs its own answer and no other.
+func TestPanickingContextCostsItsOwnAnswer(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Cache.Remote = &cacheFuncs{get: ocsp.ErrCacheMiss} })
 	ctx := panickingContext{t.Context()}
 	for range 3 {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	xocsp "golang.org/x/crypto/ocsp"
 
 	"github.com/kmsocsp/ocsp"
 	"github.com/kmsocsp/ocsp/ocsptest"
@@ -128,9 +129,10 @@ func requireRevoked(t testing.TB, answer ocsp.Answer) {
 	require.Equal(t, ocsp.Revoked, answer.Responses[0].Status)
 }
 
-// Strangers who fill the pool of a healthy store bring about no answer from before a revocation, neither about the issuer
-// that they ask about nor about another.
+// Strangers who fill the pool of a healthy store cause no answer from before a revocation, neither
+// about the issuer that they ask about nor about another.
 func TestFloodBringsNoStaleGood(t *testing.T) {
+	t.Parallel()
 	for name, adjust := range map[string]func(cfg *ocsp.Config, p *pool){
 		"defaults":             nil,
 		"StatusTTL":            func(cfg *ocsp.Config, _ *pool) { cfg.Cache.StatusTTL = time.Second },
@@ -143,7 +145,12 @@ func TestFloodBringsNoStaleGood(t *testing.T) {
 	} {
 		for _, same := range []bool{true, false} {
 			t.Run(name, func(t *testing.T) {
-				poolTest(t, adjust, func(r *rig, p *pool, other *ocsptest.CA) {
+				poolTest(t, func(cfg *ocsp.Config, p *pool) {
+					if adjust != nil {
+						adjust(cfg, p)
+						cfg.Unissued = ocsp.UnissuedUnauthorized // which costs no signature
+					}
+				}, func(r *rig, p *pool, other *ocsptest.CA) {
 					flooded := other
 					if same {
 						flooded = r.ca
@@ -174,9 +181,9 @@ func TestFloodBringsNoStaleGood(t *testing.T) {
 	}
 }
 
-// A deadline that ends a lookup in its middle does not make the store silent for those who come next: it takes its time for
-// them, too.
+// A deadline that ends a lookup halfway does not make the store silent for the next requests.
 func TestLookupsThatAreCutShortAreNoSilence(t *testing.T) {
+	t.Parallel()
 	poolTest(t, func(_ *ocsp.Config, p *pool) {
 		p.delay = 950 * time.Millisecond
 		p.db.SetMaxOpenConns(1)
@@ -192,9 +199,10 @@ func TestLookupsThatAreCutShortAreNoSilence(t *testing.T) {
 	})
 }
 
-// Requests of strangers that wait for a place until little of their time is left keep a healthy store from answering
-// anybody in time. That does not make it look as if it were stuck.
+// Requests that wait for a slot until little of their time is left may keep a healthy store from
+// answering in time. That does not make the store silent.
 func TestCallsThatBeginLateAreNotCutShort(t *testing.T) {
+	t.Parallel()
 	for name, ttl := range map[string]time.Duration{"defaults": 0, "StatusTTL": time.Millisecond} {
 		t.Run(name, func(t *testing.T) {
 			poolTest(t, func(cfg *ocsp.Config, p *pool) {
@@ -228,9 +236,10 @@ func TestCallsThatBeginLateAreNotCutShort(t *testing.T) {
 	}
 }
 
-// With as many calls as the pool has connections, requests wait in the responder, and those about one of two issuers leave
-// half of the places to the other.
+// With as many calls as the pool has connections, requests wait in the responder, and those about
+// one of two issuers leave half of the slots to the other.
 func TestFloodLeavesOtherIssuersHalfOfTheStore(t *testing.T) {
+	t.Parallel()
 	poolTest(t, func(cfg *ocsp.Config, _ *pool) { cfg.MaxStoreCalls = 4 }, func(r *rig, p *pool, other *ocsptest.CA) {
 		r.flood(other, 5000)
 		_, took := r.timed()
@@ -238,8 +247,9 @@ func TestFloodLeavesOtherIssuersHalfOfTheStore(t *testing.T) {
 	})
 }
 
-// A lone issuer has all places of its store.
-func TestLoneIssuerHasAllPlacesOfItsStore(t *testing.T) {
+// A lone issuer has all slots of its store.
+func TestLoneIssuerHasAllSlotsOfItsStore(t *testing.T) {
+	t.Parallel()
 	for name, store := range map[string]func(p *pool) ocsp.CertStore{
 		"alone":  func(p *pool) ocsp.CertStore { return nil },
 		"shared": func(p *pool) ocsp.CertStore { return p },
@@ -267,6 +277,7 @@ func TestLoneIssuerHasAllPlacesOfItsStore(t *testing.T) {
 // While a store hangs a cached answer stands in StorePatience after the store's last answer to anybody, and then at once;
 // when it answers again, so does the responder.
 func TestSilentStore(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		adjust   func(cfg *ocsp.Config)
 		patience time.Duration
@@ -305,8 +316,9 @@ func TestSilentStore(t *testing.T) {
 	}
 }
 
-// The window in which a store answered nobody begins again with each answer.
+// The silence of a store begins again with each of its answers.
 func TestSilenceBeginsWithTheLastAnswer(t *testing.T) {
+	t.Parallel()
 	orderTest(t, func(cfg *ocsp.Config) {}, func(r *rig, s *slow) {
 		r.says(0)
 		other := r.issue()
@@ -325,8 +337,9 @@ func TestSilenceBeginsWithTheLastAnswer(t *testing.T) {
 	})
 }
 
-// So it does with each answer to a call that asks under one ID after the other.
+// A call that asks under several IDs gets an answer with each lookup.
 func TestEachLookupOfACallIsAnAnswer(t *testing.T) {
+	t.Parallel()
 	orderTest(t, func(cfg *ocsp.Config) {
 		for _, id := range []string{"renewed", "renewed again"} {
 			issuer := cfg.Issuers[0]
@@ -348,9 +361,10 @@ func TestEachLookupOfACallIsAnAnswer(t *testing.T) {
 	})
 }
 
-// A request that waits for its turn lets nothing stand in because the store was silent before, nor does one whose read
-// others may join.
-func TestQueuedRequestIsNotImpatient(t *testing.T) {
+// A request that waits for a slot lets nothing stand in because the store was silent before.
+// Neither does one whose read others may join.
+func TestQueuedRequestLetsNothingStandIn(t *testing.T) {
+	t.Parallel()
 	for _, ttl := range []time.Duration{0, time.Second} {
 		orderTest(t, func(cfg *ocsp.Config) { cfg.MaxStoreCalls, cfg.Cache.StatusTTL = 4, ttl }, func(r *rig, s *slow) {
 			r.says(0)
@@ -370,9 +384,10 @@ func TestQueuedRequestIsNotImpatient(t *testing.T) {
 	}
 }
 
-// A call that has not returned when its time is up is no evidence any more once the store answers others: one that is seldom
-// asked would be silent for good.
-func TestLostCallIsNoLastingSilence(t *testing.T) {
+// A call that does not return by its deadline is no evidence of silence once the store answers
+// others. Otherwise a store that is seldom asked would be silent for good.
+func TestLostCallDoesNotSilenceTheStore(t *testing.T) {
+	t.Parallel()
 	for _, ttl := range []time.Duration{0, time.Second} {
 		orderTest(t, func(cfg *ocsp.Config) {
 			store := cfg.Store
@@ -404,8 +419,9 @@ func TestLostCallIsNoLastingSilence(t *testing.T) {
 	}
 }
 
-// An answer to somebody ends the silence also for those who wait in it.
+// An answer to one request ends the silence for all that wait.
 func TestAnswerEndsTheSilence(t *testing.T) {
+	t.Parallel()
 	orderTest(t, func(cfg *ocsp.Config) {}, func(r *rig, s *slow) {
 		r.says(0)
 		other := r.issue()
@@ -424,8 +440,9 @@ func TestAnswerEndsTheSilence(t *testing.T) {
 	})
 }
 
-// A store that was silent, and that nobody has asked since, is given its time.
+// A store that was silent, and that nobody has asked since, is given its full time.
 func TestSilenceIsForgotten(t *testing.T) {
+	t.Parallel()
 	poolTest(t, nil, func(r *rig, p *pool, _ *ocsptest.CA) {
 		r.says(0)
 		p.hang.Store(true)
@@ -443,6 +460,7 @@ func TestSilenceIsForgotten(t *testing.T) {
 
 // An error lets a cached answer stand in only if the store has answered nobody for StorePatience.
 func TestErrorOfAStoreThatAnswersOthers(t *testing.T) {
+	t.Parallel()
 	orderTest(t, func(cfg *ocsp.Config) {}, func(r *rig, s *slow) {
 		r.says(0)
 		r.store.SetFault(ocsptest.Fail)
@@ -469,8 +487,10 @@ type timeout struct{}
 func (timeout) Error() string { return "pool: timeout" }
 func (timeout) Timeout() bool { return true }
 
-// A timeout of the store's own is no word on its health, however long ago it answered, unless it is silent.
+// A timeout of the store's own pool lets nothing stand in, however long ago the store answered,
+// unless it is silent.
 func TestPoolTimeoutLetsNothingStandIn(t *testing.T) {
+	t.Parallel()
 	for name, err := range map[string]error{
 		"DeadlineExceeded": context.DeadlineExceeded,
 		"Timeout":          timeout{},
@@ -505,6 +525,7 @@ func TestPoolTimeoutLetsNothingStandIn(t *testing.T) {
 // Where nothing can stand in the store has the whole Timeout: for a certificate that was never answered about, after a start,
 // for several certificates, for a nonce that must be echoed, and with FailClosed.
 func TestWithoutAStandInTheWholeTimeoutCounts(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		adjust  func(cfg *ocsp.Config)
 		request func(r *rig) []byte
@@ -543,8 +564,9 @@ func TestWithoutAStandInTheWholeTimeoutCounts(t *testing.T) {
 	}
 }
 
-// An issuer's own store is judged by itself, and has places of its own.
+// An issuer's own store is judged by itself, and has its own slots.
 func TestStoreOfAnIssuer(t *testing.T) {
+	t.Parallel()
 	release := make(chan struct{})
 	var own ocsp.CertStoreFunc = func(context.Context, string, *big.Int) (ocsp.Record, error) {
 		<-release
@@ -573,9 +595,10 @@ func TestStoreOfAnIssuer(t *testing.T) {
 	})
 }
 
-// What issuers that come and go had of a store goes with them, once no call is under way. A call that hangs is counted until
-// it returns, also if its issuer is back meanwhile, and who waits for it waits no longer for that.
-func TestPlacesOfIssuersThatComeAndGo(t *testing.T) {
+// The slots of removed issuers are freed when no call is in flight. A call that hangs counts until
+// it returns, even if its issuer is back meanwhile.
+func TestSlotsOfRemovedIssuersAreFreed(t *testing.T) {
+	t.Parallel()
 	orderTest(t, func(cfg *ocsp.Config) { cfg.MaxStoreCalls = 4 }, func(r *rig, s *slow) {
 		r.says(0)
 		for i := range 20 {
@@ -626,6 +649,7 @@ func TestPlacesOfIssuersThatComeAndGo(t *testing.T) {
 
 // A CA that moves from one store to another is found in both while they are asked in turn.
 func TestIssuersOfOneKeyInTwoStores(t *testing.T) {
+	t.Parallel()
 	first, second := ocsptest.NewStore(), ocsptest.NewStore()
 	for _, ttl := range []time.Duration{0, time.Hour} {
 		r := newRig(t, func(r *rig, cfg *ocsp.Config) {
@@ -646,6 +670,7 @@ func TestIssuersOfOneKeyInTwoStores(t *testing.T) {
 
 // A read that several may share is judged by the store that it is in, not by the first one of its authority.
 func TestSharedReadIsJudgedByTheStoreThatItIsIn(t *testing.T) {
+	t.Parallel()
 	for _, ttl := range []time.Duration{0, time.Second} {
 		hang, release := false, make(chan struct{})
 		orderTest(t, func(cfg *ocsp.Config) {
@@ -677,6 +702,7 @@ func TestSharedReadIsJudgedByTheStoreThatItIsIn(t *testing.T) {
 }
 
 func TestConfigOfStores(t *testing.T) {
+	t.Parallel()
 	ca := ocsptest.NewCA(ocsptest.Options{})
 	for want, adjust := range map[string]func(cfg *ocsp.Config){
 		"the field Cache.StorePatience is -1ns: it must not be negative":                 func(cfg *ocsp.Config) { cfg.Cache.StorePatience = -1 },
@@ -701,6 +727,7 @@ func TestConfigOfStores(t *testing.T) {
 
 // Requests wait for their turn no longer than it takes to know that no place is given back.
 func TestStuckStore(t *testing.T) {
+	t.Parallel()
 	orderTest(t, func(cfg *ocsp.Config) { cfg.MaxStoreCalls = 2 }, func(r *rig, s *slow) {
 		r.says(0)
 		release := make(chan struct{})
@@ -723,9 +750,11 @@ func TestStuckStore(t *testing.T) {
 	})
 }
 
-// A store that hangs, and whose calls honour their contexts, gives places back only when their time is up, which is no sign of
-// life: once it has been stuck for Timeout, cached answers stand in at once for requests that find no place.
-func TestPlacesGivenBackByDeadlinesAreNoSignOfLife(t *testing.T) {
+// A store that hangs, and whose calls honor their contexts, frees slots only by deadlines, which
+// are no answers. Once it has been stuck for Timeout, cached answers stand in at once for requests
+// without a slot.
+func TestSlotsFreedByDeadlinesAreNoAnswer(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		calls int
 		every time.Duration
@@ -766,5 +795,204 @@ func TestPlacesGivenBackByDeadlinesAreNoSignOfLife(t *testing.T) {
 				require.LessOrEqual(r, took, 2*p.delay)
 			})
 		})
+	}
+}
+
+// steady asks each interval for a serial that was never issued, for as long.
+func (r *rig) steady(ca *ocsptest.CA, interval, long time.Duration) {
+	begin := time.Now()
+	for i := 0; time.Since(begin) < long; i++ {
+		cert := x509.Certificate{SerialNumber: big.NewInt(int64(1_000_000 + i)), RawIssuer: ca.Certificate.RawSubject}
+		request := r.client().Request(ca.Certificate, &cert)
+		go r.responder.Respond(context.Background(), request)
+		time.Sleep(interval)
+	}
+}
+
+// inOrder is a store behind four connections, which those get first who have waited longest.
+type inOrder struct {
+	rig         *rig
+	connections chan struct{}
+	delay       time.Duration // of a lookup
+	timeout     time.Duration // of a lookup and the wait for it; zero is the caller's
+}
+
+func (s *inOrder) FindBySerial(ctx context.Context, id string, serial *big.Int) (ocsp.Record, error) {
+	if s.timeout != 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, s.timeout)
+		defer cancel()
+	}
+	select {
+	case s.connections <- struct{}{}: // in the order in which they came
+		defer func() { <-s.connections }()
+	case <-ctx.Done():
+		return ocsp.Record{}, ctx.Err()
+	}
+	select {
+	case <-time.After(s.delay):
+		return s.rig.store.FindBySerial(context.WithoutCancel(ctx), id, serial)
+	case <-ctx.Done():
+		return ocsp.Record{}, ctx.Err()
+	}
+}
+
+// A steady flood of a pool that serves in order has each lookup begin so late that its deadline
+// ends it: a healthy store answers nobody. Strangers cause no stale good by that either.
+func TestFloodOfAPoolThatServesInOrder(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		calls                          int // MaxStoreCalls
+		timeout, delay, own, ttl, each time.Duration
+	}{
+		{calls: 4, timeout: 2 * time.Second, delay: 300 * time.Millisecond, each: time.Millisecond},
+		{calls: 64, timeout: 2 * time.Second, delay: 900 * time.Millisecond, each: 10 * time.Millisecond},
+		{calls: 64, timeout: 2 * time.Second, delay: 300 * time.Millisecond, each: time.Millisecond, ttl: time.Millisecond},
+		{calls: 0, timeout: 2 * time.Second, delay: 900 * time.Millisecond, each: 10 * time.Millisecond},
+		{calls: 0, timeout: 2 * time.Second, delay: 300 * time.Millisecond, each: time.Millisecond},
+		{calls: 0, timeout: 5 * time.Second, delay: 900 * time.Millisecond, each: time.Millisecond},
+		{calls: 0, timeout: 10 * time.Second, delay: 900 * time.Millisecond, each: 10 * time.Millisecond},
+		{calls: 64, timeout: 10 * time.Second, delay: 800 * time.Millisecond, each: 10 * time.Millisecond, own: 1500 * time.Millisecond},
+	} {
+		t.Run(fmt.Sprintf("%+v", c), func(t *testing.T) {
+			s := &inOrder{delay: c.delay, timeout: c.own}
+			poolTest(t, func(cfg *ocsp.Config, p *pool) {
+				s.rig, cfg.Store, s.connections = p.rig, s, make(chan struct{}, 4)
+				cfg.MaxStoreCalls, cfg.Timeout, cfg.Cache.StatusTTL = c.calls, c.timeout, c.ttl
+			}, func(r *rig, p *pool, _ *ocsptest.CA) {
+				r.says(0)
+				time.Sleep(time.Hour)
+				go r.steady(r.ca, c.each, 30*time.Second)
+				time.Sleep(c.timeout)
+				r.revoke(r.leaf, ocsp.KeyCompromise)
+				for asked := time.Now(); time.Since(asked) < 18*time.Second; time.Sleep(370 * time.Millisecond) {
+					answer, _ := r.timed()
+					assert.NotEqual(r, ocsp.OutcomeStale, answer.Outcome, "after %v: %v", time.Since(asked), answer.Err)
+				}
+				time.Sleep(time.Minute)
+				answer, _ := r.timed()
+				requireRevoked(r, answer)
+			})
+		})
+	}
+}
+
+// A store that hangs again after one answer is silent again, even if calls run into the store's
+// own deadline all the while.
+func TestStoreThatHangsAgainIsSilentAgain(t *testing.T) {
+	t.Parallel()
+	for name, timeout := range map[string]time.Duration{"Config.Timeout": 0, "the store's own": 3 * time.Second} {
+		t.Run(name, func(t *testing.T) {
+			poolTest(t, func(_ *ocsp.Config, p *pool) {
+				p.timeout = timeout
+				p.db.SetMaxOpenConns(0)
+			}, func(r *rig, p *pool, other *ocsptest.CA) {
+				r.says(0)
+				time.Sleep(time.Hour)
+				p.hang.Store(true)
+				go r.steady(other, 300*time.Millisecond, 60*time.Second)
+				time.Sleep(20 * time.Second)
+				answer, _ := r.timed()
+				requireStale(r, answer)
+				p.hang.Store(false)
+				time.Sleep(350 * time.Millisecond)
+				p.hang.Store(true)
+				time.Sleep(15 * time.Second)
+				answer, took := r.timed()
+				requireStale(r, answer)
+				require.Equal(r, 100*time.Millisecond, took)
+				time.Sleep(time.Minute)
+			})
+		})
+	}
+}
+
+// A busy store is not a failing one: many requests do not make cached answers stand in.
+func TestBusyStoreLetsNothingStandIn(t *testing.T) {
+	t.Parallel()
+	orderTest(t, func(cfg *ocsp.Config) { cfg.Unissued = ocsp.UnissuedUnauthorized }, func(r *rig, s *slow) {
+		r.says(xocsp.Good)
+		r.revoke(r.leaf, ocsp.KeyCompromise)
+		s.flood, s.first, s.wait = true, false, func() { time.Sleep(3 * time.Second) }
+		for _, later := range []time.Duration{0, time.Second, 3 * time.Second, 7 * time.Second} {
+			time.Sleep(later)
+			r.flood(r.ca, 1024+4096)
+			answer := r.responder.Respond(r.Context(), r.request(r.leaf))
+			require.NotEqual(r, ocsp.OutcomeStale, answer.Outcome, "after %v", later)
+			for _, entry := range answer.Responses {
+				require.Equal(r, ocsp.Revoked, entry.Status)
+			}
+		}
+		time.Sleep(time.Minute)
+	})
+}
+
+// A hanging store is a failing one: its calls occupy their slots, and cached answers stand in
+// however many requests wait.
+func TestHangingStoreLetsCachedAnswersStandIn(t *testing.T) {
+	t.Parallel()
+	orderTest(t, func(cfg *ocsp.Config) {}, func(r *rig, s *slow) {
+		release := make(chan struct{})
+		defer close(release)
+		r.says(xocsp.Good)
+		s.flood, s.first, s.wait = true, false, func() { <-release }
+		r.flood(r.ca, 1024)
+		for range 6 {
+			time.Sleep(11 * time.Second)
+			r.flood(r.ca, 4096)
+			require.Equal(r, ocsp.OutcomeStale, r.responder.Respond(r.Context(), r.request(r.leaf)).Outcome)
+		}
+	})
+}
+
+// While the responder is being closed no cached answer stands in.
+func TestClosingLetsNothingStandIn(t *testing.T) {
+	t.Parallel()
+	orderTest(t, func(*ocsp.Config) {}, func(r *rig, s *slow) {
+		release := make(chan struct{})
+		r.says(xocsp.Good)
+		s.flood, s.first, s.wait = true, false, func() { <-release }
+		r.flood(r.ca, 1024)
+		r.revoke(r.leaf, ocsp.KeyCompromise)
+		answers := make(chan ocsp.Answer)
+		go func() { answers <- r.responder.Respond(context.Background(), r.request(r.leaf)) }()
+		synctest.Wait()
+		closed := make(chan error)
+		go func() { closed <- r.responder.Close() }()
+		synctest.Wait()
+		close(release)
+		require.Equal(r, ocsp.OutcomeTryLater, (<-answers).Outcome)
+		require.NoError(r, <-closed)
+	})
+}
+
+// An answer that expires while it is made is begun again.
+func TestNoAnswerLeavesAfterItsEnd(t *testing.T) {
+	t.Parallel()
+	for name, nonce := range map[string][]byte{"shared": nil, "nonce": []byte("nonce")} {
+		for _, several := range []bool{false, true} {
+			t.Run(name, func(t *testing.T) {
+				hook := &signerHook{before: func() {}}
+				orderTest(t, func(cfg *ocsp.Config) {
+					hook.Signer = cfg.Issuers[0].Signer
+					cfg.Issuers[0].Signer = hook
+				}, func(r *rig, s *slow) {
+					r.store.Set(r.ca.ID, r.leaf.SerialNumber, ocsp.Record{State: ocsp.Active, NotAfter: time.Now().Add(2 * time.Second)})
+					hook.before = func() {
+						hook.before = func() {}
+						time.Sleep(4 * time.Second)
+					}
+					client := r.client()
+					client.Nonce = nonce
+					request := client.Request(r.ca.Certificate, r.leaf)
+					if several {
+						request = client.Request(r.ca.Certificate, r.leaf, r.issue())
+					}
+					answer := r.responder.Respond(r.Context(), request)
+					require.Equal(r, ocsp.OutcomeSigned, answer.Outcome)
+					require.True(r, answer.NextUpdate.After(time.Now()), "nextUpdate %v", answer.NextUpdate)
+				})
+			})
+		}
 	}
 }

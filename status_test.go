@@ -9,6 +9,7 @@ import (
 )
 
 func TestStateNames(t *testing.T) {
+	t.Parallel()
 	for code, want := range map[uint32]struct {
 		state ocsp.State
 		name  string
@@ -38,6 +39,7 @@ func TestStateNames(t *testing.T) {
 
 // KMIP's reason codes and those of CRLs differ in every value, so that a cast would always be wrong.
 func TestReasonCodes(t *testing.T) {
+	t.Parallel()
 	type row struct {
 		reason ocsp.Reason
 		name   string
@@ -97,6 +99,7 @@ func TestReasonCodes(t *testing.T) {
 }
 
 func TestStatusAndOutcomeNames(t *testing.T) {
+	t.Parallel()
 	require.Equal(t, "unknown", ocsp.Status(0).String(), "what is forgotten is not good")
 	require.Equal(t, "good", ocsp.Good.String())
 	require.Equal(t, "revoked", ocsp.Revoked.String())

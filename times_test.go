@@ -37,6 +37,7 @@ func (r *rig) requireTimes(response *xocsp.Response, read time.Time, validity ti
 
 // An answer that is signed an hour after the status was read says since when it is known (RFC 6960 section 2.4).
 func TestThisUpdateIsWhenTheStatusWasRead(t *testing.T) {
+	t.Parallel()
 	for name, ask := range signings {
 		for _, backdate := range []time.Duration{0, 5 * time.Minute} {
 			t.Run(fmt.Sprintf("%s, Backdate %v", name, backdate), func(t *testing.T) {
@@ -111,6 +112,7 @@ func TestThisUpdateIsWhenTheStatusWasRead(t *testing.T) {
 // An answer that begins almost half of its life before the read is cached all the same, whatever the fraction of the
 // second in which it is made.
 func TestBackdateNearHalfOfValidity(t *testing.T) {
+	t.Parallel()
 	for _, validity := range []time.Duration{10 * time.Second, 59 * time.Minute, time.Hour, time.Hour + time.Second, 15*time.Hour + time.Second} {
 		for left := time.Second; left <= 4*time.Second; left += time.Second {
 			t.Run(fmt.Sprintf("%v, less than half by %v", validity, left), func(t *testing.T) {
@@ -128,8 +130,9 @@ func TestBackdateNearHalfOfValidity(t *testing.T) {
 	}
 }
 
-// In the last seconds before the certificate or the signer ends, each request would renew an answer.
-func TestEndIsNoReasonToSignForEachRequest(t *testing.T) {
+// In the last seconds of the certificate or the signer, answers are not signed for each request.
+func TestNearItsEndAnAnswerIsNotSignedForEachRequest(t *testing.T) {
+	t.Parallel()
 	for _, whose := range []string{"the certificate's", "the signer's"} {
 		for _, ttl := range []time.Duration{0, 100 * time.Hour} {
 			t.Run(fmt.Sprintf("%s, StatusTTL %v", whose, ttl), func(t *testing.T) {
@@ -158,6 +161,7 @@ func TestEndIsNoReasonToSignForEachRequest(t *testing.T) {
 
 // A read that answers share is as old for all of them as it is.
 func TestThisUpdateOfAReadThatIsJoined(t *testing.T) {
+	t.Parallel()
 	orderTest(t, func(cfg *ocsp.Config) { cfg.Cache.StatusTTL, cfg.Cache.StorePatience = time.Hour, 6*time.Second }, func(r *rig, s *slow) {
 		read := time.Now()
 		s.serial, s.wait = r.leaf.SerialNumber, func() { time.Sleep(5 * time.Second) }
@@ -176,6 +180,7 @@ func TestThisUpdateOfAReadThatIsJoined(t *testing.T) {
 }
 
 func TestCachedAnswerKeepsItsThisUpdate(t *testing.T) {
+	t.Parallel()
 	for _, ttl := range []time.Duration{0, time.Minute, 20 * time.Hour} {
 		r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Cache.StatusTTL = ttl })
 		begin := r.clock.Now().UTC()
@@ -189,6 +194,7 @@ func TestCachedAnswerKeepsItsThisUpdate(t *testing.T) {
 
 // A renewal is about what the store says then, however long statuses are trusted.
 func TestRenewalReadsTheStore(t *testing.T) {
+	t.Parallel()
 	refresh := 16*time.Hour - time.Second
 	t.Run("StatusTTL", func(t *testing.T) {
 		r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Cache.StatusTTL = 100 * time.Hour })
@@ -237,6 +243,7 @@ func TestRenewalReadsTheStore(t *testing.T) {
 
 // An answer that would be past its refresh point when it is signed needs a newer read, though the status is trusted.
 func TestNoAnswerIsSignedPastItsRefreshPoint(t *testing.T) {
+	t.Parallel()
 	for name, ask := range signings {
 		for _, validity := range []time.Duration{10 * time.Second, time.Hour} {
 			t.Run(fmt.Sprintf("%s, Validity %v", name, validity), func(t *testing.T) {
@@ -297,6 +304,7 @@ func TestNoAnswerIsSignedPastItsRefreshPoint(t *testing.T) {
 
 // What cannot be renewed because the store fails goes on to its end, except with FailClosed.
 func TestRenewalWhileTheStoreFails(t *testing.T) {
+	t.Parallel()
 	for _, fault := range []ocsptest.Fault{ocsptest.Fail, ocsptest.Hang} {
 		for _, failClosed := range []bool{false, true} {
 			for name, ask := range map[string]func(*ocsptest.Client){"plain": func(*ocsptest.Client) {}, "a nonce": signings["a nonce"]} {
@@ -347,6 +355,7 @@ func TestRenewalWhileTheStoreFails(t *testing.T) {
 // A store that has too much to do costs no renewal its answer while the status is trusted: nobody can bring tryLater
 // about by asking a lot. With FailClosed, it does.
 func TestRenewalWhileTheStoreIsBusy(t *testing.T) {
+	t.Parallel()
 	for failClosed, want := range map[bool]ocsp.Outcome{false: ocsp.OutcomeStale, true: ocsp.OutcomeTryLater} {
 		synctest.Test(t, func(t *testing.T) {
 			var busy atomic.Bool
@@ -375,6 +384,7 @@ func TestRenewalWhileTheStoreIsBusy(t *testing.T) {
 
 // While one request renews an answer, and reads the store for it, the others get the old one at once.
 func TestOthersDoNotWaitForTheReadOfARenewal(t *testing.T) {
+	t.Parallel()
 	orderTest(t, func(cfg *ocsp.Config) { cfg.Cache.StatusTTL = 100 * time.Hour }, func(r *rig, s *slow) {
 		r.says(xocsp.Good)
 		time.Sleep(17 * time.Hour)
@@ -406,6 +416,7 @@ func TestOthersDoNotWaitForTheReadOfARenewal(t *testing.T) {
 
 // No answer says that a certificate was revoked later than it says that this was known (T154).
 func TestRevokedBetweenReadAndSigning(t *testing.T) {
+	t.Parallel()
 	for name, ask := range signings {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Cache.StatusTTL = 2 * time.Hour })
@@ -436,6 +447,7 @@ func TestRevokedBetweenReadAndSigning(t *testing.T) {
 // A status that was read before the signing certificate began is read again: no answer begins before that certificate, nor
 // later than what it says is known.
 func TestSignerIsYoungerThanTheRead(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Cache.StatusTTL = 2 * time.Hour })
 	r.status(r.leaf)
 	r.clock.Advance(time.Hour)
@@ -448,6 +460,7 @@ func TestSignerIsYoungerThanTheRead(t *testing.T) {
 
 // After the clock was set back, nothing that was read or signed in what is now the future counts.
 func TestClockSetBack(t *testing.T) {
+	t.Parallel()
 	for name, ask := range signings {
 		for _, backdate := range []time.Duration{0, 2 * time.Hour} {
 			t.Run(fmt.Sprintf("%s, Backdate %v", name, backdate), func(t *testing.T) {
@@ -480,6 +493,7 @@ func TestClockSetBack(t *testing.T) {
 
 // The times of a shared answer need not be those of one's own read, but must be ones that this responder allows.
 func TestSharedAnswersOfOtherTimes(t *testing.T) {
+	t.Parallel()
 	const hour = 3600
 	for name, test := range map[string]struct {
 		thisUpdate, producedAt, nextUpdate int64 // from now on
@@ -534,8 +548,10 @@ func TestSharedAnswersOfOtherTimes(t *testing.T) {
 	}
 }
 
-// A date does not confirm an answer about several certificates: each was read at a time of its own.
-func TestNoDateConfirmsSeveral(t *testing.T) {
+// If-Modified-Since confirms no answer about several certificates, each of which was read at its
+// own time.
+func TestIfModifiedSinceConfirmsNoAnswerAboutSeveral(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Cache.StatusTTL = 2 * time.Hour })
 	held := r.issue()
 	r.status(r.leaf)
@@ -555,9 +571,11 @@ func TestNoDateConfirmsSeveral(t *testing.T) {
 	require.Equal(t, xocsp.Good, after.Responses[1].Status)
 }
 
-// Nor does it confirm one that was signed later than the status was read: the client's may be about the same read and by
-// a signer that ends sooner, and a 304 would let HTTP caches keep it past its nextUpdate.
-func TestNoDateConfirmsAnotherSigner(t *testing.T) {
+// If-Modified-Since confirms no answer that was signed later than its status was read. The
+// client's answer may be of another signer that ends sooner, and a 304 would let HTTP caches use
+// it past its nextUpdate.
+func TestIfModifiedSinceConfirmsNoAnswerOfAnotherSigner(t *testing.T) {
+	t.Parallel()
 	for _, backdate := range []time.Duration{0, time.Minute} {
 		r := newRig(t, func(r *rig, cfg *ocsp.Config) {
 			cfg.Cache.StatusTTL, cfg.Backdate = 20*time.Hour, backdate
@@ -598,8 +616,10 @@ func (r *rig) suspend() (wake func()) {
 	}
 }
 
-// What was trusted before the machine was suspended for a day is not, although the monotonic clock knows nothing of it.
-func TestTrustDoesNotSleepWithTheMachine(t *testing.T) {
+// After the machine was suspended for a day no status is trusted, although the monotonic clock
+// stood still.
+func TestSuspendedMachineEndsTrust(t *testing.T) {
+	t.Parallel()
 	t.Run("StatusTTL", func(t *testing.T) {
 		orderTest(t, func(cfg *ocsp.Config) { cfg.Cache.StatusTTL = time.Hour }, func(r *rig, _ *slow) {
 			wake := r.suspend()
@@ -650,6 +670,7 @@ func TestTrustDoesNotSleepWithTheMachine(t *testing.T) {
 
 // Nor does a clock that stands still, or is set back to a moment after the read, keep trust alive.
 func TestTrustEndsByTheMonotonicClock(t *testing.T) {
+	t.Parallel()
 	t.Run("StatusTTL", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Cache.StatusTTL = time.Hour })
@@ -689,8 +710,9 @@ func TestTrustEndsByTheMonotonicClock(t *testing.T) {
 	})
 }
 
-// A clock that panics while a feed vouches ends the trust, and nothing else.
-func TestVouchingWithABrokenClock(t *testing.T) {
+// A clock that panics in ValidUntil ends the trust in the feed, and nothing else.
+func TestPanickingClockEndsTrustInTheFeed(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var broken atomic.Bool
 		c := newChanges()

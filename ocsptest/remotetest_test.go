@@ -7,6 +7,7 @@ import (
 	"math/big"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -80,16 +81,18 @@ func (m *memory) Delete(_ context.Context, keys ...string) error {
 	return nil
 }
 
-func TestTestCache(t *testing.T) {
+// What a cache does wrong is found, by the clock of a bubble.
+func TestRemoteCacheFaultsAreFound(t *testing.T) {
 	cache := func(fault string) ocsp.RemoteCache {
 		return &memory{fault: fault, values: map[string][]byte{}, ends: map[string]time.Time{}}
 	}
-	require.NoError(t, ocsptest.TestRemoteCache(cache("")))
 	require.ErrorContains(t, ocsptest.TestRemoteCache(nil), "nil")
+	t.Run("no fault", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) { require.NoError(t, ocsptest.TestRemoteCache(cache(""))) })
+	})
 	for _, fault := range []string{"no end", "miss is nil", "own miss", "keeps the slice", "text", "short keys", "no replacing", "absent fails", "deletes one"} {
 		t.Run(fault, func(t *testing.T) {
-			t.Parallel()
-			require.Error(t, ocsptest.TestRemoteCache(cache(fault)))
+			synctest.Test(t, func(t *testing.T) { require.Error(t, ocsptest.TestRemoteCache(cache(fault))) })
 		})
 	}
 }
@@ -149,17 +152,19 @@ func (h *hub) Follow(ctx context.Context, f ocsp.FeedSink) error {
 	}
 }
 
-func TestTestChanges(t *testing.T) {
+// What a feed does wrong is found, by the clock of a bubble.
+func TestChangeFeedFaultsAreFound(t *testing.T) {
 	run := func(fault string) error {
 		h := &hub{fault: fault, all: map[ocsp.FeedSink]bool{}}
 		return ocsptest.TestChangeFeed(h, h)
 	}
-	require.NoError(t, run(""))
 	require.ErrorContains(t, ocsptest.TestChangeFeed(nil, nil), "nil")
+	t.Run("no fault", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) { require.NoError(t, run("")) })
+	})
 	for _, fault := range []string{"loses", "first only", "no sign", "one issuer", "no begin", "no error"} {
 		t.Run(fault, func(t *testing.T) {
-			t.Parallel()
-			require.Error(t, run(fault))
+			synctest.Test(t, func(t *testing.T) { require.Error(t, run(fault)) })
 		})
 	}
 }

@@ -41,6 +41,7 @@ func sharedRig(t *testing.T, cache ocsp.RemoteCache) *rig {
 func (r *rig) settle() { synctest.Wait() }
 
 func TestReplicasShareSignatures(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		cache := ocsptest.NewRemoteCache()
 		first := sharedRig(t, cache)
@@ -65,7 +66,9 @@ func TestReplicasShareSignatures(t *testing.T) {
 	})
 }
 
-func TestSharedCacheIsNotBelieved(t *testing.T) {
+// Whatever the remote cache returns, no answer is sent that this responder would not sign itself.
+func TestRemoteCacheIsNotTrusted(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		cache := ocsptest.NewRemoteCache()
 		r := sharedRig(t, cache)
@@ -145,8 +148,9 @@ func TestSharedCacheIsNotBelieved(t *testing.T) {
 	})
 }
 
-// Of what this responder's own key has signed, what it would not sign does not count either.
-func TestSharedCacheHasTimesOfItsOwn(t *testing.T) {
+// An answer of this responder's own key is refused too if the responder would not sign it now.
+func TestRemoteAnswersWithOtherTimesAreRefused(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		cache := ocsptest.NewRemoteCache()
 		r := sharedRig(t, cache)
@@ -189,7 +193,9 @@ func (c scramblingCache) Put(_ context.Context, _ string, value []byte, _ time.D
 	return nil
 }
 
-func TestSharedCacheChangesWhatItIsGiven(t *testing.T) {
+// A remote cache may change the slices that it is given.
+func TestRemoteCacheMayChangeItsArguments(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := sharedRig(t, scramblingCache{ocsptest.NewRemoteCache()})
 		for range 3 {
@@ -199,7 +205,9 @@ func TestSharedCacheChangesWhatItIsGiven(t *testing.T) {
 	})
 }
 
-func TestSharedCacheFails(t *testing.T) {
+// A remote cache that fails or hangs costs no answer.
+func TestRemoteCacheFails(t *testing.T) {
+	t.Parallel()
 	for _, fault := range []ocsptest.Fault{ocsptest.Fail, ocsptest.Panic, ocsptest.Hang, ocsptest.Wrong} {
 		synctest.Test(t, func(t *testing.T) {
 			cache := ocsptest.NewRemoteCache()
@@ -226,6 +234,7 @@ func TestSharedCacheFails(t *testing.T) {
 
 // The host's deletes must get through however many clients wait for the cache.
 func TestInvalidateIsNotCrowdedOut(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		cache := ocsptest.NewRemoteCache()
 		r := sharedRig(t, cache)
@@ -246,8 +255,9 @@ func TestInvalidateIsNotCrowdedOut(t *testing.T) {
 	})
 }
 
-// A renewal finds the answer that it renews in the remote cache, which is nothing to report.
-func TestSharedCacheWarnsOfWhatIsWrongOnly(t *testing.T) {
+// A renewal that gets the old answer from the remote cache logs no warning.
+func TestRemoteCacheRenewalIsNoWarning(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		cache := ocsptest.NewRemoteCache()
 		var text strings.Builder
@@ -270,7 +280,9 @@ func TestSharedCacheWarnsOfWhatIsWrongOnly(t *testing.T) {
 	})
 }
 
-func TestEventTellsSharedFromSigned(t *testing.T) {
+// An event distinguishes an answer of the remote cache from one that was signed.
+func TestEventDistinguishesSharedFromSigned(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		cache := ocsptest.NewRemoteCache()
 		first := sharedRig(t, cache)
@@ -279,5 +291,28 @@ func TestEventTellsSharedFromSigned(t *testing.T) {
 		second := newReplica(first, cache)
 		require.Equal(t, ocsp.OutcomeCached, second.responder.Respond(context.Background(), second.request(second.leaf)).Outcome)
 		require.Zero(t, second.signer.Calls())
+	})
+}
+
+// An answer of the remote cache from before a hold, of which only a client with a nonce was told, is
+// not served after the release. It must not keep the responder from signing, either.
+func TestRemoteAnswerFromBeforeAHold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := sharedRig(t, ocsptest.NewRemoteCache())
+		before := r.status(r.leaf)
+		r.settle()
+		r.clock.Advance(5 * time.Second)
+		r.revoke(r.leaf, ocsp.CertificateHold)
+		nonce := r.client()
+		nonce.Nonce = []byte("a nonce of 16 oc")
+		result, err := nonce.Query(context.Background(), r.ca.Certificate, r.leaf)
+		require.NoError(t, err)
+		held := r.requireAnswer(result, xocsp.Revoked)[0]
+		require.True(t, held.ThisUpdate.After(before.ThisUpdate))
+		r.clock.Advance(5 * time.Second)
+		r.store.Add(r.ca.ID, r.leaf)
+		answer := r.responder.Respond(r.Context(), r.request(r.leaf))
+		require.Equal(t, ocsp.OutcomeSigned.String(), answer.Outcome.String(), "%v", answer.Err)
+		require.False(t, answer.ThisUpdate.Before(held.ThisUpdate))
 	})
 }

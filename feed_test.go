@@ -74,9 +74,10 @@ func changesTest(t *testing.T, run func(t *testing.T, r *rig, c *changes)) {
 	})
 }
 
-// What is said to have changed does not cost others what is known about them: neither the trust in it, nor the answer that
-// stands in when the store fails.
-func TestChangesOfManyLeaveOthersAlone(t *testing.T) {
+// Changed evicts the certificates that it names. Other statuses are still trusted, and still stand
+// in when the store fails.
+func TestChangedSparesOtherCertificates(t *testing.T) {
+	t.Parallel()
 	const count = 5_000 // more than there are fences
 	serials := make([]*big.Int, count)
 	for i := range serials {
@@ -122,7 +123,9 @@ func (r *rig) reads(want int) int {
 	return r.store.Calls() - before
 }
 
-func TestStatusesAreTrustedOnlyWhileChangesAreHeard(t *testing.T) {
+// A status is trusted only while the feed is valid.
+func TestStatusIsTrustedOnlyWhileTheFeedIsValid(t *testing.T) {
+	t.Parallel()
 	changesTest(t, func(t *testing.T, r *rig, c *changes) {
 		f := <-c.calls
 		for range 3 {
@@ -152,7 +155,9 @@ func TestStatusesAreTrustedOnlyWhileChangesAreHeard(t *testing.T) {
 	})
 }
 
-func TestWhatWasReadBeforeBeginIsNotTrusted(t *testing.T) {
+// A status that was read before Resync is not trusted.
+func TestStatusFromBeforeResyncIsNotTrusted(t *testing.T) {
+	t.Parallel()
 	changesTest(t, func(t *testing.T, r *rig, c *changes) {
 		f := <-c.calls
 		require.Equal(t, 1, r.reads(xocsp.Good))
@@ -164,7 +169,9 @@ func TestWhatWasReadBeforeBeginIsNotTrusted(t *testing.T) {
 	})
 }
 
-func TestChanged(t *testing.T) {
+// After Changed the store is read again.
+func TestChangedEndsTrust(t *testing.T) {
+	t.Parallel()
 	changesTest(t, func(t *testing.T, r *rig, c *changes) {
 		f := <-c.calls
 		f.Resync()
@@ -194,7 +201,9 @@ func TestChanged(t *testing.T) {
 	})
 }
 
-func TestChangedOvertakesAReadUnderWay(t *testing.T) {
+// Changed keeps a read in flight from being recorded.
+func TestChangedReachesAReadInFlight(t *testing.T) {
+	t.Parallel()
 	changesTest(t, func(t *testing.T, r *rig, c *changes) {
 		f := <-c.calls
 		f.Resync()
@@ -229,7 +238,9 @@ func TestChangedOvertakesAReadUnderWay(t *testing.T) {
 	})
 }
 
-func TestReadsAreNotSharedWhileChangesAreNotHeard(t *testing.T) {
+// While the feed is not valid a request joins no read in flight, which may have missed a revocation.
+func TestReadsAreNotSharedWhileTheFeedIsNotValid(t *testing.T) {
+	t.Parallel()
 	changesTest(t, func(t *testing.T, r *rig, c *changes) {
 		<-c.calls
 		r.store.SetFault(ocsptest.Hang)
@@ -251,6 +262,7 @@ func TestReadsAreNotSharedWhileChangesAreNotHeard(t *testing.T) {
 }
 
 func TestFollowIsCalledAgain(t *testing.T) {
+	t.Parallel()
 	changesTest(t, func(t *testing.T, r *rig, c *changes) {
 		lost := errors.New("connection lost")
 		var pauses []time.Duration
@@ -286,6 +298,7 @@ func TestFollowIsCalledAgain(t *testing.T) {
 }
 
 func TestAPanicInFollowIsContained(t *testing.T) {
+	t.Parallel()
 	changesTest(t, func(t *testing.T, r *rig, c *changes) {
 		for range 3 {
 			<-c.calls
@@ -296,6 +309,7 @@ func TestAPanicInFollowIsContained(t *testing.T) {
 }
 
 func TestFollowThatEndsItsGoroutineIsCalledAgain(t *testing.T) {
+	t.Parallel()
 	changesTest(t, func(t *testing.T, r *rig, c *changes) {
 		for range 3 {
 			f := <-c.calls
@@ -314,6 +328,7 @@ func TestFollowThatEndsItsGoroutineIsCalledAgain(t *testing.T) {
 }
 
 func TestInvalidatePublishes(t *testing.T) {
+	t.Parallel()
 	changesTest(t, func(t *testing.T, r *rig, c *changes) {
 		other := r.issue()
 		ctx := context.Background()
@@ -332,6 +347,7 @@ func TestInvalidatePublishes(t *testing.T) {
 }
 
 func TestCloseEndsFollow(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) { // which fails if a goroutine stays behind
 		c := newChanges()
 		r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Cache.Feed = c })
