@@ -21,6 +21,7 @@ type single struct {
 
 	read                   int64 // when the read of the status began, in seconds since 1970
 	trusted                bool  // the read began before the request came: another would be newer
+	latest                 int64 // thisUpdate of a cached answer with another status, or 0
 	thisUpdate, nextUpdate int64 // once they are chosen
 }
 
@@ -167,7 +168,7 @@ func (c *Config) life(d *draft) (signed.Life, error) {
 	all := signed.Life{ThisUpdate: never, ProducedAt: now, RefreshAt: never, NextUpdate: never}
 	for i := range d.singles {
 		p := &d.singles[i]
-		l := c.singleLife(s, p.read, now, notAfter)
+		l := c.singleLife(s, p, now, notAfter)
 		if p.read > now || l.ThisUpdate > p.read || l.NextUpdate <= now {
 			return all, errOvertaken
 		}
@@ -181,9 +182,12 @@ func (c *Config) life(d *draft) (signed.Life, error) {
 
 // singleLife returns the life of what a response that is made now says about one certificate. It
 // begins when the read of the status did: that is the last time at which the status is known to
-// have been so (RFC 6960 section 2.4).
-func (c *Config) singleLife(s *signer, read, now, notAfter int64) signed.Life {
-	l := signed.Life{ThisUpdate: max(read-int64(c.Backdate/time.Second), s.notBefore), ProducedAt: now}
+// have been so (RFC 6960 section 2.4). Backdate does not move it to before the thisUpdate of an
+// answer with another status, whose signer may begin later than this one.
+func (c *Config) singleLife(s *signer, p *single, now, notAfter int64) signed.Life {
+	l := signed.Life{
+		ThisUpdate: max(p.read-int64(c.Backdate/time.Second), s.notBefore, p.latest), ProducedAt: now,
+	}
 	l.NextUpdate = c.lastUpdate(s, l.ThisUpdate, notAfter)
 	l.RefreshAt = refreshPoint(l.ThisUpdate, l.NextUpdate)
 	return l
@@ -207,7 +211,7 @@ func (c *Config) tooOld(d *draft) (newer int64) {
 	s, now := d.signer, d.now.Unix()
 	for i := range d.singles {
 		if p := &d.singles[i]; p.trusted && s.validAt(now) == nil {
-			l := c.singleLife(s, p.read, now, notAfterAt(d.singles, now))
+			l := c.singleLife(s, p, now, notAfterAt(d.singles, now))
 			if l.RefreshAt <= ceilSecond(d.now) || l.ThisUpdate > p.read {
 				newer = max(newer, p.read+1)
 			}

@@ -86,3 +86,10 @@ func LogLimits(r *Responder) int { return len(r.log.states) }
 
 // LogsFailing reports whether a success may have to log that a failure is over.
 func LogsFailing(r *Responder) bool { return r.log.failing.Load() != 0 }
+
+// Flights returns how many signatures are remembered as being made.
+func Flights(r *Responder) int {
+	r.signatures.mu.Lock()
+	defer r.signatures.mu.Unlock()
+	return len(r.signatures.flights)
+}

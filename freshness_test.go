@@ -1366,3 +1366,25 @@ func TestSharedReadThatFails(t *testing.T) {
 		require.Equal(t, xocsp.Good, r.status(r.leaf).Status)
 	})
 }
+
+// After Invalidate no request is refused because of what the store returned before it.
+func TestRefusalsAreInvalidatedToo(t *testing.T) {
+	for _, several := range []bool{false, true} {
+		orderTest(t, func(cfg *ocsp.Config) { cfg.Unissued = ocsp.UnissuedUnauthorized }, func(r *rig, s *slow) {
+			late, release := r.ca.Issue(ocsptest.Options{}), make(chan struct{})
+			s.serial, s.wait = late.SerialNumber, func() { <-release }
+			certs := []*x509.Certificate{late}
+			if several {
+				certs = append(certs, r.leaf)
+			}
+			answer := r.ask(r.request(certs...))
+			synctest.Wait()
+			r.store.Add(r.ca.ID, late)
+			require.NoError(r, r.responder.Invalidate(r.Context(), r.ca.ID, late.SerialNumber))
+			close(release)
+			result := <-answer
+			r.clock.Set(time.Now())
+			r.requireAnswer(result, []int{xocsp.Good, xocsp.Good}[:len(certs)]...)
+		})
+	}
+}

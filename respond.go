@@ -264,14 +264,16 @@ func (x *exchange) attempt(ctx, caller context.Context, now time.Time) (*reply, 
 		}
 		return x.fail(err), now
 	}
+	var p *reply
 	if outcome, err := x.refuses(&look.Status, now); err != nil {
-		return x.refuse(outcome, err), now
+		p = x.refuse(outcome, err)
+	} else if p, now = x.findOrSign(ctx, &look, now); p == nil || p.outcome == 0 && !p.Alive(now.Unix()) {
+		return nil, now
 	}
-	p, now := x.findOrSign(ctx, &look, now)
-	if p == nil || p.outcome != 0 || p.Alive(now.Unix()) && look.Stands() {
-		return p, now
+	if !look.Stands() {
+		return nil, now
 	}
-	return nil, now
+	return p, now
 }
 
 // status returns what may be answered about a certificate, and notes how long that took.
@@ -495,6 +497,9 @@ func (x *exchange) attemptMany(
 				return x.fail(err), now
 			}
 			if outcome, err := x.refuses(&look.Status, now); err != nil {
+				if !look.Stands() {
+					return nil, now
+				}
 				return x.refuse(outcome, err), now
 			}
 			looks[key] = &look

@@ -294,6 +294,13 @@ func (s *signatures) sign(
 		}
 	}()
 	s.warnOfEnd(ctx, d.authority, by, d.now.Unix())
+	if s.cfg.Backdate > 0 && s.answers != nil {
+		for i := range d.singles {
+			p := &d.singles[i]
+			key := d.authority.certificate(p.serial)
+			p.latest = s.answers.Latest(&key, p.status, d.now.Unix())
+		}
+	}
 	if a.Life, err = s.cfg.life(d); err != nil {
 		return a, nil, err
 	}

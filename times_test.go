@@ -740,3 +740,66 @@ func TestPanickingClockEndsTrustInTheFeed(t *testing.T) {
 		require.Equal(t, 2, r.store.Calls())
 	})
 }
+
+// A certificate whose status changes after SetIssuer has put back a former signer gets an answer.
+func TestSignerIsPutBack(t *testing.T) {
+	r := newRig(t, func(r *rig, cfg *ocsp.Config) { cfg.Backdate = time.Hour })
+	former := r.ca.Issuer()
+	delegate, key := r.ca.Delegate(ocsptest.Options{Adjust: func(c *x509.Certificate) {
+		c.NotBefore = r.clock.Now()
+	}})
+	next := r.ca.Issuer()
+	next.ResponderCertificate, next.Signer = delegate, key
+	require.NoError(t, r.responder.SetIssuer(next))
+	require.Equal(t, xocsp.Good, r.status(r.leaf).Status)
+	require.NoError(t, r.responder.SetIssuer(former))
+	r.clock.Advance(time.Minute)
+	r.revoke(r.leaf, ocsp.KeyCompromise)
+	a := r.responder.Respond(r.Context(), r.request(r.leaf))
+	require.False(t, a.Outcome.IsError(), "%v", a.Err)
+	require.Equal(t, ocsp.Revoked, a.Responses[0].Status)
+}
+
+// lagging is a store that takes its time for every answer.
+type lagging struct {
+	*ocsptest.Store
+	lag   time.Duration
+	calls atomic.Int64
+}
+
+func (s *lagging) FindBySerial(ctx context.Context, id string, serial *big.Int) (ocsp.Record, error) {
+	s.calls.Add(1)
+	time.Sleep(s.lag)
+	return s.Store.FindBySerial(ctx, id, serial)
+}
+
+// lagTest asks about one certificate ten times a second, of a store whose lookups take less than its
+// patience but more than a quarter of Timeout.
+func lagTest(t *testing.T, ttl time.Duration, run func(r *rig, s *lagging)) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &lagging{Store: ocsptest.NewStore(), lag: 2700 * time.Millisecond}
+		r := newRig(t, func(r *rig, cfg *ocsp.Config) {
+			cfg.Now, cfg.Store = nil, s
+			cfg.Cache.StatusTTL, cfg.Cache.StorePatience = ttl, 3*time.Second
+			s.Store.Add(r.ca.ID, r.leaf)
+			r.store = s.Store
+		})
+		request := r.request(r.leaf)
+		for range 600 {
+			time.Sleep(100 * time.Millisecond)
+			go r.responder.Respond(context.Background(), request)
+		}
+		run(r, s)
+	})
+}
+
+// What a slow store says about a certificate that is asked for all the time is recorded: it stands in when
+// the store is silent.
+func TestSlowStoreStandIn(t *testing.T) {
+	lagTest(t, 0, func(r *rig, s *lagging) {
+		s.SetFault(ocsptest.Hang)
+		time.Sleep(10 * time.Second)
+		a := r.responder.Respond(context.Background(), r.request(r.leaf))
+		require.Equal(r, ocsp.OutcomeStale.String(), a.Outcome.String(), "%v", a.Err)
+	})
+}

@@ -196,6 +196,19 @@ func crowded[S comparable](answers []Answer[S], a *Answer[S], drop uint64) (more
 	return 0
 }
 
+// Latest returns the latest ThisUpdate of the answers about a certificate that are alive and attest
+// another status, or 0. With an earlier ThisUpdate, an answer would be a step back.
+func (m *Memory[S]) Latest(certificate *[28]byte, status S, now int64) (latest int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, a := range m.store.list(*certificate) {
+		if a.Status != status && a.Alive(now) {
+			latest = max(latest, a.ThisUpdate)
+		}
+	}
+	return latest
+}
+
 // Outdate notes that an answer with that status and thisUpdate was signed which is not stored, for
 // example because it has a nonce. It drops the earlier answers that attest another status. If there
 // are any, a tombstone takes their place until the last of them would have ended. Otherwise
