@@ -197,7 +197,8 @@ func (r *statusRecorder) Write(b []byte) (int, error) { return len(b), nil }
 const renewingMaxAge = 1
 
 // maxAgeOf returns for how many seconds HTTP caches may store a reply. It ends at the reply's
-// refresh point. If signing the next reply failed, it ends one second before the reply expires.
+// refresh point. Past that point it ends one second before the reply expires, or after one second
+// if the next reply is being signed.
 func (h *httpPolicy) maxAgeOf(p *reply, at time.Time, renewing bool) int64 {
 	now := ceilSecond(at)
 	age := p.NextUpdate - now - 1

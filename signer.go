@@ -272,8 +272,8 @@ func newBudgets(opts SigningOptions) budgets {
 	return budgets{opts, newBudget(opts, max(1, runtime.GOMAXPROCS(0)/2)), map[string]*budget{}}
 }
 
-// newBudget returns a budget. At most uncacheable of its concurrent signatures are for answers that
-// cannot be cached.
+// newBudget returns a budget of opts.MaxConcurrent signatures at a time. At most uncacheable of them
+// are for answers that cannot be cached.
 func newBudget(opts SigningOptions, uncacheable int) *budget {
 	n := opts.MaxConcurrent
 	uncacheable = min(uncacheable, max(1, n/4*3+n%4*3/4)) // three times n may overflow

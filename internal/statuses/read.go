@@ -131,8 +131,8 @@ func (r *Read[S, H]) Outlasts() time.Duration {
 	return max(0, r.begun+r.memory.patience-time.Since(r.memory.origin))
 }
 
-// Pass lets others begin beside the read, as if it had outlasted the patience. It is for a store
-// that is known to hang.
+// Pass lets others begin beside the read, as if it had outlasted the patience. It is for requests
+// that must not wait for it any longer.
 func (r *Read[S, H]) Pass() {
 	r.stripe.mu.Lock()
 	defer r.stripe.mu.Unlock()

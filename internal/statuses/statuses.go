@@ -19,9 +19,9 @@
 // The code names the invariant that it keeps.
 //
 //  1. One after the other: of the reads of a certificate in flight, at most one is not passed.
-//     Another begins beside it only when it has outlasted the patience, when its caller knows that
-//     it hangs (Pass), or when a fence has come since, so that its result would not stand. Then it
-//     is passed.
+//     Another begins beside it only when it has outlasted the patience, when a caller must not wait
+//     for it any longer (Pass), or when a fence has come since, so that its result would not stand.
+//     Then it is passed.
 //  2. Later than the request: the result of a read is used only for requests whose look was taken
 //     before the read began. An earlier read serves through the entry that it leaves, if trusted.
 //  3. A read answers for itself: those who wait for a read get what it returned, whatever became
