@@ -103,12 +103,13 @@ func (d *draft) wrap(dst, tbs, signature []byte) []byte {
 	return codec.AppendResponse(dst, tbs, algorithm, signature, d.signer.certs)
 }
 
-// appendTBS appends what the response signs, with the times that its singles have.
+// appendTBS appends what the response signs, with the times that its singles have. A cached answer
+// is a signature, and is encoded again when it is sent. So everything here MUST be a matter of the
+// draft, or the same for as long as the Responder lives.
 func (d *draft) appendTBS(c *Config, producedAt int64, dst []byte) []byte {
 	var one [1]codec.Single
-	data := codec.ResponseData{
-		ResponderID: d.signer.responderID, ProducedAt: producedAt, Singles: one[:0], Nonce: d.nonce,
-	}
+	data := d.signer.responseData()
+	data.ProducedAt, data.Singles, data.Nonce = producedAt, one[:0], d.nonce
 	for i := range d.singles {
 		p := &d.singles[i]
 		st := p.status.compromised(d.authority.compromised)

@@ -48,8 +48,9 @@ func newRemote(cfg *Config, log *failureLog, group *hostcall.Group) *remote {
 	}
 }
 
-// remoteKey returns the key of an answer. It hashes everything in which answers that attest the
-// same status differ.
+// remoteKey returns the key of an answer. It hashes in what answers about the same certificate
+// differ, except for the status. Replicas that are configured otherwise, such as with another
+// Retention, replace each other's answers, which costs signatures and nothing else.
 func (a *authority) remoteKey(s *signer, encoding int, serial []byte) string {
 	h := sha256.New()
 	h.Write(s.fingerprint[:])

@@ -164,6 +164,12 @@ func checkMatch(key crypto.Signer, field string, cert *x509.Certificate) error {
 	}
 }
 
+// responseData returns what is the same in all responses that the signer makes. Whatever is added to
+// it belongs in the fingerprint too, so that replicas that differ in it do not share answers.
+func (s *signer) responseData() codec.ResponseData {
+	return codec.ResponseData{ResponderID: s.responderID}
+}
+
 // choose returns the index of the algorithm to sign with (RFC 6960 section 4.4.7.2).
 func (s *signer) choose(preferred []x509.SignatureAlgorithm) int {
 	for _, p := range preferred {
