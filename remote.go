@@ -167,7 +167,7 @@ func (r *remote) check(d *draft, value []byte) (a signedAnswer, der []byte, err 
 	p.thisUpdate, p.nextUpdate = l.ThisUpdate, l.NextUpdate
 	tbs := d.appendTBS(r.cfg, l.ProducedAt, nil)
 	if !bytes.Equal(tbs, response.TBS) {
-		return a, nil, errRemoteOld // the signer signed it, so the status has changed since
+		return a, nil, errRemoteOld // about another status, or of a replica that is configured otherwise
 	}
 	der = d.wrap(nil, tbs, response.Signature)
 	if !bytes.Equal(der, value) {

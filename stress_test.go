@@ -41,8 +41,6 @@ type stress struct {
 	tick                  int
 	certs                 []*stressCert
 	feed                  ocsp.FeedSink
-	noFeed                bool // nothing vouches: since noLease
-	lease                 int  // tick of the last change of the lease
 	resync                int
 	vouch                 time.Time
 	few                   bool
@@ -50,8 +48,8 @@ type stress struct {
 	label                 string
 	begun                 time.Time
 
-	answers, stale, errs, good, revoked, nonces, multi int
-	outcomes                                           map[string]int
+	answers, errs int
+	outcomes      map[string]int
 }
 
 type stressCert struct {
@@ -95,10 +93,7 @@ func (s *stress) lag(scale int) {
 	}
 }
 
-type stressStore struct {
-	*stress
-	ids map[string]bool
-}
+type stressStore struct{ *stress }
 
 type stressTimeout struct{}
 
