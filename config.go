@@ -349,9 +349,6 @@ func (c *Config) setDefaults() {
 	setDefault(&c.Limits.MaxPathBytes, 8<<10)
 	setDefault(&c.Limits.MaxCertIDs, 32)
 	setDefault(&c.Limits.MaxExtensions, 16)
-	if c.Now == nil {
-		c.Now = time.Now
-	}
 }
 
 func setDefault[T comparable](field *T, value T) {

@@ -26,8 +26,9 @@ reads the store.
 PreActive and Active certificates are good. Compromised and DestroyedCompromised ones are revoked
 for keyCompromise, Deactivated and Destroyed ones for cessationOfOperation, unless the record has
 its own reason. A serial that the issuer never issued is unknown; see [UnissuedPolicy]. A failing
-store never changes a status. Cached answers are served until their nextUpdate, unless
-CacheOptions.FailClosed is set. If there is none, the client gets the error tryLater.
+store never changes a status. If it answers no call at all for CacheOptions.StorePatience, cached
+answers are served until their nextUpdate, unless CacheOptions.FailClosed is set. If it fails for some
+calls only, or if there is no cached answer, the client gets the error tryLater; see [ErrStoreBusy].
 
 # Freshness
 
@@ -39,8 +40,8 @@ takes effect with [Responder.Invalidate], and otherwise when the StatusTTL has p
 
 thisUpdate is when the read of the status began. An answer past its refresh point, which is half of
 its validity if that is below 16 h, is replaced by one about a new read of the store, even if a
-StatusTTL is longer. While the signer or the store fails, a cached answer is served until its
-nextUpdate, and no longer.
+StatusTTL is longer. While the signer fails, a cached answer is served until its nextUpdate, and no
+longer.
 
 # Testing
 

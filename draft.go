@@ -11,7 +11,7 @@ import (
 	"github.com/kmsocsp/ocsp/internal/signed"
 )
 
-// single is what a response will say about one certificate: a SingleResponse to be.
+// single is the data for one SingleResponse.
 type single struct {
 	issuerID string
 	certID   []byte // as in the request
@@ -20,7 +20,7 @@ type single struct {
 	foreign  bool // of an issuer that is not configured
 
 	read                   int64 // when the read of the status began, in seconds since 1970
-	trusted                bool  // the read began before the request came: another would be newer
+	trusted                bool  // the read began before the request came: a new read would be newer
 	latest                 int64 // thisUpdate of a cached answer with another status, or 0
 	thisUpdate, nextUpdate int64 // once they are chosen
 }

@@ -13,7 +13,7 @@ import (
 var (
 	// errClosed is hostcall.ErrClosed for callers of a Responder.
 	errClosed    = fmt.Errorf("ocsp: the responder is %w", hostcall.ErrClosed)
-	errOvertaken = errors.New("ocsp: the certificate's status keeps changing")
+	errOvertaken = errors.New("ocsp: no answer could be completed before it was out of date")
 )
 
 // hostError is an error of one of the host's components while it worked for an answer.

@@ -357,3 +357,36 @@ func TestCloseEndsFollow(t *testing.T) {
 		require.NoError(t, r.responder.Close())
 	})
 }
+
+// lateFeed publishes when it is released, whatever becomes of the context.
+type lateFeed struct {
+	release chan struct{}
+	serials chan []*big.Int
+}
+
+func (f *lateFeed) Publish(_ context.Context, _ string, serials ...*big.Int) error {
+	<-f.release
+	f.serials <- serials
+	return nil
+}
+
+func (f *lateFeed) Follow(ctx context.Context, _ ocsp.FeedSink) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// A feed that outlives the call of Invalidate publishes what the caller passed, whatever it does with the
+// numbers afterwards.
+func TestPublishHasSerialsOfItsOwn(t *testing.T) {
+	t.Parallel()
+	feed := &lateFeed{make(chan struct{}), make(chan []*big.Int, 1)}
+	r := newRig(t, func(_ *rig, cfg *ocsp.Config) { cfg.Cache.Feed = feed })
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	serials := []*big.Int{big.NewInt(17)}
+	require.Error(t, r.responder.Invalidate(ctx, r.ca.ID, serials...))
+	serials[0].SetInt64(18)
+	serials[0] = nil
+	close(feed.release)
+	require.EqualValues(t, 17, (<-feed.serials)[0].Int64())
+}

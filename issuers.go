@@ -156,15 +156,34 @@ func (s *issuers) load() *registry { return s.present.Load() }
 // number returns a number for a new signer or authority.
 func (s *issuers) number() uint64 { return s.numbers.Add(1) }
 
-// add adds a validated issuer, or replaces the one with its ID.
-func (s *issuers) add(iss *issuer) error {
+// addAll adds the issuers of a Config. It returns the index of the one at fault.
+func (s *issuers) addAll(all []Issuer) (at int, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.put(iss)
+	seen := map[string]bool{}
+	var list []*issuer
+	for i, cfg := range all {
+		iss, err := s.check(cfg)
+		if err == nil && seen[iss.ID] {
+			err = fieldError("ID", "give each its own",
+				"is %q, like that of an earlier issuer", iss.ID)
+		}
+		if err != nil {
+			return i, err
+		}
+		seen[iss.ID] = true
+		iss.lane, iss.signer.budget = s.stores.of(iss.Store), s.budgets.of(iss.signer)
+		list = append(list, iss)
+	}
+	next, at, err := newRegistry(list, s.load(), s.number)
+	if err == nil {
+		s.replace(next)
+	}
+	return at, err
 }
 
-// set is like add, but returns an error if the issuer is not valid now and would replace one that
-// is.
+// set adds a checked issuer, or replaces the one with its ID. It returns an error if the issuer is not
+// valid now and would replace one that is.
 func (s *issuers) set(iss *issuer, now time.Time) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -175,11 +194,6 @@ func (s *issuers) set(iss *issuer, now time.Time) error {
 			}
 		}
 	}
-	return s.put(iss)
-}
-
-// put is like add. Callers MUST hold s.mu.
-func (s *issuers) put(iss *issuer) error {
 	list := slices.Clone(s.load().issuers)
 	iss.lane = s.stores.of(iss.Store)
 	if i := slices.IndexFunc(list, func(o *issuer) bool { return o.ID == iss.ID }); i >= 0 {
@@ -187,7 +201,7 @@ func (s *issuers) put(iss *issuer) error {
 	} else {
 		list = append(list, iss)
 	}
-	next, err := newRegistry(list, s.load(), s.number)
+	next, _, err := newRegistry(list, s.load(), s.number)
 	if err != nil {
 		s.stores.prune(storeUsers(s.load().issuers))
 		return err
@@ -204,7 +218,7 @@ func (s *issuers) remove(id string) {
 	removed := func(i *issuer) bool { return i.ID == id }
 	list := slices.DeleteFunc(slices.Clone(s.load().issuers), removed)
 	// There is no error: fewer issuers have no new conflicts.
-	if next, err := newRegistry(list, s.load(), s.number); err == nil {
+	if next, _, err := newRegistry(list, s.load(), s.number); err == nil {
 		s.replace(next)
 	}
 }
@@ -255,7 +269,9 @@ type certIDMatch struct {
 
 // newRegistry groups issuers into authorities. An authority keeps its number, and so its cached
 // certificates, if nothing changed since the old registry except its signers and added IDs.
-func newRegistry(issuers []*issuer, old *registry, nextNumber func() uint64) (*registry, error) {
+func newRegistry(
+	issuers []*issuer, old *registry, nextNumber func() uint64,
+) (_ *registry, at int, err error) {
 	reg := &registry{
 		issuers:  issuers,
 		byName:   map[string]*authority{},
@@ -263,7 +279,7 @@ func newRegistry(issuers []*issuer, old *registry, nextNumber func() uint64) (*r
 		byCertID: map[string]certIDMatch{},
 	}
 	signers := map[string][]*signer{}
-	for _, iss := range issuers {
+	for i, iss := range issuers {
 		a := reg.byName[iss.name]
 		if a == nil {
 			a = &authority{compromised: codec.NoTime}
@@ -294,7 +310,7 @@ func newRegistry(issuers []*issuer, old *registry, nextNumber func() uint64) (*r
 					case match.authority != a:
 						const problem = "makes the issuers %q and %q one to clients, " +
 							"who know a CA by name and key"
-						return nil, fieldError("NameAliases", "drop the alias", problem,
+						return nil, i, fieldError("NameAliases", "drop the alias", problem,
 							match.ids[0], iss.ID)
 					}
 				}
@@ -327,7 +343,7 @@ func newRegistry(issuers []*issuer, old *registry, nextNumber func() uint64) (*r
 			a.asked = nextNumber()
 		}
 	}
-	return reg, nil
+	return reg, 0, nil
 }
 
 // matchAll returns the issuers of a request with several CertIDs, and the one authority that signs

@@ -16,7 +16,7 @@ func (x *exchange) observe(ctx context.Context, p *reply, now time.Time) {
 	var e Event
 	defer func() {
 		if v := recover(); v != nil {
-			err := &hostcall.PanicError{Value: v}
+			err := hostcall.NewPanicError(v)
 			x.log.warn(ctx, "ocsp: Observe panicked",
 				&failure{logPanic, "observer", e.First.IssuerID, nil, err})
 		}

@@ -90,18 +90,8 @@ func New(cfg Config) (_ *Responder, err error) {
 	r.signers = newRequestSigners(cfg.RequestSigners)
 	r.http.set(&r.cfg)
 	r.issuers.open(&r.cfg)
-	for i, issuer := range cfg.Issuers {
-		iss, err := r.issuers.check(issuer)
-		if err == nil && r.issuers.load().byID[iss.ID] != nil {
-			err = fieldError("ID", "give each its own",
-				"is %q, like that of an earlier issuer", iss.ID)
-		}
-		if err == nil {
-			err = r.issuers.add(iss)
-		}
-		if err != nil {
-			return nil, ofIssuer("config", fmt.Sprintf("Issuers[%d].", i), err)
-		}
+	if i, err := r.issuers.addAll(cfg.Issuers); err != nil {
+		return nil, ofIssuer("config", fmt.Sprintf("Issuers[%d].", i), err)
 	}
 	now := r.clock.now()
 	for _, iss := range r.issuers.load().issuers {
@@ -210,7 +200,9 @@ func (r *Responder) Invalidate(
 	}
 	a := r.issuers.load().byID[issuerID]
 	var keys []string
-	for _, serial := range serials {
+	serials = slices.Clone(serials) // a call that hangs outlives this one
+	for i, serial := range serials {
+		serials[i] = new(big.Int).Set(serial)
 		content := codec.SerialBytes(serial)
 		key := statuses.NewKey(0, content) // 0: of every issuer, also of one that was just removed
 		r.memory.Invalidate(&key)

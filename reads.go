@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math/big"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -300,7 +299,7 @@ func (s *storeRead) ask() {
 	s.err = hostcall.ErrNoReturn
 	defer func() {
 		if v := recover(); v != nil {
-			s.err = &hostcall.PanicError{Value: v, Stack: debug.Stack()}
+			s.err = hostcall.NewPanicError(v)
 		}
 		if errors.Is(s.err, ErrInvalidRecord) {
 			s.Contradicted(s.err)
@@ -336,22 +335,22 @@ func (s *storeRead) askSource(src *source) {
 	if s.err = s.enter(src); s.err != nil {
 		return
 	}
+	defer src.calls.Release()
 	s.err = hostcall.ErrNoReturn
 	how := hostcall.Failed
 	defer func() {
 		if v := recover(); v != nil {
-			s.err = &hostcall.PanicError{Value: v, Stack: debug.Stack()}
+			s.err = hostcall.NewPanicError(v)
 		}
 		src.lane.watch.End(&s.call, how)
 		switch {
 		case how == hostcall.Answered || isBroken(s.err):
-		case s.reads.group.Closed() && s.ctx.Err() != nil: // Close has ended the call
+		case s.reads.group.Closed() && s.ctx.Err() != nil: // Close has waited for it
 			s.err = errClosed
 		default:
 			timedOut := how == hostcall.TimedOut || how == hostcall.Overdue
 			s.err = src.lane.judge(s.err, timedOut, !s.queued.Load())
 		}
-		src.calls.Release()
 	}()
 	var record Record
 	var id int
@@ -420,7 +419,7 @@ func (q *reads) convert(a *authority, id int, serial *big.Int, record Record) (c
 	if err != nil {
 		return certStatus{}, wrapHostError("store", a.ids[id], serial, err)
 	}
-	status.issuer = uint16(id)
+	status.issuer = uint32(id)
 	if record.Reason == RemoveFromCRL && status.status == Revoked {
 		q.warnOfRemoveFromCRL(a, a.ids[id], serial)
 	}

@@ -126,8 +126,8 @@ func (x *exchange) release() {
 	r.exchanges.Put(x)
 }
 
-// respond is the one way from a request's DER to a reply. It returns the time at which the reply is
-// sent, by the host's clock.
+// respond answers a request. All entry points use it. It returns the time at which the reply is sent,
+// by the host's clock.
 func (r *Responder) respond(
 	ctx context.Context, der []byte, x *exchange,
 ) (p *reply, now time.Time) {
@@ -267,10 +267,10 @@ func (x *exchange) attempt(ctx, caller context.Context, now time.Time) (*reply, 
 	var p *reply
 	if outcome, err := x.refuses(&look.Status, now); err != nil {
 		p = x.refuse(outcome, err)
-	} else if p, now = x.findOrSign(ctx, &look, now); p == nil || p.outcome == 0 && !p.Alive(now.Unix()) {
-		return nil, now
+	} else {
+		p, now = x.findOrSign(ctx, &look, now)
 	}
-	if !look.Stands() {
+	if p == nil || p.outcome == 0 && !p.Alive(now.Unix()) || !look.Stands() {
 		return nil, now
 	}
 	return p, now

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"log/slog"
 	"math/rand/v2"
-	"runtime/debug"
 	"sync"
 	"time"
 
@@ -208,7 +207,7 @@ func (f *flight) wait(ctx context.Context, limit time.Duration) (*wireAnswer, Ou
 	select {
 	case <-f.landed:
 	case <-ctx.Done():
-		select { // what came at the same time has come all the same
+		select { // a result that arrived at the same time counts
 		case <-f.landed:
 		default:
 			return nil, 0, hostcall.ErrTimeout
@@ -247,7 +246,7 @@ func (s *signatures) make(
 ) (wire *wireAnswer, outcome Outcome, err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			err = &hostcall.PanicError{Value: v, Stack: debug.Stack()}
+			err = hostcall.NewPanicError(v)
 		}
 	}()
 	if !s.group.Enter() {
@@ -296,9 +295,10 @@ func (s *signatures) sign(
 	s.warnOfEnd(ctx, d.authority, by, d.now.Unix())
 	if s.cfg.Backdate > 0 && s.answers != nil {
 		for i := range d.singles {
-			p := &d.singles[i]
-			key := d.authority.certificate(p.serial)
-			p.latest = s.answers.Latest(&key, p.status, d.now.Unix())
+			if p := &d.singles[i]; !p.foreign {
+				key := d.authority.certificate(p.serial)
+				p.latest = s.answers.Latest(&key, p.status, d.now.Unix())
+			}
 		}
 	}
 	if a.Life, err = s.cfg.life(d); err != nil {
@@ -331,7 +331,7 @@ func (s *signatures) call(
 	defer func() {
 		lane.Release()
 		if v := recover(); v != nil {
-			err = &hostcall.PanicError{Value: v, Stack: debug.Stack()}
+			err = hostcall.NewPanicError(v)
 		}
 	}()
 	return by.sign(ctx, algorithm, tbs)

@@ -206,7 +206,7 @@ type certStatus struct {
 	status         Status
 	reason         Reason
 	issued         bool   // false: the store does not know the serial
-	issuer         uint16 // index in authority.ids of the ID under which the store has it
+	issuer         uint32 // index in authority.ids of the ID under which the store has it
 	revokedAt      int64
 	invalidityDate int64
 	notAfter       int64

@@ -55,7 +55,7 @@ func (s *storeLanes) of(store CertStore) *storeLane {
 	if store == nil {
 		return s.main
 	}
-	for _, l := range append(s.own, s.main) {
+	for _, l := range s.all() {
 		if l != nil && reflect.ValueOf(l.store).Comparable() &&
 			reflect.ValueOf(store).Comparable() && l.store == store {
 			return l
@@ -66,6 +66,9 @@ func (s *storeLanes) of(store CertStore) *storeLane {
 	return l
 }
 
+// all returns the lanes, of which one may be nil.
+func (s *storeLanes) all() []*storeLane { return slices.Concat(s.own, []*storeLane{s.main}) }
+
 // prune drops lanes without users, and shares of issuers that are not among the users of their
 // lane, once they have no call in progress. users has the issuer.name of each. Requests that began
 // earlier still use the watch of a dropped lane.
@@ -73,7 +76,7 @@ func (s *storeLanes) prune(users map[*storeLane]map[string]bool) {
 	s.own = slices.DeleteFunc(s.own, func(l *storeLane) bool {
 		return users[l] == nil && l.calls.Idle()
 	})
-	for _, l := range append(s.own, s.main) {
+	for _, l := range s.all() {
 		if l != nil {
 			maps.DeleteFunc(l.shares, func(issuer string, share *hostcall.Lane) bool {
 				return !users[l][issuer] && share.Idle()
@@ -84,7 +87,7 @@ func (s *storeLanes) prune(users map[*storeLane]map[string]bool) {
 
 // close stops the watches of all lanes.
 func (s *storeLanes) close() {
-	for _, l := range append(s.own, s.main) {
+	for _, l := range s.all() {
 		if l != nil {
 			l.watch.Close()
 		}

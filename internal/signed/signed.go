@@ -249,10 +249,10 @@ func (c *clock) take(used func(slot int) bool) int {
 		c.taken++
 		return c.taken - 1
 	}
-	for {
+	for tries := 0; ; tries++ { // lookups must not keep it from coming to an end
 		slot := c.next
 		c.next = (c.next + 1) % c.max
-		if !used(slot) {
+		if !used(slot) || tries > 2*c.max {
 			return slot
 		}
 	}

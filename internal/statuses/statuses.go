@@ -2,7 +2,7 @@
 // the store may answer which request.
 //
 // A request takes a [Look]. If that is trusted, its status is the answer's. Otherwise the request
-// calls [Memory.Begin] to learn which read of the store answers it, and uses the [Result] of that
+// calls [Memory.Begin] to learn which read of the store answers it, and uses the [Read.Result] of that
 // read. Immediately before it sends its answer it calls Stands, and starts over if that is false.
 //
 // An answer is then a status that the store had at some time not before
@@ -24,8 +24,8 @@
 //     Then it is passed.
 //  2. Later than the request: the result of a read is used only for requests whose look was taken
 //     before the read began. An earlier read serves through the entry that it leaves, if trusted.
-//  3. A read answers for itself: those who wait for a read get what it returned, whatever became
-//     of the entry meanwhile.
+//  3. A read answers for itself: a waiter gets the result of the read that it waits for, even if
+//     the entry has changed since.
 //  4. An end is an event: a read that learns something spoils the other reads of the certificate
 //     that are in flight, except those that return the same status: which of them was later does
 //     not matter. So reads that overlap all the time are recorded all the same.
@@ -37,7 +37,7 @@
 //     stripe changes. A look loads the generation first, and then the entry.
 //  8. End before lease: the trust in an entry loads the end of the lease first, and then compares
 //     the lease's generation with the entry's. A read has the lease generation of its beginning,
-//     and with (1), (4) and (6) none overwrites an entry that is of a later one.
+//     and an earlier read that ends later with the same status does not change the entry.
 //  9. Evictions are no events: an evicted entry changes nothing for any read.
 //  10. Nothing stays: what is remembered about a read in flight is in the Read, and is unlinked
 //     when it ends.

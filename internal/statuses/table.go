@@ -102,8 +102,10 @@ func (m *Memory[S, H]) record(st *stripe[S, H], r *Read[S, H]) bool {
 		st.first.Store(n)
 	} else if e.status != r.status {
 		m.detach(st, &r.key)
+	} else if r.lease < e.lease || r.at.Steady < e.at.Steady { // End before lease
+		return true
 	}
-	e.status, e.at, e.lease = r.status, r.at, max(r.lease, e.lease)
+	e.status, e.at, e.lease = r.status, r.at, r.lease
 	return true
 }
 
