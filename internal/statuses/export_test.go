@@ -43,3 +43,12 @@ func (m *Memory[S, H]) HoldStripe(key *Key) (fence, release func()) {
 	st.mu.Lock()
 	return func() { st.generation.Add(1) }, st.mu.Unlock
 }
+
+// Forget removes what is remembered about a certificate. Reads of it that are in flight answer
+// those who wait, and are not recorded.
+func (m *Memory[S, H]) Forget(key *Key) {
+	st := m.stripe(key)
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	m.forget(st, func(k *Key) bool { return *k == *key }) // Forgetting is an event
+}

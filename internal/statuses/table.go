@@ -141,15 +141,6 @@ func (m *Memory[S, H]) forget(st *stripe[S, H], match func(*Key) bool) {
 	}
 }
 
-// Forget removes what is remembered about a certificate. Reads of it that are in flight answer
-// those who wait, and are not recorded.
-func (m *Memory[S, H]) Forget(key *Key) {
-	st := m.stripe(key)
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	m.forget(st, func(k *Key) bool { return *k == *key }) // Forgetting is an event
-}
-
 // Invalidate forgets all certificates with a key's serial, whatever their issuers, and ends what
 // was looked up before: the looks do not stand any more.
 func (m *Memory[S, H]) Invalidate(key *Key) {
