@@ -218,20 +218,22 @@ func (c *Config) check() error {
 	if len(c.Issuers) == 0 {
 		bad.add("Issuers", "give at least one CA", "is empty")
 	}
-	durations := []struct {
+	for _, d := range []struct {
 		field string
 		value time.Duration
+		whole bool // in seconds
 	}{
-		{"Validity", c.Validity}, {"Backdate", c.Backdate}, {"MaxAge", c.MaxAge},
-		{"Retention", c.Retention}, {"Timeout", c.Timeout}, {"Cache.StatusTTL", c.Cache.StatusTTL},
-		{"Cache.StorePatience", c.Cache.StorePatience}, {"Signing.Timeout", c.Signing.Timeout},
-	}
-	for i, d := range durations {
+		{"Validity", c.Validity, true}, {"Backdate", c.Backdate, true}, {"MaxAge", c.MaxAge, true},
+		{"Retention", c.Retention, true}, {"Timeout", c.Timeout, false},
+		{"Cache.StatusTTL", c.Cache.StatusTTL, false},
+		{"Cache.StorePatience", c.Cache.StorePatience, false},
+		{"Signing.Timeout", c.Signing.Timeout, false},
+	} {
 		switch {
 		case d.field == "Retention" && d.value == RetainForever:
 		case d.value < 0:
 			bad.add(d.field, "it must not be negative", "is %v", d.value)
-		case i < 4 && d.value%time.Second != 0:
+		case d.whole && d.value%time.Second != 0:
 			bad.add(d.field, "OCSP knows whole seconds only", "is %v", d.value)
 		}
 	}

@@ -433,9 +433,9 @@ func hasUniqueID(cert *x509.Certificate) bool {
 		return false
 	}
 	for range 6 { // serialNumber to subjectPublicKeyInfo
-		var any cryptobyte.String
+		var element cryptobyte.String
 		var tag cryptobyteasn1.Tag
-		if !tbs.ReadAnyASN1(&any, &tag) {
+		if !tbs.ReadAnyASN1(&element, &tag) {
 			return false
 		}
 	}

@@ -236,13 +236,9 @@ func (defaultHandler) Handle(ctx context.Context, record slog.Record) error {
 	return slog.Default().Handler().Handle(ctx, record)
 }
 
-func (defaultHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return slog.Default().Handler().WithAttrs(attrs)
-}
-
-func (defaultHandler) WithGroup(name string) slog.Handler {
-	return slog.Default().Handler().WithGroup(name)
-}
+// The responder derives no logger.
+func (h defaultHandler) WithAttrs([]slog.Attr) slog.Handler { return h }
+func (h defaultHandler) WithGroup(string) slog.Handler      { return h }
 
 // newLogger returns a logger that recovers panics of the host's handler. Nil is slog.Default.
 func newLogger(l *slog.Logger) *slog.Logger {

@@ -17,7 +17,8 @@ import (
 const (
 	// publishCalls bounds the calls by which Invalidate informs others. They have a lane of their
 	// own, so that answers to clients do not delay them.
-	publishCalls = 64
+	publishCalls   = 64
+	publishWaiting = 4096
 	// hotAnswers bounds the signed answers that are cached in the form in which they are sent. At
 	// some 900 octets each they take 15 MB; with a delegate's certificate and RSA-4096 keys, 40 MB.
 	hotAnswers = 16_384
@@ -86,7 +87,7 @@ func New(cfg Config) (_ *Responder, err error) {
 			Max: r.cfg.Cache.MaxEntries, Compact: r.cfg.Cache.Compact,
 		})
 	}
-	r.publishing = hostcall.NewLane(publishCalls, storeWaiting)
+	r.publishing = hostcall.NewLane(publishCalls, publishWaiting)
 	r.signers = newRequestSigners(cfg.RequestSigners)
 	r.http.set(&r.cfg)
 	r.issuers.open(&r.cfg)
