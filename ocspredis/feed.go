@@ -172,18 +172,11 @@ func (b *Feed) pass(sealed []byte, f ocsp.FeedSink) {
 		f.Resync()
 		return
 	}
-	text := func() (s []byte, ok bool) {
-		if len(m) == 0 || len(m) < 1+int(m[0]) {
-			return nil, false
-		}
-		s, m = m[1:1+m[0]], m[1+m[0]:]
-		return s, true
-	}
-	issuerID, ok := text()
+	issuerID, m, ok := cutText(m)
 	var serials []*big.Int
 	for ok && len(m) > 0 {
 		var serial []byte
-		serial, ok = text()
+		serial, m, ok = cutText(m)
 		serials = append(serials, fromOctets(serial))
 	}
 	if !ok {

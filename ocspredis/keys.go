@@ -111,12 +111,12 @@ var errForged = errors.New("it was not written with these keys, or not in this p
 
 // open is the inverse of seal.
 func (r ring) open(sealed []byte, place string) ([]byte, error) {
-	if len(sealed) == 0 || len(sealed) < 1+int(sealed[0]) {
+	id, rest, ok := cutText(sealed)
+	if !ok {
 		return nil, errForged
 	}
-	id, rest := string(sealed[1:1+sealed[0]]), sealed[1+sealed[0]:]
 	for _, k := range r {
-		if k.id == id {
+		if k.id == string(id) {
 			text, err := k.value.Open(nil, nil, rest, []byte(place))
 			if err != nil {
 				return nil, errForged
@@ -125,6 +125,16 @@ func (r ring) open(sealed []byte, place string) ([]byte, error) {
 		}
 	}
 	return nil, errors.New("it was written with a key that is not configured")
+}
+
+// cutText returns the text at the beginning of b, which follows an octet with its length, and what
+// comes after it.
+func cutText(b []byte) (text, rest []byte, ok bool) {
+	if len(b) == 0 || len(b)-1 < int(b[0]) {
+		return nil, nil, false
+	}
+	n := 1 + int(b[0])
+	return b[1:n], b[n:], true
 }
 
 // octets returns a serial number as in a certificate's DER: two's complement, as short as may be.

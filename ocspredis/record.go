@@ -76,17 +76,8 @@ func decode(b []byte) (Certificate, error) {
 			*t = time.Unix(seconds, 0).UTC()
 		}
 	}
-	text := func() ([]byte, bool) {
-		if len(b) == 0 || len(b) < 1+int(b[0]) {
-			return nil, false
-		}
-		s := b[1 : 1+b[0]]
-		b = b[1+len(s):]
-		return s, true
-	}
-	b = b[head:]
-	issuerID, ok := text()
-	serial, ok2 := text()
+	issuerID, b, ok := cutText(b[head:])
+	serial, _, ok2 := cutText(b)
 	if !ok || !ok2 || len(serial) == 0 {
 		return Certificate{}, bad
 	}

@@ -365,6 +365,7 @@ func TestTamperedEntries(t *testing.T) {
 	for name, value := range map[string]string{
 		"empty": "", "cut": good[:len(good)-1], "longer": good + "x", "random": strings.Repeat("\x01x", 90),
 		"another certificate's": all[others], "flipped": good[:40] + string(good[40]^1) + good[41:], "another key's ID": "\x01z" + good[2:],
+		"the longest ID": strings.Repeat("\xff", 300),
 	} {
 		require.NoError(t, o.Client.Set(ctx, mine, value, 0).Err())
 		_, err := s.FindBySerial(ctx, "ca", serial)
@@ -404,7 +405,8 @@ func TestSpoiledRevocation(t *testing.T) {
 		foreign, err := ocspredis.Seal(o.Keys, name, []byte("not a record"))
 		require.NoError(t, err)
 		isGood()
-		for _, spoiled := range []string{"", value[:len(value)-1], foreign} {
+		long := strings.Repeat("\xff", 300)
+		for _, spoiled := range []string{"", value[:len(value)-1], foreign, long} {
 			require.NoError(t, o.Client.Set(ctx, name, spoiled, 0).Err())
 			_, err := ocsptest.Query(responder.Handler(), ca.Certificate, leaf)
 			require.ErrorContains(t, err, "internal error")
