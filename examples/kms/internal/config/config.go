@@ -134,6 +134,11 @@ func Load(dir string) (Config, error) {
 	if err != nil {
 		return Config{}, err
 	}
+	return parse(path, text)
+}
+
+// parse reads the text of the file at path.
+func parse(path string, text []byte) (Config, error) {
 	// Missing keys have their defaults, except for the token and the OCSP block.
 	cfg := Default()
 	cfg.Server.Token, cfg.OCSP = "", OCSP{}
@@ -178,7 +183,11 @@ func (c Config) validate() error {
 	refuse := func(section, key, value, hint string) {
 		bad = append(bad, fmt.Errorf("[%s] %s = %q: %s", section, key, value, hint))
 	}
-	if _, port, err := net.SplitHostPort(c.Server.Listen); err != nil || !isPort(port) {
+	_, port, err := net.SplitHostPort(c.Server.Listen)
+	if err == nil {
+		_, err = url.Parse(c.URL()) // refuses a host such as ":"
+	}
+	if err != nil || !isPort(port) {
 		refuse("server", "listen", c.Server.Listen, `use an address and a port from 1 to 65535, such as "127.0.0.1:8080"`)
 	}
 	if u, err := url.Parse(c.Server.OCSPURL); err != nil || c.Server.OCSPURL != "" && (u.Host == "" || u.Scheme != "http" && u.Scheme != "https") {
