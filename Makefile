@@ -19,9 +19,9 @@ consistency:
 	cd examples && OCSP_REQUIRE_TOOLS=1 go test -count=1 -timeout 30m -run TestConsistency -v \
 		./kms -rounds 10000
 
-# Looks for inputs that break a parser; the tests run the seeds. Longer: make fuzz FUZZTIME=10m
+# Looks for inputs that break a parser, counts, and adds to the corpus. Longer: make fuzz FUZZTIME=10m
 fuzz:
-	FUZZTIME=$(FUZZTIME) ./scripts/fuzz.sh
+	go run ./scripts/fuzz -time $(FUZZTIME)
 
 # How the source hangs together, and what a request passes on its way.
 house:

@@ -211,28 +211,6 @@ func TestSerialRoundTrip(t *testing.T) {
 	assert.Zero(t, codec.SerialInt(nil).Sign())
 }
 
-// FuzzParseRequest: no panic, and what is accepted is written again to the same bytes.
-func FuzzParseRequest(f *testing.F) {
-	for _, der := range vectors(f, "requests") {
-		f.Add(der)
-	}
-	for _, der := range vectors(f, "malformed") {
-		f.Add(der)
-	}
-	f.Fuzz(func(t *testing.T, der []byte) {
-		var req codec.Request
-		if codec.ParseRequest(der, &req, codec.ReadLimits{CertIDs: 32, Extensions: 16}) != nil {
-			return
-		}
-		if again := codec.AppendRequest(nil, &req); !bytes.Equal(again, der) {
-			t.Fatalf("%x\nis written again as\n%x", der, again)
-		}
-		if len(req.Entries) > 32 || len(req.Extensions) > 16 || len(req.Nonce) > codec.MaxNonce {
-			t.Fatal("a limit was passed")
-		}
-	})
-}
-
 func TestVectors(t *testing.T) {
 	var req codec.Request
 	for name, der := range vectors(t, "requests") {

@@ -5,7 +5,6 @@ import (
 	"crypto"
 	"encoding/base64"
 	"fmt"
-	"math/big"
 	"math/rand/v2"
 	"net/url"
 	"path"
@@ -508,47 +507,4 @@ func TestPrefixThatLooksLikeARequest(t *testing.T) {
 			}
 		}
 	}
-}
-
-// FuzzGetPath: whatever stands before and behind a request, and however routers cleaned the path,
-// Find finds the request that was sent, or none.
-func FuzzGetPath(f *testing.F) {
-	f.Add([]byte{1}, "/ocsp/", "", uint8(0))
-	f.Add([]byte{0x7f, 0xff, 0xff, 0xff, 0xfc}, "/", "/", uint8(1))
-	f.Add(bytes.Repeat([]byte{0xff}, 20), "//a/b/", "==", uint8(2))
-	f.Add([]byte{0x3f, 0xff}, "/MAA/", "///", uint8(3))
-	f.Add([]byte{0x3f, 0xef, 0xff}, "/100%/", "/", uint8(4))
-	f.Add([]byte{0x3f, 0xff, 0xfb}, "/a%2Fb/", "", uint8(5))
-	f.Fuzz(func(t *testing.T, serial []byte, prefix, suffix string, form uint8) {
-		n := new(big.Int).SetBytes(serial[:min(len(serial), 60)])
-		der := requestFor(codec.SerialBytes(n))
-		text := base64.StdEncoding.EncodeToString(der)
-		form %= 6
-		switch form {
-		case 1:
-			text = strings.NewReplacer("+", "-", "/", "_", "=", "").Replace(text)
-		case 2:
-			text = strings.ReplaceAll(text, "+", " ")
-		case 3:
-			text = strings.TrimPrefix(path.Clean("/"+text), "/") // as a mux does
-		case 4:
-			text = url.QueryEscape(text) // which net/http has decoded once already
-		case 5:
-			text = lines(text, "\r\n", 64)
-		}
-		prefix = "/" + prefix
-		if !strings.HasSuffix(prefix, "/") {
-			prefix += "/"
-		}
-		got, _ := getpath.Find(prefix+text+suffix, nil, accept)
-		// A prefix or suffix may contain another request. A slash at the end of a path that lost
-		// one inside may be the last letter of another request.
-		if strings.Trim(suffix, "/=") != "" || strings.Contains(prefix, "/M") ||
-			strings.ContainsAny(prefix, "%\r\n") || form == 3 && suffix != "" {
-			return
-		}
-		if len(got) > 0 || form != 3 && strings.Trim(suffix, "/") == "" {
-			require.Equal(t, der, got)
-		}
-	})
 }
