@@ -215,6 +215,27 @@ func ResponseNonce(der []byte) ([]byte, error) {
 	return nil, nil
 }
 
+// Verify checks the signature of a signed answer and who made it: the issuer, or the first certificate in the answer, which
+// the issuer must have signed for OCSPSigning. Unlike Lint it leaves out whatever else must hold.
+func Verify(der []byte, issuer *x509.Certificate) error {
+	_, basic, err := unmarshal(der)
+	if err != nil {
+		return err
+	}
+	basic.Certificates = basic.Certificates[:min(len(basic.Certificates), 1)] // others may be those of a chain
+	var errs []error
+	signer := lintCertificates(func(_, format string, args ...any) {
+		errs = append(errs, fmt.Errorf("ocsptest: "+format, args...))
+	}, basic, issuer)
+	if len(errs) > 0 {
+		return errors.Join(errs...)
+	}
+	if err := verify(basic, signer); err != nil {
+		return fmt.Errorf("ocsptest: the signature does not verify: %w", err)
+	}
+	return nil
+}
+
 // Parse reads a signed answer with x/crypto/ocsp and returns what it says about each certificate, in order.
 // x/crypto/ocsp knows neither Ed25519 nor PSS: such an answer it reads without verifying it, which Lint does.
 func Parse(der []byte, issuer *x509.Certificate) ([]*xocsp.Response, error) {

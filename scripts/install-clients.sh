@@ -24,6 +24,7 @@ needed=(
 	node=nodejs
 	npm=npm
 	nginx=nginx
+	varnishd=varnish
 	apache2=apache2
 	haproxy=haproxy
 	stunnel4=stunnel4

@@ -3,8 +3,10 @@
 //
 //	ocspcheck -issuer ca.pem -cert leaf.pem [-revoked revoked.pem] [flags] [URL]
 //	ocspcheck doctor -issuer ca.pem -cert leaf.pem [-direct URL] [flags] [URL]
+//	ocspcheck watch -issuer ca.pem -issue COMMAND -revoke COMMAND [-url URL]... [flags]
 //
-// The second form finds out what the proxies before a responder do to requests; see docs/PROXIES.md.
+// The second form finds out what the proxies before a responder do to requests; see docs/PROXIES.md. The third
+// measures how soon a revocation shows at each URL; see docs/RELIABILITY.md.
 //
 // The URL is by default the one in the certificate. The exit status is 0 if no normative case failed, 1 if one
 // did, and 2 if the command line is wrong or there is no contact. Package ocsptest has the same for Go tests.
@@ -40,7 +42,7 @@ const (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 
@@ -48,6 +50,9 @@ func main() {
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if len(args) > 0 && args[0] == "doctor" {
 		return runDoctor(ctx, args[1:], stdout, stderr)
+	}
+	if len(args) > 0 && args[0] == "watch" {
+		return runWatch(ctx, args[1:], stdout, stderr)
 	}
 	o, err := parse(args, stderr)
 	if errors.Is(err, flag.ErrHelp) {
@@ -112,7 +117,7 @@ func parse(args []string, stderr io.Writer) (*options, error) {
 	fs := flag.NewFlagSet("ocspcheck", flag.ContinueOnError)
 	fs.SetOutput(stderr)
 	fs.Usage = func() {
-		fmt.Fprint(stderr, "usage: ocspcheck -issuer ca.pem -cert leaf.pem [flags] [URL]\n       ocspcheck doctor -issuer ca.pem -cert leaf.pem [-direct URL] [flags] [URL]\n\nThe second form examines the proxies before a responder: ocspcheck doctor -h.\n\nThe URL is by default the one in the certificate. Certificates are PEM or DER.\nExit status: 0 no normative case failed, 1 one did, 2 wrong usage or no contact.\n\n")
+		fmt.Fprint(stderr, "usage: ocspcheck -issuer ca.pem -cert leaf.pem [flags] [URL]\n       ocspcheck doctor -issuer ca.pem -cert leaf.pem [-direct URL] [flags] [URL]\n       ocspcheck watch -issuer ca.pem -issue COMMAND -revoke COMMAND [flags]\n\nThe second form examines the proxies before a responder: ocspcheck doctor -h.\nThe third measures how soon revocations show: ocspcheck watch -h.\n\nThe URL is by default the one in the certificate. Certificates are PEM or DER.\nExit status: 0 no normative case failed, 1 one did, 2 wrong usage or no contact.\n\n")
 		fs.PrintDefaults()
 	}
 	var issuer, cert, revoked, foreign, unissued, only string
@@ -193,16 +198,21 @@ func load(file string, to **x509.Certificate) error {
 	if err != nil {
 		return err
 	}
+	if *to, err = parseCertificate(data); err != nil {
+		return fmt.Errorf("%s has no certificate, in PEM or DER: %w", file, err)
+	}
+	return nil
+}
+
+// parseCertificate reads the first certificate in PEM, or one in DER.
+func parseCertificate(data []byte) (*x509.Certificate, error) {
 	der := data
 	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
 		if der = block.Bytes; block.Type == "CERTIFICATE" {
 			break
 		}
 	}
-	if *to, err = x509.ParseCertificate(der); err != nil {
-		return fmt.Errorf("%s has no certificate, in PEM or DER: %w", file, err)
-	}
-	return nil
+	return x509.ParseCertificate(der)
 }
 
 func list(w io.Writer) {

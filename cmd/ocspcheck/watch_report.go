@@ -1,0 +1,148 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+)
+
+// summary is what became of all canaries at a target.
+type summary struct {
+	target
+	outcomes            map[watchOutcome]int
+	maxFirst, maxLast   time.Duration
+	canaries, afterward int // afterward is how many were answered good after the revocation
+}
+
+func (s *summary) add(m *measure, revocation time.Time) {
+	if s.outcomes == nil {
+		s.outcomes = map[watchOutcome]int{}
+	}
+	s.canaries++
+	s.outcomes[m.outcome]++
+	if first, ok := m.revoked(revocation); ok {
+		s.maxFirst = max(s.maxFirst, first)
+	}
+	if last, ok := m.good(revocation); ok {
+		s.afterward++
+		s.maxLast = max(s.maxLast, last)
+	}
+}
+
+// measureJSON is a line that -json writes.
+type measureJSON struct {
+	Canary  int          `json:"canary"`
+	Revoked time.Time    `json:"revoked"` // when the -revoke command ended
+	Serial  string       `json:"serial"`
+	URL     string       `json:"url"`
+	Method  string       `json:"method"`
+	Outcome watchOutcome `json:"outcome"`
+	// FirstRevoked is when the first revoked answer arrived, LastGood when the last request was sent
+	// that was answered good: seconds after Revoked. They are null without such an answer.
+	FirstRevoked *float64 `json:"first_revoked_seconds"`
+	LastGood     *float64 `json:"last_good_seconds"`
+	Asked        int      `json:"asked"`
+	Detail       string   `json:"detail,omitempty"`
+}
+
+// failureJSON is the line of a canary that could not be issued or revoked.
+type failureJSON struct {
+	Canary int    `json:"canary"`
+	Error  string `json:"error"`
+}
+
+// detail is what explains an outcome.
+func (m *measure) detail(revocation time.Time) string {
+	if m.outcome == unanswered || m.outcome == neverShown {
+		return m.last.reason()
+	}
+	if _, ok := m.good(revocation); !ok {
+		return ""
+	}
+	when := "after"
+	made := m.lastGood.produced.Sub(revocation)
+	if made < 0 {
+		made, when = -made, "before"
+	}
+	text := fmt.Sprintf("the last good answer was produced %v %s the revocation", made.Round(time.Second), when)
+	if m.lastGood.age != "" {
+		text += ", and had the Age " + m.lastGood.age
+	}
+	return text
+}
+
+// write reports a canary.
+func (w *watch) write(n int, c *canary, measures []*measure, revocation time.Time) error {
+	var b strings.Builder
+	if !w.json {
+		fmt.Fprintf(&b, "canary %d, serial number %s, revoked at %s\n", n, c.values["{serial}"], revocation.UTC().Format("2006-01-02T15:04:05.000Z"))
+	}
+	for i, m := range measures {
+		w.summaries[i].add(m, revocation)
+		first, revoked := m.revoked(revocation)
+		last, good := m.good(revocation)
+		if w.json {
+			line := measureJSON{
+				Canary: n, Revoked: revocation.UTC(), Serial: c.values["{serial}"], URL: m.address(), Method: m.method,
+				Outcome: m.outcome, Asked: m.asked, Detail: m.detail(revocation),
+			}
+			if revoked {
+				line.FirstRevoked = new(first.Seconds())
+			}
+			if good {
+				line.LastGood = new(last.Seconds())
+			}
+			if err := json.NewEncoder(&b).Encode(line); err != nil {
+				return err
+			}
+			continue
+		}
+		fmt.Fprintf(&b, "  %-10s %v  first revoked %s, last good %s", m.outcome, m.target, after(first, revoked), after(last, good))
+		if detail := m.detail(revocation); detail != "" {
+			b.WriteString("; " + detail)
+		}
+		b.WriteByte('\n')
+	}
+	_, err := io.WriteString(w.out, b.String())
+	return err
+}
+
+func after(d time.Duration, ok bool) string {
+	if !ok {
+		return "never"
+	}
+	return "after " + d.Round(time.Millisecond).String()
+}
+
+func (w *watch) writeFailure(n int, failure error) error {
+	if !w.json {
+		return nil // it is on the standard error
+	}
+	return json.NewEncoder(w.out).Encode(failureJSON{n, failure.Error()})
+}
+
+// writeSummary reports all canaries.
+func (w *watch) writeSummary() error {
+	if w.json {
+		return nil
+	}
+	var b strings.Builder
+	b.WriteByte('\n')
+	for _, s := range w.summaries {
+		if s.canaries == 0 {
+			continue
+		}
+		var parts []string
+		for _, o := range outcomes {
+			if n := s.outcomes[o]; n > 0 {
+				parts = append(parts, fmt.Sprintf("%d %s", n, o))
+			}
+		}
+		fmt.Fprintf(&b, "%v  %d canaries: %s; first revoked after %v at most, last good after %v at most\n",
+			s.target, s.canaries, strings.Join(parts, ", "), s.maxFirst.Round(time.Millisecond), s.maxLast.Round(time.Millisecond))
+	}
+	_, err := io.WriteString(w.out, b.String())
+	return err
+}
