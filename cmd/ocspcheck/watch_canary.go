@@ -16,18 +16,12 @@ import (
 )
 
 // target is a URL, and a method to ask it by.
-type target struct{ url, method string }
-
-// address returns the URL without its password.
-func (t target) address() string {
-	u, err := url.Parse(t.url)
-	if err != nil {
-		return t.url
-	}
-	return u.Redacted()
+type target struct {
+	url, shown string // shown is without a password
+	method     string
 }
 
-func (t target) String() string { return fmt.Sprintf("%-4s %s", t.method, t.address()) }
+func (t target) String() string { return fmt.Sprintf("%-4s %s", t.method, t.shown) }
 
 // answer is what came back for a request.
 type answer struct {
@@ -229,9 +223,13 @@ func (w *watch) setTargets(c *canary) error {
 	if len(urls) == 0 {
 		return errors.New("give -url: there is none in the certificate")
 	}
-	for _, address := range urls {
+	for _, text := range urls {
+		u, err := parseURL(text)
+		if err != nil {
+			return fmt.Errorf("give -url: that in the certificate is no use: %w", err)
+		}
 		for _, method := range w.methods {
-			t := target{address, method}
+			t := target{text, u.Redacted(), method}
 			w.summaries = append(w.summaries, &summary{target: t})
 			w.metrics.register(t)
 		}

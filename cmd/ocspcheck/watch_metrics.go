@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/http"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 )
@@ -101,8 +100,6 @@ func (w *watchMetrics) listen(address string) (listening net.Addr, stop func(), 
 	}, nil
 }
 
-var labelEscapes = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`)
-
 // ServeHTTP serves /metrics.
 func (w *watchMetrics) ServeHTTP(rw http.ResponseWriter, _ *http.Request) {
 	rw.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
@@ -113,8 +110,9 @@ func (w *watchMetrics) ServeHTTP(rw http.ResponseWriter, _ *http.Request) {
 	family := func(name, kind, help string) {
 		fmt.Fprintf(b, "# HELP ocspcheck_watch_%s %s\n# TYPE ocspcheck_watch_%[1]s %[3]s\n", name, help, kind)
 	}
+	// A URL has no quote, backslash or line break that would be escaped in a label: they are percent-encoded.
 	labels := func(t target) string {
-		return fmt.Sprintf(`url="%s",method="%s"`, labelEscapes.Replace(t.address()), t.method)
+		return fmt.Sprintf(`url="%s",method="%s"`, t.shown, t.method)
 	}
 	histograms := func(name, help string, of func(*targetMetrics) *histogram) {
 		family(name, "histogram", help)

@@ -85,7 +85,7 @@ func (w *watch) write(n int, c *canary, measures []*measure, revocation time.Tim
 		last, good := m.good(revocation)
 		if w.json {
 			line := measureJSON{
-				Canary: n, Revoked: revocation.UTC(), Serial: c.values["{serial}"], URL: m.address(), Method: m.method,
+				Canary: n, Revoked: revocation.UTC(), Serial: c.values["{serial}"], URL: m.shown, Method: m.method,
 				Outcome: m.outcome, Asked: m.asked, Detail: m.detail(revocation),
 			}
 			if revoked {
