@@ -190,7 +190,10 @@ func (a *asker) judgeBody(ex *exchange, req *request, p *problem) *problem {
 		return p
 	}
 	p.kind = otherAnswer
-	answers, err := ocsptest.Parse(ex.body, a.issuer)
+	var answers []*xocsp.Response
+	if err = ocsptest.Verify(ex.body, a.issuer); err == nil {
+		answers, err = ocsptest.Parse(ex.body, nil)
+	}
 	if err != nil {
 		p.words = "an answer that is not right: " + err.Error()
 		return p

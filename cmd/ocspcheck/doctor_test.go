@@ -18,6 +18,9 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/kmsocsp/ocsp"
+	"github.com/kmsocsp/ocsp/ocsptest"
 )
 
 func (s *scene) doctor(t *testing.T, args ...string) (code int, d diagnosis, stderr string) {
@@ -436,6 +439,28 @@ func TestDoctorNotes(t *testing.T) {
 	code, d, _ := s.doctor(t)
 	assert.Equal(t, exitPassed, code)
 	assert.Equal(t, 1, d.Counts.Notes, "what is encoded twice is answered")
+}
+
+// x/crypto/ocsp reads an answer signed by Ed25519 without verifying it.
+func TestDoctorVerifies(t *testing.T) {
+	ca, store := ocsptest.NewCA(ocsptest.Options{Key: ocsptest.Ed25519}), ocsptest.NewStore()
+	responder, err := ocsp.New(ocsp.Config{Issuers: []ocsp.Issuer{ca.Issuer()}, Store: store})
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, responder.Close()) })
+	cert := ca.Issue(ocsptest.Options{})
+	store.Add(ca.ID, cert)
+	a, err := newAsker(ca.Certificate, cert)
+	require.NoError(t, err)
+	req := a.plain()
+	result, err := ocsptest.Client{Handler: responder.Handler()}.Send(t.Context(), req.der)
+	require.NoError(t, err)
+	ex := &exchange{method: http.MethodPost, status: result.StatusCode, header: result.Header, body: result.DER}
+	require.Nil(t, a.judge(ex, req))
+	ex.body = bytes.Clone(ex.body)
+	ex.body[len(ex.body)-1] ^= 1
+	p := a.judge(ex, req)
+	require.NotNil(t, p)
+	assert.Contains(t, p.words, "the signature does not verify")
 }
 
 func TestDoctorUsage(t *testing.T) {
