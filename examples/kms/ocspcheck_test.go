@@ -26,10 +26,7 @@ func TestOCSPCheck(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	check := filepath.Join(t.TempDir(), "ocspcheck")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", check, "github.com/kmsocsp/ocsp/cmd/ocspcheck").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
+	check := buildOCSPCheck(t)
 	page := string(readDoc(t, "../../docs/CONFORMANCE.md"))
 	for name, adjust := range map[string]func(*config.Config){
 		"as it comes":                       func(*config.Config) {},
@@ -85,6 +82,49 @@ func TestOCSPCheck(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestOCSPCheckWatch: canaries of the KMS, issued and revoked with its commands, show at once.
+func TestOCSPCheckWatch(t *testing.T) {
+	t.Setenv("GORACE", "atexit_sleep_ms=0")
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := startProcess(t, self, config.Default())
+	code, stdout, stderr := runIn(t, dir, buildOCSPCheck(t), "watch", "-issuer", ca.File,
+		"-issue", "'"+self+"' certify -data . -out {dir} {name}", "-revoke", "'"+self+"' revoke -data . {output}",
+		"-count", "2", "-every", "1ms", "-settle", "100ms", "-interval", "10ms", "-json") // the URL is in the certificate
+	if code != 0 || stderr != "" {
+		t.Errorf("exit status %d: %s", code, stderr)
+	}
+	got := map[string]int{}
+	for line := range strings.Lines(stdout) {
+		var m struct {
+			Method, Outcome string
+			LastGood        *float64 `json:"last_good_seconds"`
+		}
+		if err := json.Unmarshal([]byte(line), &m); err != nil {
+			t.Fatal(err)
+		}
+		if m.Outcome != "ok" || m.LastGood != nil {
+			t.Errorf("a request after the revocation was answered good: %s", line)
+		}
+		got[m.Method]++
+	}
+	if got["GET"] != 2 || got["POST"] != 2 {
+		t.Errorf("%v\n%s", got, stdout)
+	}
+}
+
+func buildOCSPCheck(t *testing.T) (program string) {
+	t.Helper()
+	program = filepath.Join(t.TempDir(), "ocspcheck")
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", program, "github.com/kmsocsp/ocsp/cmd/ocspcheck")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return program
 }
 
 // runIn runs a program in a directory.
