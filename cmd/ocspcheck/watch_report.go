@@ -11,24 +11,32 @@ import (
 // summary is what became of all canaries at a target.
 type summary struct {
 	target
-	outcomes            map[watchOutcome]int
-	maxFirst, maxLast   time.Duration
-	canaries, afterward int // afterward is how many were answered good after the revocation
+	canaries                    map[watchOutcome]int
+	slowestRevoked, slowestGood time.Duration
+	revoked, good               bool // whether there was such an answer after a revocation
 }
 
 func (s *summary) add(m *measure, revocation time.Time) {
-	if s.outcomes == nil {
-		s.outcomes = map[watchOutcome]int{}
+	if s.canaries == nil {
+		s.canaries = map[watchOutcome]int{}
 	}
-	s.canaries++
-	s.outcomes[m.outcome]++
-	if first, ok := m.revoked(revocation); ok {
-		s.maxFirst = max(s.maxFirst, first)
+	s.canaries[m.outcome]++
+	first, revoked := m.revoked(revocation)
+	last, good := m.good(revocation)
+	s.slowestRevoked, s.revoked = max(s.slowestRevoked, first), s.revoked || revoked
+	s.slowestGood, s.good = max(s.slowestGood, last), s.good || good
+}
+
+// inWords describes the times of the first revoked answer and of the last good one.
+func inWords(first time.Duration, revoked bool, last time.Duration, good bool) string {
+	words := "no revoked answer"
+	if revoked {
+		words = fmt.Sprintf("first revoked answer after %v", first.Round(time.Millisecond))
 	}
-	if last, ok := m.good(revocation); ok {
-		s.afterward++
-		s.maxLast = max(s.maxLast, last)
+	if !good {
+		return words + ", no good one"
 	}
+	return fmt.Sprintf("%s, last good one after %v", words, last.Round(time.Millisecond))
 }
 
 // measureJSON is a line that -json writes.
@@ -66,7 +74,7 @@ func (m *measure) detail(revocation time.Time) string {
 	if made < 0 {
 		made, when = -made, "before"
 	}
-	text := fmt.Sprintf("the last good answer was produced %v %s the revocation", made.Round(time.Second), when)
+	text := fmt.Sprintf("the good one was produced %v %s the revocation", made.Round(time.Second), when)
 	if m.lastGood.age != "" {
 		text += ", and had the Age " + m.lastGood.age
 	}
@@ -99,7 +107,7 @@ func (w *watch) write(n int, c *canary, measures []*measure, revocation time.Tim
 			}
 			continue
 		}
-		fmt.Fprintf(&b, "  %-10s %v  first revoked %s, last good %s", m.outcome, m.target, after(first, revoked), after(last, good))
+		fmt.Fprintf(&b, "  %-10s %v  %s", m.outcome, m.target, inWords(first, revoked, last, good))
 		if detail := m.detail(revocation); detail != "" {
 			b.WriteString("; " + detail)
 		}
@@ -107,13 +115,6 @@ func (w *watch) write(n int, c *canary, measures []*measure, revocation time.Tim
 	}
 	_, err := io.WriteString(w.out, b.String())
 	return err
-}
-
-func after(d time.Duration, ok bool) string {
-	if !ok {
-		return "never"
-	}
-	return "after " + d.Round(time.Millisecond).String()
 }
 
 func (w *watch) writeFailure(n int, failure error) error {
@@ -131,17 +132,16 @@ func (w *watch) writeSummary() error {
 	var b strings.Builder
 	b.WriteByte('\n')
 	for _, s := range w.summaries {
-		if s.canaries == 0 {
-			continue
-		}
 		var parts []string
 		for _, o := range outcomes {
-			if n := s.outcomes[o]; n > 0 {
+			if n := s.canaries[o]; n > 0 {
 				parts = append(parts, fmt.Sprintf("%d %s", n, o))
 			}
 		}
-		fmt.Fprintf(&b, "%v  %d canaries: %s; first revoked after %v at most, last good after %v at most\n",
-			s.target, s.canaries, strings.Join(parts, ", "), s.maxFirst.Round(time.Millisecond), s.maxLast.Round(time.Millisecond))
+		if len(parts) > 0 {
+			fmt.Fprintf(&b, "%v  canaries: %s; the slowest: %s\n", s.target, strings.Join(parts, ", "),
+				inWords(s.slowestRevoked, s.revoked, s.slowestGood, s.good))
+		}
 	}
 	_, err := io.WriteString(w.out, b.String())
 	return err

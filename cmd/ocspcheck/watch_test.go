@@ -213,7 +213,7 @@ func TestWatchMeasures(t *testing.T) {
 			assert.Equal(t, p.revoked[0], line.Serial)
 			rows = append(rows, row{line.URL, line.Method, line.Outcome, value(line.FirstRevoked), value(line.LastGood), line.Detail})
 		}
-		produced := "the last good answer was produced 0s before the revocation, and had the Age "
+		produced := "the good one was produced 0s before the revocation, and had the Age "
 		assert.Equal(t, []row{
 			{"http://direct.test/ocsp", "POST", showed, 0, -1, ""},
 			{"http://direct.test/ocsp", "GET", showed, 0, -1, ""},
@@ -246,9 +246,9 @@ func TestWatchStops(t *testing.T) {
 		assert.Equal(t, 1, p.issued)
 		text := p.out.String()
 		assert.Contains(t, text, "canary 1, serial number "+p.revoked[0]+", revoked at 2000-01-01T00:00:00.320Z\n")
-		assert.Contains(t, text, "  ok         POST http://cache.test/ocsp  first revoked after 0s, last good never\n")
-		assert.Contains(t, text, "  late       GET  http://cache.test/ocsp  first revoked never, last good after 2.09s; the last good answer was produced 0s before the revocation, and had the Age 2\n")
-		assert.Contains(t, text, "\nGET  http://cache.test/ocsp  1 canaries: 1 late; first revoked after 0s at most, last good after 2.09s at most\n")
+		assert.Contains(t, text, "  ok         POST http://cache.test/ocsp  first revoked answer after 0s, no good one\n")
+		assert.Contains(t, text, "  late       GET  http://cache.test/ocsp  no revoked answer, last good one after 2.09s; the good one was produced 0s before the revocation, and had the Age 2\n")
+		assert.Contains(t, text, "\nGET  http://cache.test/ocsp  canaries: 1 late; the slowest: no revoked answer, last good one after 2.09s\n")
 	})
 }
 

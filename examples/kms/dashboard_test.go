@@ -23,6 +23,8 @@ const (
 	dashboardFile = "../../docs/grafana/ocsp.json"
 	rulesFile     = "../../docs/prometheus/ocsp.rules.yml"
 	metricsPage   = "../../docs/METRICS.md"
+	watchPage     = "../../docs/RELIABILITY.md"
+	watchMetrics  = "../../cmd/ocspcheck/testdata/watch.prom" // what ocspcheck watch exposes: its test compares
 )
 
 func readDoc(t *testing.T, path string) []byte {
@@ -159,7 +161,7 @@ func checkDashboard(d grafana, e exposition) error {
 		}
 		errs = append(errs, about("variable "+v.Name, err))
 	}
-	for _, name := range e.families() {
+	for _, name := range append(e.families("ocsp_"), e.families("ocspcheck_")...) {
 		if !strings.Contains(used, name) {
 			errs = append(errs, fmt.Errorf("no panel shows %s", name))
 		}
@@ -167,12 +169,13 @@ func checkDashboard(d grafana, e exposition) error {
 	return errors.Join(errs...)
 }
 
-// families are the OCSP metrics that are exposed, without what histograms add to their names.
-func (e exposition) families() (list []string) {
+// families are the metrics that are exposed, by the beginning of their names, without what
+// histograms add to the names.
+func (e exposition) families(prefix string) (list []string) {
 	for name := range e {
-		if family, part := strings.CutSuffix(name, "_bucket"); part && strings.HasPrefix(name, "ocsp_") {
+		if family, part := strings.CutSuffix(name, "_bucket"); part && strings.HasPrefix(name, prefix) {
 			list = append(list, family)
-		} else if strings.HasPrefix(name, "ocsp_") && strings.HasSuffix(name, "_total") {
+		} else if strings.HasPrefix(name, prefix) && strings.HasSuffix(name, "_total") {
 			list = append(list, name)
 		}
 	}
@@ -268,8 +271,8 @@ func checkPage(page string, e exposition) error {
 		}
 	}
 	slices.Sort(told)
-	if !slices.Equal(told, e.families()) {
-		errs = append(errs, fmt.Errorf("the page has the metrics %v, there are %v", told, e.families()))
+	if families := e.families("ocsp_"); !slices.Equal(told, families) {
+		errs = append(errs, fmt.Errorf("the page has the metrics %v, there are %v", told, families))
 	}
 	return errors.Join(errs...)
 }
@@ -280,11 +283,18 @@ func checkPage(page string, e exposition) error {
 func TestDashboard(t *testing.T) {
 	d, alerts, page := readDashboard(t), readRules(t), string(readDoc(t, metricsPage))
 	e := readExposition(t, scrape(t))
+	maps.Copy(e, readExposition(t, string(readDoc(t, watchMetrics))))
 	if err := errors.Join(checkDashboard(d, e), checkRules(alerts, e), checkPage(page, e)); err != nil {
 		t.Error(err)
 	}
-	if len(e.families()) != 6 || len(alerts) == 0 {
-		t.Errorf("metrics %v, %d alerts", e.families(), len(alerts))
+	families, watched := e.families("ocsp_"), e.families("ocspcheck_")
+	if len(families) != 6 || len(watched) != 4 || len(alerts) == 0 {
+		t.Errorf("metrics %v and %v, %d alerts", families, watched, len(alerts))
+	}
+	for _, family := range watched {
+		if !strings.Contains(string(readDoc(t, watchPage)), "| `"+family+"` |") {
+			t.Errorf("%s has no row for %s", watchPage, family)
+		}
 	}
 	names := set{}
 	for _, a := range alerts {
@@ -295,7 +305,7 @@ func TestDashboard(t *testing.T) {
 	}
 
 	renamed := set{}
-	for _, family := range e.families() {
+	for _, family := range append(families, watched...) {
 		other := exposition{}
 		for name, labels := range e {
 			if strings.HasPrefix(name, family) {
@@ -303,7 +313,7 @@ func TestDashboard(t *testing.T) {
 			}
 			other[name] = labels
 		}
-		if checkDashboard(d, other) == nil || checkPage(page, other) == nil {
+		if checkDashboard(d, other) == nil || strings.HasPrefix(family, "ocsp_") && checkPage(page, other) == nil {
 			t.Errorf("nobody hears that %s has another name", family)
 		}
 		for name := range e[family] {
