@@ -215,14 +215,15 @@ func ResponseNonce(der []byte) ([]byte, error) {
 	return nil, nil
 }
 
-// Verify checks the signature of a signed answer and who made it: the issuer, or the first certificate in the answer, which
-// the issuer must have signed for OCSPSigning. Unlike Lint it leaves out whatever else must hold.
+// Verify checks the signature of a signed answer and who made it: the issuer, or the first certificate
+// in the answer, which the issuer must have signed for OCSPSigning. Unlike Lint it checks nothing more.
 func Verify(der []byte, issuer *x509.Certificate) error {
 	_, basic, err := unmarshal(der)
 	if err != nil {
 		return err
 	}
-	basic.Certificates = basic.Certificates[:min(len(basic.Certificates), 1)] // others may be those of a chain
+	// Others may be those of a chain.
+	basic.Certificates = basic.Certificates[:min(len(basic.Certificates), 1)]
 	var errs []error
 	signer := lintCertificates(func(_, format string, args ...any) {
 		errs = append(errs, fmt.Errorf("ocsptest: "+format, args...))

@@ -5,8 +5,8 @@
 //	ocspcheck doctor -issuer ca.pem -cert leaf.pem [-direct URL] [flags] [URL]
 //	ocspcheck watch -issuer ca.pem -issue COMMAND -revoke COMMAND [-url URL]... [flags]
 //
-// The second form finds out what the proxies before a responder do to requests; see docs/PROXIES.md. The third
-// measures how soon a revocation shows at each URL; see docs/RELIABILITY.md.
+// The second form finds out what the proxies before a responder do to requests; see docs/PROXIES.md.
+// The third measures how soon a revocation shows at each URL; see docs/RELIABILITY.md.
 //
 // The URL is by default the one in the certificate. The exit status is 0 if no normative case failed, 1 if one
 // did, and 2 if the command line is wrong or there is no contact. Package ocsptest has the same for Go tests.

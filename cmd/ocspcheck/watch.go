@@ -15,25 +15,27 @@ import (
 
 const watchUsage = `usage: ocspcheck watch -issuer ca.pem -issue COMMAND -revoke COMMAND [-url URL]... [flags]
 
-Measures how soon a revocation shows. It issues a canary certificate, asks each URL about it by POST and by GET until
-all answer good, so that caches store that, revokes it, and asks on. It reports the time from the end of the -revoke
-command to the first revoked answer and to the last good one, for each URL and method. Give the URL that clients use,
-and with more -url each hop behind it. The default is the URL in the certificate. Signatures are verified.
+Measures how soon a revocation shows. It issues a canary certificate, asks each URL about it by POST
+and by GET until all answer good, so that caches store that, revokes it, and asks on. It reports the
+time from the end of the -revoke command to the first revoked answer and to the last good one, for
+each URL and method. Give the URL that clients use, and with more -url each hop behind it. The
+default is the URL in the certificate. Signatures are verified.
 
-COMMAND is a command line of the CA. It is split into words at spaces, outside of '…' and "…", and run without a
-shell; for one, write sh -c '…'. Placeholders in it:
+COMMAND is a command line of the CA. It is split into words at spaces, outside of '…' and "…", and
+run without a shell; for one, write sh -c '…'. Placeholders in it:
 
   {dir}      a new directory, which is removed in the end
   {name}     a new name, such as canary-x3kq5zr2a7mw
   {cert}     {dir}/{name}.pem: -issue writes the certificate there, or else to its output
-  {serial}   of -revoke: the serial number in hex; {decimal}: in decimal; {colons}: in hex as 0a:1b
+  {serial}   of -revoke: the serial number in hex; {decimal}: in decimal; {colons}: as 0a:1b
   {output}   of -revoke: the first word of what -issue wrote to its output
 
-A command inherits the environment; put secrets there. All that is shown of a command is the name of its program and,
-if it fails, its standard error, without the values of secret variables.
+A command inherits the environment; put secrets there. All that is shown of a command is the name of
+its program and, if it fails, its standard error, without the values of secret variables.
 
-Exit status: 0 all revocations showed, within the bound; 1 one did not; 2 wrong usage, a canary could not be issued or
-revoked, or a URL did not answer good before the revocation. At an interrupt the canary is revoked first.
+Exit status: 0 all revocations showed, within the bound; 1 one did not; 2 wrong usage, a canary that
+was not issued or revoked, or a URL that did not answer good before the revocation. An interrupt
+revokes the canary first.
 
 `
 
@@ -91,30 +93,40 @@ func parseWatch(args []string, stderr io.Writer) (*watchOptions, error) {
 		fs.PrintDefaults()
 	}
 	var issuer, issue, revoke, methods string
+	duration := func(to *time.Duration, name string, value time.Duration, usage string) {
+		fs.DurationVar(to, name, value, usage)
+	}
 	fs.StringVar(&issuer, "issuer", "", "the CA's certificate `file`; required")
 	fs.StringVar(&issue, "issue", "", "the `command` that issues a certificate; required")
 	fs.StringVar(&revoke, "revoke", "", "the `command` that revokes it; required")
-	fs.Var((*texts)(&o.urls), "url", "a `URL` to ask (default the one in the certificate); may be repeated")
+	fs.Var((*texts)(&o.urls), "url",
+		"a `URL` to ask (default the one in the certificate); may be repeated")
 	fs.StringVar(&methods, "methods", "POST,GET", "the `methods` to ask by, separated by commas")
-	fs.Var(headers(o.header), "header", "a `line` such as 'Authorization: Bearer …' for each request; may be repeated")
+	fs.Var(headers(o.header), "header",
+		"a `line` such as 'Authorization: Bearer …' for each request; may be repeated")
 	fs.IntVar(&o.count, "count", 1, "how many canaries; 0 goes on until an interrupt")
-	fs.DurationVar(&o.every, "every", time.Minute, "from the start of a canary to that of the next")
-	fs.DurationVar(&o.within, "within", 0, "the bound: later than this no request may be answered good, and a revoked answer must have come (default no bound)")
-	fs.BoolVar(&o.stop, "stop", false, "end with the canary that breaks the bound, as soon as it is broken")
-	fs.DurationVar(&o.interval, "interval", 100*time.Millisecond, "between two questions to a URL by one method")
-	fs.DurationVar(&o.settle, "settle", time.Second, "how long to ask on, for a last good answer, after the first revoked one and the bound")
-	fs.DurationVar(&o.goodWait, "good-wait", 15*time.Second, "for good answers about a new canary")
-	fs.DurationVar(&o.maxWait, "max-wait", 2*time.Minute, "for a revoked answer")
-	fs.DurationVar(&o.checkTimeout, "check-timeout", 10*time.Second, "for one request")
-	fs.DurationVar(&o.commandTimeout, "command-timeout", 30*time.Second, "for one run of a command")
+	duration(&o.every, "every", time.Minute, "from the start of a canary to that of the next")
+	duration(&o.within, "within", 0, "the bound: no later request may be answered good, and a "+
+		"revoked answer must have come (default no bound)")
+	fs.BoolVar(&o.stop, "stop", false, "end with the canary that breaks the bound, at once")
+	duration(&o.interval, "interval", 100*time.Millisecond,
+		"between two questions to a URL by one method")
+	duration(&o.settle, "settle", time.Second,
+		"how long to ask on after the bound, the first revoked answer and the last good one")
+	duration(&o.goodWait, "good-wait", 15*time.Second, "for good answers about a new canary")
+	duration(&o.maxWait, "max-wait", 2*time.Minute, "for revoked answers")
+	duration(&o.checkTimeout, "check-timeout", 10*time.Second, "for one request")
+	duration(&o.commandTimeout, "command-timeout", 30*time.Second, "for one run of a command")
 	fs.BoolVar(&o.json, "json", false, "write a line of JSON for each canary, URL and method")
-	fs.StringVar(&o.listen, "listen", "", "serve metrics for Prometheus at this `address`, under /metrics")
+	fs.StringVar(&o.listen, "listen", "",
+		"serve metrics for Prometheus at this `address`, under /metrics")
 	if err := fs.Parse(args); err != nil {
 		return nil, err
 	}
 	if issuer == "" || issue == "" || revoke == "" || fs.NArg() > 0 {
 		fs.Usage()
-		return nil, errors.New("give -issuer, -issue and -revoke, each URL with -url, and nothing else")
+		const text = "give -issuer, -issue and -revoke, each URL with -url, and nothing else"
+		return nil, errors.New(text)
 	}
 	o.methods = strings.Split(methods, ",")
 	var err, err2 error
@@ -128,7 +140,8 @@ func (o *watchOptions) check() error {
 	var errs []error
 	wrong := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	if len(o.revoke.words) > 0 && !o.revoke.uses(revokePlaceholders...) {
-		wrong("-revoke does not say which certificate: use one of %s", strings.Join(revokePlaceholders, ", "))
+		const text = "-revoke does not say which certificate: use one of %s"
+		wrong(text, strings.Join(revokePlaceholders, ", "))
 	}
 	for _, url := range o.urls {
 		if _, err := parseURL(url); err != nil {
@@ -163,22 +176,25 @@ func (o *watchOptions) check() error {
 // watch is a run.
 type watch struct {
 	*watchOptions
-	run       func(context.Context, command, map[string]string) ([]byte, error) // runs a command
+	run       func(context.Context, command, map[string]string) ([]byte, error)
 	client    *http.Client
 	metrics   *watchMetrics
 	out       io.Writer
-	summaries []*summary // of each target; nil before the first canary, whose certificate may have the URL
+	summaries []*summary // of each target; nil before the first canary
 }
 
 func newWatch(o *watchOptions, out io.Writer) *watch {
-	// A connection for each request, so that a load balancer spreads them as it does those of clients.
+	// Each request has a connection of its own, so that a load balancer spreads them.
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.DisableKeepAlives, transport.DisableCompression = true, true
 	client := &http.Client{
-		Transport:     transport,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		Transport: transport,
+		CheckRedirect: func(*http.Request, []*http.Request) error {
+			return http.ErrUseLastResponse
+		},
 	}
-	return &watch{watchOptions: o, run: o.runCommand, client: client, metrics: newWatchMetrics(o.within), out: out}
+	metrics := newWatchMetrics(o.within)
+	return &watch{watchOptions: o, run: o.runCommand, client: client, metrics: metrics, out: out}
 }
 
 // serve serves the metrics, if they are wanted, while it watches.
@@ -195,8 +211,8 @@ func (w *watch) serve(ctx context.Context, stderr io.Writer) (status int, err er
 	return w.watch(ctx, stderr)
 }
 
-// watch sends canaries until there were enough, or ctx ends. If the first one fails it is because of
-// the command line, and ends the run. A later one is reported and counted.
+// watch sends canaries until there were enough, or ctx ends. A failure of the first one ends the
+// run: the command line is wrong. Later ones are reported and counted.
 func (w *watch) watch(ctx context.Context, stderr io.Writer) (status int, err error) {
 	var broken, failed bool
 	for n := 1; ; n++ {

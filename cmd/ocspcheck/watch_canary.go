@@ -50,7 +50,8 @@ func (w *watch) ask(ctx context.Context, t target, c *canary) answer {
 		}
 		a.err = fmt.Errorf("no answer: %w", err)
 	case result.StatusCode == http.StatusUnauthorized || result.StatusCode == http.StatusForbidden:
-		a.err = fmt.Errorf("HTTP status %d: give the credentials it wants with -header", result.StatusCode)
+		const text = "HTTP status %d: give the credentials it wants with -header"
+		a.err = fmt.Errorf(text, result.StatusCode)
 	case result.StatusCode != http.StatusOK:
 		a.err = fmt.Errorf("HTTP status %d: ocspcheck doctor examines why", result.StatusCode)
 	default:
@@ -80,8 +81,8 @@ func (a *answer) read(der []byte, w *watch, c *canary) error {
 		if r.SerialNumber.Cmp(c.cert.SerialNumber) != 0 {
 			continue
 		}
-		if !r.NextUpdate.IsZero() && a.arrived.After(r.NextUpdate) {
-			return fmt.Errorf("an answer whose nextUpdate was %s", r.NextUpdate.UTC().Format(time.RFC3339))
+		if end := r.NextUpdate; !end.IsZero() && a.arrived.After(end) {
+			return fmt.Errorf("an answer whose nextUpdate was %s", end.UTC().Format(time.RFC3339))
 		}
 		a.status, a.produced = r.Status, r.ProducedAt
 		return nil
@@ -147,8 +148,8 @@ func (m *measure) good(revocation time.Time) (after time.Duration, ok bool) {
 	return m.lastGood.sent.Sub(revocation), true
 }
 
-// revoked returns how long after the revocation the first revoked answer arrived. It is zero if that
-// was before the -revoke command ended.
+// revoked returns how long after the revocation the first revoked answer arrived. It is zero if
+// that was before the -revoke command ended.
 func (m *measure) revoked(revocation time.Time) (after time.Duration, ok bool) {
 	return max(0, m.firstRevoked.Sub(revocation)), !m.firstRevoked.IsZero()
 }
@@ -159,12 +160,16 @@ func (m *measure) judge(o *watchOptions, revocation time.Time) (done bool) {
 	elapsed := m.last.arrived.Sub(revocation)
 	first, revoked := m.revoked(revocation)
 	last, _ := m.good(revocation)
-	broken := o.within > 0 && (last > o.within || first > o.within || !revoked && elapsed > o.within)
+	if !revoked {
+		first = elapsed
+	}
+	broken := o.within > 0 && max(first, last) > o.within
+	good := m.last.err == nil && m.last.status == xocsp.Good
 	switch {
 	case broken && o.stop:
 		m.outcome = late
 		return true
-	case !revoked && m.last.err == nil && m.last.status == xocsp.Good, revoked && elapsed < last+o.settle:
+	case !revoked && good, revoked && elapsed < last+o.settle:
 		m.outcome = stillGood
 	case !revoked:
 		m.outcome = neverShown
@@ -177,8 +182,8 @@ func (m *measure) judge(o *watchOptions, revocation time.Time) (done bool) {
 	return settled || elapsed >= o.maxWait
 }
 
-// canary issues a canary, asks about it, revokes it, and asks on. Without an error it is revoked when
-// canary returns. It returns no measures if ctx ends before they are complete.
+// canary issues a canary, asks about it, revokes it, and asks on. Without an error it is revoked
+// when canary returns. It returns no measures if ctx ends before they are complete.
 func (w *watch) canary(ctx context.Context, n int) (measures []*measure, err error) {
 	dir, err := os.MkdirTemp("", "ocspcheck")
 	if err != nil {
@@ -265,7 +270,8 @@ func (w *watch) before(ctx context.Context, n int, c *canary) ([]*measure, error
 				}
 				if time.Since(begun) >= w.goodWait {
 					m.outcome = unanswered
-					errs[i] = fmt.Errorf("%v does not answer good in -good-wait %v: %s", m.target, w.goodWait, m.last.reason())
+					const text = "%v does not answer good in -good-wait %v: %s"
+					errs[i] = fmt.Errorf(text, m.target, w.goodWait, m.last.reason())
 					return
 				}
 				if !wait(ctx, w.interval) {
@@ -283,7 +289,9 @@ func (w *watch) before(ctx context.Context, n int, c *canary) ([]*measure, error
 
 // through revokes the canary and asks all targets meanwhile and later. It returns when the -revoke
 // command has ended.
-func (w *watch) through(ctx context.Context, c *canary, measures []*measure) (revocation time.Time, err error) {
+func (w *watch) through(
+	ctx context.Context, c *canary, measures []*measure,
+) (revocation time.Time, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	revoked := make(chan struct{})

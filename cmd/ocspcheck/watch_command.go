@@ -43,9 +43,10 @@ func parseCommand(flag, line string, allowed []string) (command, error) {
 		return command{}, fmt.Errorf("%s is required: give the CA's command line", flag)
 	}
 	for _, word := range words {
-		for _, found := range placeholders.FindAllString(word, -1) {
-			if found[0] != '$' && !slices.Contains(allowed, found) {
-				return command{}, fmt.Errorf("%s: no placeholder is called %s; use %s", flag, found, strings.Join(allowed, ", "))
+		for _, match := range placeholders.FindAllString(word, -1) {
+			if match[0] != '$' && !slices.Contains(allowed, match) {
+				const text = "%s: no placeholder is called %s; use %s"
+				return command{}, fmt.Errorf(text, flag, match, strings.Join(allowed, ", "))
 			}
 		}
 	}
@@ -55,8 +56,8 @@ func parseCommand(flag, line string, allowed []string) (command, error) {
 // uses reports whether the command has one of the placeholders.
 func (c command) uses(names ...string) bool {
 	return slices.ContainsFunc(c.words, func(word string) bool {
-		return slices.ContainsFunc(placeholders.FindAllString(word, -1), func(found string) bool {
-			return slices.Contains(names, found)
+		return slices.ContainsFunc(placeholders.FindAllString(word, -1), func(match string) bool {
+			return slices.Contains(names, match)
 		})
 	})
 }
@@ -65,11 +66,11 @@ func (c command) uses(names ...string) bool {
 func (c command) fill(values map[string]string) []string {
 	words := make([]string, len(c.words))
 	for i, word := range c.words {
-		words[i] = placeholders.ReplaceAllStringFunc(word, func(found string) string {
-			if found[0] == '$' {
-				return found
+		words[i] = placeholders.ReplaceAllStringFunc(word, func(match string) string {
+			if match[0] == '$' {
+				return match
 			}
-			return values[found]
+			return values[match]
 		})
 	}
 	return words
@@ -121,7 +122,9 @@ func splitWords(line string) (words []string, err error) {
 
 // runCommand runs a command of the CA to its end and returns what it wrote to its output. It runs
 // on when ctx is canceled, since nobody knows what a killed command has done.
-func (o *watchOptions) runCommand(ctx context.Context, c command, values map[string]string) ([]byte, error) {
+func (o *watchOptions) runCommand(
+	ctx context.Context, c command, values map[string]string,
+) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), o.commandTimeout)
 	defer cancel()
 	words := c.fill(values)
@@ -162,7 +165,8 @@ var (
 func redact(text string, environ []string) string {
 	const shortest = 4 // a shorter value would replace parts of words
 	for _, variable := range environ {
-		if name, value, _ := strings.Cut(variable, "="); len(value) >= shortest && secretName.MatchString(name) {
+		name, value, _ := strings.Cut(variable, "=")
+		if len(value) >= shortest && secretName.MatchString(name) {
 			text = strings.ReplaceAll(text, value, "["+name+"]")
 		}
 	}
@@ -194,7 +198,8 @@ func (w *watch) issueCanary(ctx context.Context, dir string) (*canary, error) {
 		c.cert, err = parseCertificate(data)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("-issue has written no certificate, in PEM or DER, to {cert} or its output: %w", err)
+		const text = "-issue has written no certificate, in PEM or DER, to {cert} or its output: %w"
+		return nil, fmt.Errorf(text, err)
 	}
 	serial := c.cert.SerialNumber
 	c.values["{serial}"], c.values["{decimal}"] = serial.Text(16), serial.String()
@@ -206,12 +211,13 @@ func (w *watch) issueCanary(ctx context.Context, dir string) (*canary, error) {
 	if fields := strings.Fields(string(output)); len(fields) > 0 && !unsafe.MatchString(fields[0]) {
 		c.values["{output}"] = fields[0] // harmless in a shell that the user names
 	} else if w.revoke.uses("{output}") {
-		return nil, fmt.Errorf("-revoke uses {output}, and what -issue wrote to its output does not begin with a word of "+
-			"letters, digits and ._:/+=@%%,-\nthe canary with the serial number %s is not revoked", c.values["{serial}"])
+		const text = "-revoke uses {output}, and the output of -issue does not begin with a word " +
+			"of letters, digits and ._:/+=@%,-"
+		return nil, c.notRevoked(errors.New(text))
 	}
 	if c.cert.CheckSignatureFrom(w.issuer) != nil {
-		return c, fmt.Errorf("the -issuer %q has not issued the certificate of -issue, %q: give that CA's certificate",
-			w.issuer.Subject, c.cert.Subject)
+		const text = "the -issuer %q has not issued the certificate of -issue, %q: give its CA's"
+		return c, fmt.Errorf(text, w.issuer.Subject, c.cert.Subject)
 	}
 	c.request = ocsptest.Client{}.Request(w.issuer, c.cert)
 	return c, nil
@@ -221,7 +227,13 @@ func (w *watch) issueCanary(ctx context.Context, dir string) (*canary, error) {
 func (w *watch) revokeCanary(ctx context.Context, c *canary) error {
 	_, err := w.run(ctx, w.revoke, c.values)
 	if err != nil {
-		err = fmt.Errorf("%w\nthe canary with the serial number %s is not revoked", err, c.values["{serial}"])
+		return c.notRevoked(err)
 	}
-	return err
+	return nil
+}
+
+// notRevoked adds to an error which certificate is left to be revoked by hand.
+func (c *canary) notRevoked(err error) error {
+	const text = "%w\nthe canary with the serial number %s is not revoked"
+	return fmt.Errorf(text, err, c.values["{serial}"])
 }

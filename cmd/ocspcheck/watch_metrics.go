@@ -11,9 +11,12 @@ import (
 )
 
 // bounds are those of the buckets, in seconds.
-var bounds = [...]float64{0, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600}
+var bounds = [...]float64{
+	0, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600,
+}
 
-// histogram is one of Prometheus. Its counts are not cumulative; the last is of what exceeds all bounds.
+// histogram is one of Prometheus. Its counts are not cumulative; the last is of what exceeds all
+// bounds.
 type histogram struct {
 	counts [len(bounds) + 1]uint64
 	sum    float64
@@ -108,11 +111,10 @@ func (w *watchMetrics) ServeHTTP(rw http.ResponseWriter, _ *http.Request) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	family := func(name, kind, help string) {
-		fmt.Fprintf(b, "# HELP ocspcheck_watch_%s %s\n# TYPE ocspcheck_watch_%[1]s %[3]s\n", name, help, kind)
+		fmt.Fprintf(b, "# HELP %s%s %s\n# TYPE %[1]s%[2]s %[4]s\n", prefix, name, help, kind)
 	}
-	// A URL has no quote, backslash or line break that would be escaped in a label: they are percent-encoded.
-	labels := func(t target) string {
-		return fmt.Sprintf(`url="%s",method="%s"`, t.shown, t.method)
+	sample := func(name, labels, value string) {
+		fmt.Fprintf(b, "%s%s%s %s\n", prefix, name, labels, value)
 	}
 	histograms := func(name, help string, of func(*targetMetrics) *histogram) {
 		family(name, "histogram", help)
@@ -124,26 +126,38 @@ func (w *watchMetrics) ServeHTTP(rw http.ResponseWriter, _ *http.Request) {
 				if i < len(bounds) {
 					le = number(bounds[i])
 				}
-				fmt.Fprintf(b, "ocspcheck_watch_%s_bucket{%s,le=\"%s\"} %d\n", name, labels(t), le, count)
+				sample(name+"_bucket", t.labels(`,le="`+le+`"`), fmt.Sprint(count))
 			}
-			fmt.Fprintf(b, "ocspcheck_watch_%s_sum{%s} %s\n", name, labels(t), number(h.sum))
-			fmt.Fprintf(b, "ocspcheck_watch_%s_count{%s} %d\n", name, labels(t), count)
+			sample(name+"_sum", t.labels(""), number(h.sum))
+			sample(name+"_count", t.labels(""), fmt.Sprint(count))
 		}
 	}
-	histograms("first_revoked_seconds", "Time from a revocation to the arrival of the first revoked answer.",
+	histograms("first_revoked_seconds",
+		"Time from a revocation to the arrival of the first revoked answer.",
 		func(t *targetMetrics) *histogram { return &t.firstRevoked })
-	histograms("last_good_seconds", "Time from a revocation to the last request that was answered good; 0 without one.",
+	histograms("last_good_seconds",
+		"Time from a revocation to the last request that was answered good; 0 without one.",
 		func(t *targetMetrics) *histogram { return &t.lastGood })
 	family("canaries_total", "counter", "Canaries, by what became of them.")
 	for _, t := range w.order {
 		for _, o := range outcomes {
-			fmt.Fprintf(b, "ocspcheck_watch_canaries_total{%s,outcome=\"%s\"} %d\n", labels(t), o, w.targets[t].outcomes[o])
+			labels := t.labels(`,outcome="` + string(o) + `"`)
+			sample("canaries_total", labels, fmt.Sprint(w.targets[t].outcomes[o]))
 		}
 	}
 	family("failures_total", "counter", "Canaries that could not be issued or revoked.")
-	fmt.Fprintf(b, "ocspcheck_watch_failures_total %d\n", w.failures)
+	sample("failures_total", "", fmt.Sprint(w.failures))
 	family("within_seconds", "gauge", "The bound; 0 without one.")
-	fmt.Fprintf(b, "ocspcheck_watch_within_seconds %s\n", number(w.within.Seconds()))
+	sample("within_seconds", "", number(w.within.Seconds()))
+}
+
+// prefix is that of all names.
+const prefix = "ocspcheck_watch_"
+
+// labels returns the target's labels and more of them. A URL needs no escapes, since what a label
+// escapes is percent-encoded in it.
+func (t target) labels(more string) string {
+	return fmt.Sprintf(`{url="%s",method="%s"%s}`, t.shown, t.method, more)
 }
 
 func number(f float64) string { return strconv.FormatFloat(f, 'g', -1, 64) }

@@ -34,7 +34,7 @@ http {
 	}
 }
 `
-	// Whoever wants POST in the cache writes this, and hides revocations from POST, too.
+	// This stores answers to POST as well.
 	nginxMinute = `proxy_cache_methods GET HEAD POST;
 			proxy_cache_key "$request_method$request_uri$request_body";
 			proxy_cache_valid 200 60s;
@@ -55,7 +55,8 @@ func startCache(t *testing.T, program, config, settings, responder string, args 
 	t.Helper()
 	address := strings.TrimPrefix(responder, "http://")
 	_, port, _ := strings.Cut(address, ":")
-	config = strings.NewReplacer("BACKEND", address, "BACKPORT", port, "SETTINGS", settings).Replace(config)
+	fill := strings.NewReplacer("BACKEND", address, "BACKPORT", port, "SETTINGS", settings)
+	config = fill.Replace(config)
 	s, err := servers.Configured(program, map[string]string{"config": config}, args...)
 	if errors.Is(err, servers.ErrMissing) && os.Getenv("OCSP_REQUIRE_TOOLS") != "1" {
 		t.Skip(err)
@@ -70,8 +71,8 @@ func startCache(t *testing.T, program, config, settings, responder string, args 
 	return "http://" + s.Address() + "/ocsp"
 }
 
-// TestWatchFindsCaches: real caches of 60 s are reported when the bound is broken, with the first of
-// two canaries, and a cache that obeys the responder's max-age of 1 s is within the bound.
+// TestWatchFindsCaches: real caches of 60 s are reported when the bound is broken, with the first
+// of two canaries, and a cache that obeys the responder's max-age of 1 s is within the bound.
 func TestWatchFindsCaches(t *testing.T) {
 	t.Parallel()
 	f := newFiles(t, 2)
@@ -82,8 +83,9 @@ func TestWatchFindsCaches(t *testing.T) {
 	obeying := startCache(t, "nginx", nginxCache, "", server.URL, nginxArgs...)
 	varnish := startCache(t, "varnishd", varnishMinute, "", server.URL, varnishArgs...)
 	begun := time.Now()
-	status, stdout, stderr := f.watch(t, issueLine, revokeLine, "-json", "-count", "2", "-within", "4s", "-stop", "-good-wait", "1m",
-		"-url", direct, "-url", minute, "-url", obeying, "-url", varnish)
+	status, stdout, stderr := f.watch(t, f.args(issueLine, revokeLine,
+		"-json", "-count", "2", "-within", "4s", "-stop", "-good-wait", "1m",
+		"-url", direct, "-url", minute, "-url", obeying, "-url", varnish)...)
 	assert.Equal(t, exitFailed, status)
 	assert.Empty(t, stderr)
 	assert.Less(t, time.Since(begun), 30*time.Second, "long before the caches expire")
@@ -94,7 +96,7 @@ func TestWatchFindsCaches(t *testing.T) {
 		assert.Equal(t, 1, m.Canary)
 		got[fmt.Sprint(m.Method, " ", m.URL)] = m.Outcome
 		if m.Outcome == late {
-			assert.Contains(t, m.Detail, " before the revocation", "a cache's doing, and not the responder's")
+			assert.Contains(t, m.Detail, " before the revocation", "it comes from a cache")
 			assert.Nil(t, m.FirstRevoked)
 			assert.Greater(t, *m.LastGood, 3.9)
 		}

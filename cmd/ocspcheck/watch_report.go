@@ -47,8 +47,8 @@ type measureJSON struct {
 	URL     string       `json:"url"`
 	Method  string       `json:"method"`
 	Outcome watchOutcome `json:"outcome"`
-	// FirstRevoked is when the first revoked answer arrived, LastGood when the last request was sent
-	// that was answered good: seconds after Revoked. They are null without such an answer.
+	// FirstRevoked is when the first revoked answer arrived, LastGood when the last request was
+	// sent that was answered good: seconds after Revoked. They are null without such an answer.
 	FirstRevoked *float64 `json:"first_revoked_seconds"`
 	LastGood     *float64 `json:"last_good_seconds"`
 	Asked        int      `json:"asked"`
@@ -74,7 +74,8 @@ func (m *measure) detail(revocation time.Time) string {
 	if made < 0 {
 		made, when = -made, "before"
 	}
-	text := fmt.Sprintf("the good one was produced %v %s the revocation", made.Round(time.Second), when)
+	made = made.Round(time.Second)
+	text := fmt.Sprintf("the good one was produced %v %s the revocation", made, when)
 	if m.lastGood.age != "" {
 		text += ", and had the Age " + m.lastGood.age
 	}
@@ -84,17 +85,20 @@ func (m *measure) detail(revocation time.Time) string {
 // write reports a canary.
 func (w *watch) write(n int, c *canary, measures []*measure, revocation time.Time) error {
 	var b strings.Builder
+	serial, at := c.values["{serial}"], revocation.UTC()
 	if !w.json {
-		fmt.Fprintf(&b, "canary %d, serial number %s, revoked at %s\n", n, c.values["{serial}"], revocation.UTC().Format("2006-01-02T15:04:05.000Z"))
+		const text = "canary %d, serial number %s, revoked at %s\n"
+		fmt.Fprintf(&b, text, n, serial, at.Format("2006-01-02T15:04:05.000Z"))
 	}
 	for i, m := range measures {
 		w.summaries[i].add(m, revocation)
 		first, revoked := m.revoked(revocation)
 		last, good := m.good(revocation)
+		detail := m.detail(revocation)
 		if w.json {
 			line := measureJSON{
-				Canary: n, Revoked: revocation.UTC(), Serial: c.values["{serial}"], URL: m.shown, Method: m.method,
-				Outcome: m.outcome, Asked: m.asked, Detail: m.detail(revocation),
+				Canary: n, Revoked: at, Serial: serial, URL: m.shown, Method: m.method,
+				Outcome: m.outcome, Asked: m.asked, Detail: detail,
 			}
 			if revoked {
 				line.FirstRevoked = new(first.Seconds())
@@ -107,11 +111,11 @@ func (w *watch) write(n int, c *canary, measures []*measure, revocation time.Tim
 			}
 			continue
 		}
-		fmt.Fprintf(&b, "  %-10s %v  %s", m.outcome, m.target, inWords(first, revoked, last, good))
-		if detail := m.detail(revocation); detail != "" {
-			b.WriteString("; " + detail)
+		if detail != "" {
+			detail = "; " + detail
 		}
-		b.WriteByte('\n')
+		words := inWords(first, revoked, last, good)
+		fmt.Fprintf(&b, "  %-10s %v  %s%s\n", m.outcome, m.target, words, detail)
 	}
 	_, err := io.WriteString(w.out, b.String())
 	return err
@@ -139,8 +143,9 @@ func (w *watch) writeSummary() error {
 			}
 		}
 		if len(parts) > 0 {
-			fmt.Fprintf(&b, "%v  canaries: %s; the slowest: %s\n", s.target, strings.Join(parts, ", "),
-				inWords(s.slowestRevoked, s.revoked, s.slowestGood, s.good))
+			words := inWords(s.slowestRevoked, s.revoked, s.slowestGood, s.good)
+			const text = "%v  canaries: %s; the slowest: %s\n"
+			fmt.Fprintf(&b, text, s.target, strings.Join(parts, ", "), words)
 		}
 	}
 	_, err := io.WriteString(w.out, b.String())

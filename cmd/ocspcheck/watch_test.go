@@ -27,8 +27,11 @@ import (
 	"github.com/kmsocsp/ocsp/ocsptest"
 )
 
-// pki is a CA whose commands are functions, and a network of hosts before its responder, in a bubble
-// with a simulated clock.
+// values are those of the placeholders.
+type values = map[string]string
+
+// pki is a CA whose commands are functions, and a network of hosts before its responder, in a
+// bubble with a simulated clock.
 type pki struct {
 	t          *testing.T
 	ca         *ocsptest.CA
@@ -38,7 +41,7 @@ type pki struct {
 	issued     int
 	revoked    []string    // serial numbers
 	end        atomic.Bool // something is revoked
-	issue      func(values map[string]string) error
+	issue      func(v values) error
 	revokeTime time.Duration
 	revokeErr  func() error
 	out, errs  bytes.Buffer
@@ -48,7 +51,8 @@ type pki struct {
 const roundTripTime = 10 * time.Millisecond
 
 func newPKI(t *testing.T) *pki {
-	p := &pki{t: t, ca: ocsptest.NewCA(ocsptest.Options{Key: ocsptest.Ed25519}), store: ocsptest.NewStore(), revokeTime: 200 * time.Millisecond}
+	ca := ocsptest.NewCA(ocsptest.Options{Key: ocsptest.Ed25519})
+	p := &pki{t: t, ca: ca, store: ocsptest.NewStore(), revokeTime: 200 * time.Millisecond}
 	var err error
 	p.responder, err = ocsp.New(ocsp.Config{Issuers: []ocsp.Issuer{p.ca.Issuer()}, Store: p.store})
 	require.NoError(t, err)
@@ -74,19 +78,19 @@ func (p *pki) RoundTrip(req *http.Request) (*http.Response, error) {
 }
 
 // run runs a command: the revocation is in the store in the middle of it.
-func (p *pki) run(_ context.Context, c command, values map[string]string) ([]byte, error) {
+func (p *pki) run(_ context.Context, c command, v values) ([]byte, error) {
 	if c.flag == "-issue" {
 		p.issued++
 		if p.issue != nil {
-			return nil, p.issue(values)
+			return nil, p.issue(v)
 		}
-		return nil, p.certify(p.ca, values)
+		return nil, p.certify(p.ca, v)
 	}
 	time.Sleep(p.revokeTime / 2)
 	if p.revokeErr != nil {
 		return nil, p.revokeErr()
 	}
-	serial := values["{serial}"]
+	serial := v["{serial}"]
 	p.revoked = append(p.revoked, serial)
 	p.end.Store(true)
 	p.store.Revoke(p.ca.ID, number16(serial), ocsp.Superseded, time.Now())
@@ -94,10 +98,10 @@ func (p *pki) run(_ context.Context, c command, values map[string]string) ([]byt
 	return nil, nil
 }
 
-func (p *pki) certify(ca *ocsptest.CA, values map[string]string) error {
-	cert := ca.Issue(ocsptest.Options{Name: values["{name}"]})
+func (p *pki) certify(ca *ocsptest.CA, v values) error {
+	cert := ca.Issue(ocsptest.Options{Name: v["{name}"]})
 	p.store.Add(p.ca.ID, cert)
-	return os.WriteFile(values["{cert}"], pemOf(cert), 0o600)
+	return os.WriteFile(v["{cert}"], pemOf(cert), 0o600)
 }
 
 func pemOf(cert *x509.Certificate) []byte {
@@ -109,7 +113,8 @@ func (p *pki) newWatch(args ...string) *watch {
 	p.t.Helper()
 	file := filepath.Join(p.t.TempDir(), "ca.pem")
 	require.NoError(p.t, os.WriteFile(file, pemOf(p.ca.Certificate), 0o600))
-	o, err := parseWatch(append([]string{"-issuer", file, "-issue", "issue", "-revoke", "revoke {serial}"}, args...), io.Discard)
+	args = append([]string{"-issuer", file, "-issue", "issue", "-revoke", "revoke {serial}"}, args...)
+	o, err := parseWatch(args, io.Discard)
 	require.NoError(p.t, err)
 	w := newWatch(o, &p.out)
 	w.client.Transport, w.run = p, p.run
@@ -191,8 +196,9 @@ func TestWatchMeasures(t *testing.T) {
 			direct.ServeHTTP(w, req)
 		})
 		status := p.watch(t.Context(), "-within", "2s", "-max-wait", "90s", "-json",
-			"-url", "http://direct.test/ocsp", "-url", "http://cache.test/ocsp", "-url", "http://pool.test/ocsp",
-			"-url", "http://stuck.test/ocsp", "-url", "http://down.test/ocsp")
+			"-url", "http://direct.test/ocsp", "-url", "http://cache.test/ocsp",
+			"-url", "http://pool.test/ocsp", "-url", "http://stuck.test/ocsp",
+			"-url", "http://down.test/ocsp")
 		assert.Equal(t, exitFailed, status)
 		assert.Empty(t, p.errs.String())
 		type row struct {
@@ -211,8 +217,10 @@ func TestWatchMeasures(t *testing.T) {
 		for _, line := range p.lines() {
 			assert.Equal(t, 1, line.Canary)
 			assert.Equal(t, p.revoked[0], line.Serial)
-			rows = append(rows, row{line.URL, line.Method, line.Outcome, value(line.FirstRevoked), value(line.LastGood), line.Detail})
+			first, last := value(line.FirstRevoked), value(line.LastGood)
+			rows = append(rows, row{line.URL, line.Method, line.Outcome, first, last, line.Detail})
 		}
+		badGateway := "HTTP status 502: ocspcheck doctor examines why"
 		produced := "the good one was produced 0s before the revocation, and had the Age "
 		assert.Equal(t, []row{
 			{"http://direct.test/ocsp", "POST", showed, 0, -1, ""},
@@ -223,8 +231,8 @@ func TestWatchMeasures(t *testing.T) {
 			{"http://pool.test/ocsp", "GET", late, 0, 4.62, produced + "4"},
 			{"http://stuck.test/ocsp", "POST", showed, 0, -1, ""},
 			{"http://stuck.test/ocsp", "GET", stillGood, -1, 90.09, produced + "90"},
-			{"http://down.test/ocsp", "POST", neverShown, -1, -1, "HTTP status 502: ocspcheck doctor examines why"},
-			{"http://down.test/ocsp", "GET", neverShown, -1, -1, "HTTP status 502: ocspcheck doctor examines why"},
+			{"http://down.test/ocsp", "POST", neverShown, -1, -1, badGateway},
+			{"http://down.test/ocsp", "GET", neverShown, -1, -1, badGateway},
 		}, rows)
 	})
 }
@@ -240,7 +248,8 @@ func TestWatchStops(t *testing.T) {
 		p := newPKI(t)
 		p.hosts["cache.test"] = caching(p.hosts["direct.test"], time.Minute)
 		begun := time.Now()
-		status := p.watch(t.Context(), "-within", "2s", "-stop", "-count", "2", "-url", "http://cache.test/ocsp")
+		status := p.watch(t.Context(), "-within", "2s", "-stop", "-count", "2",
+			"-url", "http://cache.test/ocsp")
 		assert.Equal(t, exitFailed, status)
 		assert.Less(t, time.Since(begun), 4*time.Second)
 		assert.Equal(t, 1, p.issued)
@@ -258,7 +267,8 @@ func TestWatchRepeats(t *testing.T) {
 		p := newPKI(t)
 		p.hosts["cache.test"] = caching(p.hosts["direct.test"], time.Second)
 		begun := time.Now()
-		status := p.watch(t.Context(), "-within", "2s", "-count", "3", "-every", "10s", "-json", "-methods", "GET", "-url", "http://cache.test/ocsp")
+		status := p.watch(t.Context(), "-within", "2s", "-count", "3", "-every", "10s", "-json",
+			"-methods", "GET", "-url", "http://cache.test/ocsp")
 		assert.Equal(t, exitPassed, status)
 		assert.InDelta(t, 23, time.Since(begun).Seconds(), 1)
 		lines := p.lines()
@@ -281,15 +291,15 @@ func TestWatchFailures(t *testing.T) {
 		revoked bool // whether there was a canary to revoke
 	}{
 		"-issue fails": {
-			func(p *pki) { p.issue = func(map[string]string) error { return errors.New("no such profile") } },
+			func(p *pki) { p.issue = func(values) error { return errors.New("no such profile") } },
 			"no such profile", false,
 		},
 		"-issue writes nothing": {
-			func(p *pki) { p.issue = func(map[string]string) error { return nil } },
+			func(p *pki) { p.issue = func(values) error { return nil } },
 			"-issue has written no certificate, in PEM or DER, to {cert} or its output", false,
 		},
 		"another CA": {
-			func(p *pki) { p.issue = func(values map[string]string) error { return p.certify(other, values) } },
+			func(p *pki) { p.issue = func(v values) error { return p.certify(other, v) } },
 			`the -issuer "CN=Test CA" has not issued the certificate of -issue, "CN=canary-`, true,
 		},
 		"-revoke fails": {
@@ -298,18 +308,19 @@ func TestWatchFailures(t *testing.T) {
 		},
 		"no contact": {
 			func(p *pki) { delete(p.hosts, "direct.test") },
-			"POST http://direct.test/ocsp does not answer good in -good-wait 15s: no answer: connection refused", true,
+			"POST http://direct.test/ocsp does not answer good in -good-wait 15s: " +
+				"no answer: connection refused", true,
 		},
 		"no answer in time": {
 			func(p *pki) {
-				p.hosts["direct.test"] = http.HandlerFunc(func(_ http.ResponseWriter, req *http.Request) { <-req.Context().Done() })
+				p.hosts["direct.test"] = http.HandlerFunc(func(_ http.ResponseWriter, req *http.Request) {
+					<-req.Context().Done()
+				})
 			},
 			"no answer in 10s", true,
 		},
 		"credentials": {
-			func(p *pki) {
-				p.hosts["direct.test"] = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) })
-			},
+			func(p *pki) { p.hosts["direct.test"] = status(http.StatusUnauthorized) },
 			"HTTP status 401: give the credentials it wants with -header", true,
 		},
 		"an OCSP error": {
@@ -318,13 +329,16 @@ func TestWatchFailures(t *testing.T) {
 		},
 		"another page": {
 			func(p *pki) {
-				p.hosts["direct.test"] = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "<html>") })
+				p.hosts["direct.test"] = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+					_, _ = io.WriteString(w, "<html>")
+				})
 			},
 			"HTTP status 200, and no OCSP answer", true,
 		},
 		"a signature of another": {
 			func(p *pki) {
-				p.hosts["direct.test"] = altering(p.hosts["direct.test"], func(der []byte) { der[len(der)-1] ^= 1 })
+				change := func(der []byte) { der[len(der)-1] ^= 1 }
+				p.hosts["direct.test"] = altering(p.hosts["direct.test"], change)
 			},
 			"the signature does not verify", true,
 		},
@@ -334,14 +348,15 @@ func TestWatchFailures(t *testing.T) {
 		},
 		"an old answer": {
 			func(p *pki) {
-				p.hosts["direct.test"] = altering(p.hosts["direct.test"], func([]byte) { time.Sleep(25 * time.Hour) })
+				delay := func([]byte) { time.Sleep(25 * time.Hour) }
+				p.hosts["direct.test"] = altering(p.hosts["direct.test"], delay)
 			},
 			"an answer whose nextUpdate was 2000-01-01T23:59:59Z", true,
 		},
 		"unknown": {
 			func(p *pki) {
-				p.issue = func(values map[string]string) error {
-					return os.WriteFile(values["{cert}"], pemOf(p.ca.Issue(ocsptest.Options{})), 0o600)
+				p.issue = func(v values) error {
+					return os.WriteFile(v["{cert}"], pemOf(p.ca.Issue(ocsptest.Options{})), 0o600)
 				}
 			},
 			"it answers unknown", true,
@@ -370,7 +385,7 @@ func TestWatchFailures(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			p := newPKI(t)
 			direct := p.hosts["direct.test"]
-			p.issue = func(values map[string]string) error {
+			p.issue = func(v values) error {
 				p.hosts["direct.test"] = direct
 				switch p.issued {
 				case 2:
@@ -378,9 +393,10 @@ func TestWatchFailures(t *testing.T) {
 				case 3:
 					delete(p.hosts, "direct.test")
 				}
-				return p.certify(p.ca, values)
+				return p.certify(p.ca, v)
 			}
-			assert.Equal(t, exitUsage, p.watch(t.Context(), "-count", "4", "-json", "-methods", "POST", "-url", "http://direct.test/ocsp"))
+			assert.Equal(t, exitUsage, p.watch(t.Context(), "-count", "4", "-json",
+				"-methods", "POST", "-url", "http://direct.test/ocsp"))
 			assert.Equal(t, 4, p.issued)
 			assert.Len(t, p.revoked, 3)
 			assert.Equal(t, "ocspcheck watch: no such profile\n", p.errs.String())
@@ -390,7 +406,9 @@ func TestWatchFailures(t *testing.T) {
 				require.NoError(t, json.Unmarshal([]byte(line), &fields))
 				got = append(got, fields.Outcome+fields.Error+" "+fields.Detail)
 			}
-			assert.Equal(t, []string{"ok ", "no such profile ", "unanswered no answer: connection refused", "ok "}, got)
+			assert.Equal(t, []string{
+				"ok ", "no such profile ", "unanswered no answer: connection refused", "ok ",
+			}, got)
 		})
 	})
 }
@@ -420,7 +438,8 @@ func sameAnswer(p *pki) http.Handler {
 
 // At an interrupt, whenever it comes, the canary is revoked, once, and nothing is left running.
 func TestWatchInterrupt(t *testing.T) {
-	for _, at := range []time.Duration{0, 50 * time.Millisecond, 150 * time.Millisecond, 250 * time.Millisecond, time.Second, time.Minute} {
+	const ms = time.Millisecond
+	for _, at := range []time.Duration{0, 50 * ms, 150 * ms, 250 * ms, time.Second, time.Minute} {
 		t.Run(at.String(), func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
@@ -428,7 +447,8 @@ func TestWatchInterrupt(t *testing.T) {
 				ctx, cancel := context.WithCancel(t.Context())
 				time.AfterFunc(at, cancel)
 				begun := time.Now()
-				assert.Equal(t, exitPassed, p.watch(ctx, "-count", "0", "-every", "10s", "-url", "http://direct.test/ocsp"))
+				args := []string{"-count", "0", "-every", "10s", "-url", "http://direct.test/ocsp"}
+				assert.Equal(t, exitPassed, p.watch(ctx, args...))
 				assert.Empty(t, p.errs.String())
 				assert.Len(t, p.revoked, p.issued)
 				assert.Less(t, time.Since(begun), at+time.Second)
@@ -461,11 +481,11 @@ func TestWatchMetrics(t *testing.T) {
 		p.hosts["cache.test"] = caching(p.hosts["direct.test"], time.Minute)
 		w := p.newWatch("-within", "2s", "-count", "3", "-methods", "GET",
 			"-url", "http://user:secret@cache.test/ocsp", "-url", `http://direct.test/"\`)
-		p.issue = func(values map[string]string) error {
+		p.issue = func(v values) error {
 			if p.issued == 2 {
 				return errors.New("no such profile")
 			}
-			return p.certify(p.ca, values)
+			return p.certify(p.ca, v)
 		}
 		status, err := w.watch(t.Context(), &p.errs)
 		require.NoError(t, err)

@@ -186,7 +186,9 @@ var values = map[string]func() []string{
 	"ocsp_status":          func() []string { return []string{ocsp.Good.String(), ocsp.Revoked.String(), ocsp.Unknown.String()} },
 	"ocsp_store_condition": func() []string { return []string{"busy", "silent"} },
 	"ocsp_nonce":           func() []string { return []string{"true", "false"} },
-	"outcome":              func() []string { return []string{"ok", "late", "good", "failed", "unanswered"} }, // of a canary
+	"outcome": func() []string { // of a canary
+		return []string{"ok", "late", "good", "failed", "unanswered"}
+	},
 }
 
 var word = regexp.MustCompile(`^\w+$`)
