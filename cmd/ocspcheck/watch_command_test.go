@@ -142,15 +142,17 @@ func TestWatchCommandFailures(t *testing.T) {
 	for want, lines := range map[string][2]string{
 		"ocspcheck watch: -issue: sh: exit status 3\nno such profile [CA_TOKEN]\n": {`sh -c 'echo no such profile $CA_TOKEN >&2; exit 3' abcd1234`, revokeLine},
 		"-issue: no-such-program: exec: ":                                          {"no-such-program", revokeLine},
-		"-issue: sleep: it has not ended in 2s: raise":                             {"sleep 60", revokeLine},
+		"-issue: sleep: it has not ended in 50ms: raise":                           {"sleep 60", revokeLine},
 		"-issue has written no certificate, in PEM or DER, to":                     {"true", revokeLine},
 		"-revoke uses {output}, and the output of -issue":                          {`sh -c 'mv DIR/a.canary {cert}; echo "a;b"'`, "touch {output}"},
 		"-revoke: false: exit status 1\nthe canary with the se":                    {`cat DIR/b.canary`, "false {serial}"},
 		"give -url: there is none in the certificate":                              {`cat DIR/b.canary`, revokeLine},
 	} {
 		f := newFiles(t, 2)
-		args := []string{"-command-timeout", "2s", "-url", server.URL + "/ocsp"}
+		args := []string{"-command-timeout", "1m", "-url", server.URL + "/ocsp"}
 		switch {
+		case strings.HasPrefix(want, "-issue: sleep"):
+			args[1] = "50ms"
 		case strings.HasPrefix(want, "give -url"):
 			args = args[:2]
 		case strings.HasPrefix(want, "-revoke: false"):
