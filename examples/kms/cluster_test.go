@@ -2,14 +2,19 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/x509"
 	"database/sql"
+	"errors"
 	"flag"
 	"fmt"
 	"maps"
+	"math/big"
 	"os"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -19,9 +24,16 @@ import (
 	"github.com/kmsocsp/ocsp/examples/kms/internal/config"
 	"github.com/kmsocsp/ocsp/examples/kms/internal/inventory"
 	"github.com/kmsocsp/ocsp/internal/servers"
+	"github.com/kmsocsp/ocsp/ocsptest"
 )
 
-var rounds = flag.Int("rounds", 500, "rounds of TestConsistency in each mode")
+var (
+	rounds  = flag.Int("rounds", 100, "rounds of TestConsistency in each mode")
+	workers = flag.Int("workers", 6, "rounds of TestConsistency at a time")
+)
+
+// settle is how much later than the bound the last questions of a round come.
+const settle = 100 * time.Millisecond
 
 // feedLag is the MaxLag of the feeds: the longest that a replica may say good after another one's
 // revocation.
@@ -41,7 +53,7 @@ func startCluster(t *testing.T, cfg config.Config) *cluster.Cluster {
 	return c
 }
 
-// TestConsistency revokes at one replica and asks at the others, under load.
+// TestConsistency changes certificates at one replica and asks at the others, under load.
 func TestConsistency(t *testing.T) {
 	redisURL := newRedisDatabase(t)
 	for _, test := range []struct {
@@ -60,15 +72,22 @@ func TestConsistency(t *testing.T) {
 			test.adjust(&cfg)
 			c := startCluster(t, cfg)
 			var seen cluster.Tally
+			var calls atomic.Int64
 			begin := time.Now()
-			if err := c.Rounds(t.Context(), *rounds, 6, &seen); err != nil {
+			p := promise{feed: test.bound > 0, lag: test.bound}
+			err := c.Rounds(t.Context(), *rounds, *workers, &seen, test.bound+settle, func(x *cluster.Certificate) error {
+				ops := x.History()
+				calls.Add(int64(len(ops)))
+				return p.check(x.UID, len(c.Replicas), ops)
+			})
+			if err != nil {
 				t.Fatal(err)
 			}
 			// A question that was asked later than the bound and still got good is a wrong answer.
 			if seen.Worst > test.bound || test.bound == 0 && seen.Late > 0 {
 				t.Errorf("%v, the bound is %v", &seen, test.bound)
 			}
-			t.Logf("%d rounds in %.1f s: %v", *rounds, time.Since(begin).Seconds(), &seen)
+			t.Logf("%d rounds in %.1f s: %v; histories of %d calls checked", *rounds, time.Since(begin).Seconds(), &seen, calls.Load())
 		})
 	}
 }
@@ -80,14 +99,25 @@ type faultTest struct {
 	*cluster.Cluster
 	postgres, redis *servers.Server
 	cached          []*x509.Certificate
+	promise         promise
 	rows            []string // of the table of outcomes
 }
 
+// fault is what during makes.
+type fault struct {
+	name            string
+	allowed         []string // besides good
+	store           bool     // it keeps the store from answering
+	breakIt, repair func() error
+}
+
 // during makes a fault while clients ask about certificates that are cached and about others that
-// are not, and holds that they see nothing but what is allowed. After the repair a certificate is
+// are not, and holds that they see nothing but what is allowed. Others change certificates all the
+// time, and histories of what they saw have to keep the promise. After the repair a certificate is
 // issued at one replica, revoked, and asked about at all; how long that takes to succeed is the
 // time of recovery.
-func (f *faultTest) during(name string, allowed []string, breakIt, repair func() error) {
+func (f *faultTest) during(fault fault) {
+	name, allowed, breakIt, repair := fault.name, fault.allowed, fault.breakIt, fault.repair
 	f.Helper()
 	var fresh []*x509.Certificate
 	for range 300 {
@@ -108,6 +138,9 @@ func (f *faultTest) during(name string, allowed []string, breakIt, repair func()
 	var cached, uncached cluster.Tally
 	loads := f.Load(ctx, f.cached, 2, &cached)
 	others := f.Load(ctx, fresh, 1, &uncached)
+	changing := f.Lives(ctx, 3)
+	p := f.promise
+	from := f.Now()
 	if err := breakIt(); err != nil {
 		f.Errorf("%s: %v", name, err)
 	}
@@ -118,17 +151,36 @@ func (f *faultTest) during(name string, allowed []string, breakIt, repair func()
 	var err error
 	for {
 		var seen cluster.Tally
-		if err = f.Round(f.Context(), 0, &seen); err == nil || time.Since(begin) > time.Minute {
+		if _, err = f.Round(f.Context(), 0, &seen); err == nil || time.Since(begin) > time.Minute {
 			break
 		}
 	}
 	recovery := time.Since(begin)
+	if fault.store {
+		p.outages = []outage{{from, f.Now()}}
+	}
 	if err != nil {
 		f.Errorf("%s: no recovery: %v", name, err)
 	}
+	time.Sleep(settle) // changes go on after the repair
 	stop()
 	loads.Wait()
 	others.Wait()
+	certs, calls := changing(), 0
+	time.Sleep(feedLag)
+	for _, x := range certs {
+		for r := range f.Replicas {
+			x.Ask(f.Context(), r, cluster.Question(r))
+		}
+		calls += len(x.History())
+		if err := p.check(name, len(f.Replicas), x.History()); err != nil {
+			f.Error(err)
+		}
+	}
+	f.Logf("%s: histories of %d certificates, of %d calls", name, len(certs), calls)
+	if len(certs) == 0 {
+		f.Errorf("%s: nothing was changed", name)
+	}
 	for _, t := range []*cluster.Tally{&cached, &uncached} {
 		for what := range t.Seen {
 			if what != "good" && !slices.Contains(allowed, what) {
@@ -157,68 +209,78 @@ func share(t *cluster.Tally) string {
 
 var pauseTime = flag.Duration("pause", 5*time.Second, "for how long TestFaults stops a server's processes")
 
-// TestFaults breaks everything that can be, while queries run.
+// TestFaults breaks everything that can be, while queries and changes run.
 func TestFaults(t *testing.T) {
-	f := &faultTest{T: t, postgres: ownServer(t, servers.PostgreSQL), redis: ownServer(t, servers.Redis)}
-	f.Cluster = startCluster(t, cluster.Config(f.postgres.PostgresURL("postgres"), f.redis.RedisURL()))
-	for range 5 {
-		_, cert, err := f.Replicas[0].Certify(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		f.cached = append(f.cached, cert)
-	}
-	client, err := inventory.RedisClient(f.redis.RedisURL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = client.Close() }()
-	ctx := t.Context()
-	nothing := func() error { return nil }
-	pause := func(s *servers.Server) func() error {
-		return func() error {
-			if err := s.Pause(); err != nil {
-				return err
+	for _, test := range []struct {
+		name   string
+		all    bool // faults, and not only those of the store
+		adjust func(*config.Config)
+	}{
+		{"feed of Redis", true, func(*config.Config) {}},
+		{"feed of PostgreSQL", false, func(cfg *config.Config) { cfg.Replicas.Changes = cfg.Store.URL }},
+		{"StatusTTL 0", false, func(cfg *config.Config) { cfg.OCSP.StatusTTLSecs, cfg.Replicas.Changes = 0, "" }},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			f := &faultTest{T: t, postgres: ownServer(t, servers.PostgreSQL), redis: ownServer(t, servers.Redis)}
+			cfg := cluster.Config(f.postgres.PostgresURL("postgres"), f.redis.RedisURL())
+			test.adjust(&cfg)
+			f.Cluster, f.promise = startCluster(t, cfg), promise{feed: cfg.Replicas.Changes != ""}
+			if f.promise.feed {
+				f.promise.lag = feedLag
 			}
-			time.Sleep(*pauseTime) // is how long the fault lasts
-			return nil
-		}
+			for range 5 {
+				_, cert, err := f.Replicas[0].Certify(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				f.cached = append(f.cached, cert)
+			}
+			f.storeFaults()
+			if test.all {
+				f.otherFaults()
+			}
+			t.Log("\n| fault | cached certificates: clients saw | other certificates, most not cached | recovery |\n|---|---|---|---|\n" + strings.Join(f.rows, "\n"))
+		})
 	}
-	const refused, gone = "try later", "no answer"
+}
 
-	f.during("kill -9 of a replica", []string{gone}, f.Replicas[2].Kill, func() error { return f.Replicas[2].Start(ctx) })
-	f.during("Redis stopped, started", nil, f.redis.Stop, f.redis.Start)
-	f.during("PostgreSQL stopped, started", []string{refused}, f.postgres.Stop, f.postgres.Start)
-	f.during("SIGSTOP of Redis", nil, pause(f.redis), f.redis.Resume)
-	f.during("SIGSTOP of PostgreSQL", []string{refused}, pause(f.postgres), f.postgres.Resume)
-	f.during("feed connections cut, again and again", nil, func() error {
-		for n := range 20 {
-			if err := client.Do(ctx, "CLIENT", "KILL", "TYPE", "pubsub").Err(); err != nil {
-				return err
-			}
-			var seen cluster.Tally
-			if err := f.Round(ctx, n, &seen); err != nil {
-				return err
-			}
-			if seen.Worst > feedLag {
-				return fmt.Errorf("good for %v after a revocation", seen.Worst)
-			}
-		}
-		return nil
-	}, nothing)
-	f.during("Redis full of random bytes", nil, func() error { return poison(ctx, client) }, nothing)
-	f.during("PostgreSQL out of connections", []string{refused}, func() error {
-		db, err := sql.Open("pgx", f.postgres.PostgresURL("postgres"))
-		if err != nil {
+const refused, dead = "try later", cluster.NoAnswer
+
+func nothing() error { return nil }
+
+// lasting returns a function that makes a fault and returns when it has lasted for a while.
+func lasting(breakIt func() error) func() error {
+	return func() error {
+		if err := breakIt(); err != nil {
 			return err
 		}
-		defer func() { _ = db.Close() }()
-		var held []*sql.Conn
-		defer func() {
-			for _, c := range held {
-				_ = c.Close()
+		time.Sleep(*pauseTime) // is how long the fault lasts
+		return nil
+	}
+}
+
+// storeFaults breaks the store.
+func (f *faultTest) storeFaults() {
+	db, err := sql.Open("pgx", f.postgres.PostgresURL("postgres"))
+	if err != nil {
+		f.Fatal(err)
+	}
+	defer func() { _ = db.Close() }()
+	ctx := f.Context()
+	f.during(fault{"PostgreSQL stopped, started", []string{refused}, true, f.postgres.Stop, f.postgres.Start})
+	f.during(fault{"SIGSTOP of PostgreSQL", []string{refused}, true, lasting(f.postgres.Pause), f.postgres.Resume})
+	f.during(fault{"connections to PostgreSQL killed, again and again", []string{refused}, true, func() error {
+		for range 50 {
+			const kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
+			if _, err := db.ExecContext(ctx, kill); err != nil {
+				return err
 			}
-		}()
+			time.Sleep(*pauseTime / 50)
+		}
+		return nil
+	}, nothing})
+	var held []*sql.Conn
+	f.during(fault{"PostgreSQL out of connections", []string{refused}, true, lasting(func() error {
 		for range 120 { // of max_connections 100
 			c, err := db.Conn(ctx)
 			if err != nil {
@@ -232,12 +294,99 @@ func TestFaults(t *testing.T) {
 			}
 		}
 		return nil
-	}, nothing)
-
-	t.Log("\n| fault | cached certificates: clients saw | other certificates, most not cached | recovery |\n|---|---|---|---|\n" + strings.Join(f.rows, "\n"))
+	}), func() error {
+		var errs []error
+		for _, c := range held {
+			errs = append(errs, c.Close())
+		}
+		return errors.Join(errs...)
+	}})
 }
 
-// poison overwrites every answer in the remote cache.
+// otherFaults breaks replicas, the feed, the remote cache and clocks, and floods the replicas.
+func (f *faultTest) otherFaults() {
+	client, err := inventory.RedisClient(f.redis.RedisURL())
+	if err != nil {
+		f.Fatal(err)
+	}
+	defer func() { _ = client.Close() }()
+	ctx, last := f.Context(), f.Replicas[2]
+	f.during(fault{"kill -9 of a replica", []string{dead}, false, lasting(last.Kill), func() error { return last.Start(ctx) }})
+	f.during(fault{"kill -9 of a replica, again and again", []string{dead}, false, func() error {
+		for i := range 6 {
+			r := f.Replicas[i%len(f.Replicas)]
+			if err := errors.Join(r.Kill(), r.Start(ctx)); err != nil {
+				return err
+			}
+		}
+		return nil
+	}, nothing})
+	f.during(fault{"SIGSTOP of a replica", nil, false, lasting(last.Pause), last.Resume})
+	f.during(fault{"Redis stopped, started", nil, false, f.redis.Stop, f.redis.Start})
+	f.during(fault{"SIGSTOP of Redis", nil, false, lasting(f.redis.Pause), f.redis.Resume})
+	f.during(fault{"feed connections cut, again and again", nil, false, func() error {
+		for n := range 20 {
+			if err := client.Do(ctx, "CLIENT", "KILL", "TYPE", "pubsub").Err(); err != nil {
+				return err
+			}
+			var seen cluster.Tally
+			if _, err := f.Round(ctx, n, &seen); err != nil {
+				return err
+			}
+			if seen.Worst > feedLag {
+				return fmt.Errorf("good for %v after a revocation", seen.Worst)
+			}
+		}
+		return nil
+	}, nothing})
+	f.during(fault{"Redis full of random bytes, and messages of them", nil, false, func() error {
+		for range 20 {
+			if err := poison(ctx, client); err != nil {
+				return err
+			}
+			time.Sleep(*pauseTime / 20)
+		}
+		return nil
+	}, nothing})
+	f.during(fault{"a flood of unknown serials", []string{refused}, false, f.flood, nothing})
+	for name, ahead := range map[string]time.Duration{"ahead": 30 * time.Minute, "behind": -30 * time.Minute} {
+		restart := func(ahead time.Duration) error {
+			err := last.Stop()
+			last.Ahead = ahead
+			return errors.Join(err, last.Start(ctx))
+		}
+		f.during(fault{"the clock of a replica 30 minutes " + name, []string{dead}, false,
+			lasting(func() error { return restart(ahead) }), func() error { return restart(0) }})
+	}
+}
+
+// flood has outsiders ask every replica about serials that it does not know, which takes all of its
+// connections to the store.
+func (f *faultTest) flood() error {
+	const outsiders = 40 // at each replica; a pool has 16 connections
+	ctx, stop := context.WithTimeout(f.Context(), *pauseTime)
+	defer stop()
+	var group sync.WaitGroup
+	var asked atomic.Int64
+	for i := range outsiders * len(f.Replicas) {
+		r := f.Replicas[i%len(f.Replicas)]
+		group.Go(func() {
+			client := ocsptest.Client{URL: r.Client.URL + "/ocsp", HTTP: r.Client.HTTP}
+			for ctx.Err() == nil {
+				serial := new(big.Int).SetBytes([]byte(rand.Text()[:16]))
+				request := client.Request(r.CA, &x509.Certificate{SerialNumber: serial})
+				if _, err := client.Send(ctx, request); err == nil {
+					asked.Add(1)
+				}
+			}
+		})
+	}
+	group.Wait()
+	f.Logf("the flood asked %d questions", asked.Load())
+	return nil
+}
+
+// poison overwrites every answer in the remote cache, and publishes to the feed what it cannot read.
 func poison(ctx context.Context, client *redis.Client) error {
 	names, err := client.Keys(ctx, "{ocsp}:a:*").Result()
 	if err != nil {
@@ -251,7 +400,7 @@ func poison(ctx context.Context, client *redis.Client) error {
 			return err
 		}
 	}
-	return nil
+	return client.Publish(ctx, "{ocsp}:feed", rand.Text()).Err()
 }
 
 // ownServer starts a server for one test.

@@ -42,7 +42,9 @@ import (
 	"github.com/kmsocsp/ocsp/ocspconfig"
 )
 
-func main() {
+func main() { run(serve) }
+
+func run(serve cli.Serve) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// A second signal ends the process at once.
 	context.AfterFunc(ctx, stop)
@@ -60,6 +62,7 @@ type kms struct {
 	metrics   *metrics
 	page      *page.Page
 	logger    *slog.Logger
+	now       func() time.Time // nil is time.Now
 
 	closers []func() error
 }
@@ -71,8 +74,15 @@ var (
 
 // open opens a data directory. The first time it creates the directory, the configuration and the
 // CA.
-func open(ctx context.Context, dir string, logger *slog.Logger) (_ *kms, err error) {
-	k := &kms{dir: dir, logger: logger}
+func open(ctx context.Context, dir string, logger *slog.Logger) (*kms, error) {
+	return openBy(ctx, dir, logger, nil)
+}
+
+// openBy opens a data directory of a KMS that has that clock.
+func openBy(
+	ctx context.Context, dir string, logger *slog.Logger, now func() time.Time,
+) (_ *kms, err error) {
+	k := &kms{dir: dir, logger: logger, now: now}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, k.close())
@@ -119,7 +129,7 @@ func (k *kms) newResponder(ctx context.Context) (*ocsp.Responder, error) {
 		return nil, err
 	}
 	return ocspconfig.New(ctx, k.cfg.OCSP.Settings, k, func(c *ocsp.Config) {
-		c.Logger, c.Observe = k.logger, k.observe
+		c.Logger, c.Observe, c.Now = k.logger, k.observe, k.now
 		c.Cache.Remote, c.Cache.Feed = shared.Remote, shared.Feed
 	})
 }
@@ -183,23 +193,31 @@ func (k *kms) Certify(
 }
 
 // Change changes the state of a certificate, such as to revoked, and invalidates the answers about
-// it.
+// it. An error does not mean that nothing was written: the connection to the store may break after
+// the commit. So answers are invalidated after an error too, and whoever gets one calls again. The
+// second call may find the change made by the first, and be refused: then it has been invalidated
+// all the same.
 func (k *kms) Change(
 	ctx context.Context, uid string, c inventory.Change,
 ) (inventory.Object, error) {
+	if k.now != nil {
+		c.At = k.now()
+	}
 	o, err := k.store.Apply(ctx, uid, c)
-	if err != nil {
-		return inventory.Object{}, err
+	if o.Serial == nil { // it was not even read
+		return o, err
 	}
-	k.logger.InfoContext(ctx, "changed", "uid", uid, "state", o.State, "reason", o.Reason)
-	// The change is in the store, so an error here is logged and not returned. Without
+	// The change may be in the store, so an error here is logged and not returned. Without
 	// status_ttl_secs every answer reads the store, and needs no Invalidate.
-	err = k.responder.Invalidate(context.WithoutCancel(ctx), o.IssuerUID, o.Serial)
-	if err != nil {
+	stale := k.responder.Invalidate(context.WithoutCancel(ctx), o.IssuerUID, o.Serial)
+	if stale != nil {
 		const text = "answers from before the change may be served until status_ttl_secs have passed"
-		k.logger.ErrorContext(ctx, text, "uid", uid, "error", err)
+		k.logger.ErrorContext(ctx, text, "uid", uid, "error", stale)
 	}
-	return o, nil
+	if err == nil {
+		k.logger.InfoContext(ctx, "changed", "uid", uid, "state", o.State, "reason", o.Reason)
+	}
+	return o, err
 }
 
 // ocspHandler returns the handler to mount under /ocsp. Clients that read the URL in a certificate
@@ -255,17 +273,17 @@ func serve(ctx context.Context, dir string, stdout, stderr io.Writer) error {
 		return errors.Join(err, listener.Close(), k.close())
 	}
 	cli.PrintHints(stdout, dir, k.cfg, k.page.Invite(), uid)
-	return k.serve(ctx, listener)
+	return k.serve(ctx, listener, k.handler())
 }
 
 // serve serves until the context ends, waits for requests in flight, and closes the KMS.
-func (k *kms) serve(ctx context.Context, listener net.Listener) error {
+func (k *kms) serve(ctx context.Context, listener net.Listener, handler http.Handler) error {
 	if addr, ok := listener.Addr().(*net.TCPAddr); ok && !addr.IP.IsLoopback() {
 		const text = "tokens and keys are sent in plain HTTP: listen on loopback, behind a TLS proxy"
 		k.logger.WarnContext(ctx, text, "listen", addr)
 	}
 	server := &http.Server{
-		Handler:           k.handler(),
+		Handler:           handler,
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       30 * time.Second,
 		WriteTimeout:      60 * time.Second,

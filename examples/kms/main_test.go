@@ -15,6 +15,7 @@ import (
 
 	"github.com/kmsocsp/ocsp/examples/kms/internal/api"
 	"github.com/kmsocsp/ocsp/examples/kms/internal/cli"
+	"github.com/kmsocsp/ocsp/examples/kms/internal/cluster"
 	"github.com/kmsocsp/ocsp/examples/kms/internal/config"
 	"github.com/kmsocsp/ocsp/examples/kms/internal/inventory"
 	"github.com/kmsocsp/ocsp/ocsptest"
@@ -23,6 +24,9 @@ import (
 // TestMain lets the test binary stand in for the program, which the demo runs again with a command.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && !strings.HasPrefix(os.Args[1], "-") {
+		if _, ok := os.LookupEnv(cluster.AheadVariable); ok {
+			run(serveReplica)
+		}
 		main()
 	}
 	code := m.Run()

@@ -84,7 +84,10 @@ func (h *Handler) Routes(r chi.Router) {
 	r.Post("/certificates", h.answer(h.postCertificate))
 	r.Get("/certificates", h.answer(h.listCertificates))
 	r.Get("/certificates/{uid}", h.answer(h.getCertificate))
-	for path, action := range map[string]inventory.Action{"activate": inventory.Activate, "destroy": inventory.Destroy} {
+	for path, action := range map[string]inventory.Action{
+		"activate": inventory.Activate, "destroy": inventory.Destroy,
+		"hold": inventory.Hold, "release": inventory.Release,
+	} {
 		r.Post("/certificates/{uid}/"+path, h.answer(func(r *http.Request) (any, error) {
 			return h.applyTo(r, inventory.Change{Action: action})
 		}))

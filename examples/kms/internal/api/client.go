@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -15,6 +14,14 @@ type Client struct {
 	URL, Token string
 	HTTP       *http.Client
 }
+
+// StatusError is the error of a call that the server refused or failed to serve.
+type StatusError struct {
+	Code int // of HTTP
+	Text string
+}
+
+func (e *StatusError) Error() string { return e.Text }
 
 // Call sends a request, with a JSON body if there is one, and reads the JSON answer.
 func (c *Client) Call(ctx context.Context, method, path string, body, into any) error {
@@ -39,9 +46,9 @@ func (c *Client) Call(ctx context.Context, method, path string, body, into any) 
 	if res.StatusCode != http.StatusOK {
 		var refused errorJSON
 		if json.NewDecoder(res.Body).Decode(&refused) != nil || refused.Error == "" {
-			return errors.New(res.Status)
+			refused.Error = res.Status
 		}
-		return errors.New(refused.Error)
+		return &StatusError{res.StatusCode, refused.Error}
 	}
 	return json.NewDecoder(res.Body).Decode(into)
 }

@@ -34,7 +34,7 @@ const First = "example"
 const (
 	caLife     = 10 * 365 * 24 * time.Hour
 	leafLife   = 90 * 24 * time.Hour
-	clockDrift = time.Minute // certificates begin this much earlier, for clients whose clocks are slow
+	clockDrift = time.Hour // certificates begin this much earlier, for those whose clocks are slow
 )
 
 // CA issues certificates and stores them.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"time"
 
 	"github.com/kmsocsp/ocsp/examples/kms/internal/config"
 	"github.com/kmsocsp/ocsp/examples/kms/internal/inventory"
@@ -17,11 +18,13 @@ const replicaCount = 3
 // Cluster is replicas over the same servers, with one configuration.
 type Cluster struct {
 	Replicas []*Replica
+
+	begun time.Time
 }
 
 // Start starts replicas of a program, with data directories below dir.
 func Start(ctx context.Context, program, dir string, cfg config.Config) (*Cluster, error) {
-	c := &Cluster{}
+	c := &Cluster{begun: time.Now()}
 	for i := range replicaCount {
 		replicaDir := filepath.Join(dir, fmt.Sprintf("replica%d", i+1))
 		if i > 0 {

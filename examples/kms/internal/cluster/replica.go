@@ -19,10 +19,12 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	xocsp "golang.org/x/crypto/ocsp"
 
+	"github.com/kmsocsp/ocsp"
 	"github.com/kmsocsp/ocsp/examples/kms/internal/api"
 	"github.com/kmsocsp/ocsp/examples/kms/internal/ca"
 	"github.com/kmsocsp/ocsp/examples/kms/internal/config"
@@ -31,6 +33,9 @@ import (
 	"github.com/kmsocsp/ocsp/examples/kms/internal/keyfile"
 	"github.com/kmsocsp/ocsp/ocsptest"
 )
+
+// AheadVariable is the environment variable that has a replica's Ahead.
+const AheadVariable = "KMS_CLOCK_AHEAD"
 
 const (
 	startTimeout   = 30 * time.Second
@@ -45,6 +50,9 @@ type Replica struct {
 	Dir    string // its data directory
 	Client *api.Client
 	CA     *x509.Certificate
+	// Ahead is how far its clock is ahead of this process's, from its next Start on. The program
+	// reads it from the environment variable AheadVariable: the KMS itself does not, tests do.
+	Ahead time.Duration
 
 	program string
 	cmd     *exec.Cmd // nil unless it runs
@@ -123,6 +131,7 @@ func freeAddress() (string, error) {
 func (r *Replica) Start(ctx context.Context) error {
 	cmd := exec.Command(r.program, "serve", "-data", r.Dir)
 	cmd.Stdout, cmd.Stderr = io.Discard, &r.log
+	cmd.Env = append(os.Environ(), AheadVariable+"="+r.Ahead.String())
 	if err := cmd.Start(); err != nil {
 		return err
 	}
@@ -193,21 +202,48 @@ func (r *Replica) Counters(ctx context.Context) (counters.Snapshot, error) {
 }
 
 // Query asks the replica about a certificate. It returns the status of a verified answer ("good",
-// "revoked", "unknown"), the OCSP error ("try later"), "no answer", or an error that begins with
-// "wrong".
+// "on hold", "revoked", "unknown"), the OCSP error ("try later"), "no answer", or an error that
+// begins with "wrong".
 func (r *Replica) Query(ctx context.Context, cert *x509.Certificate) string {
-	result, err := ocsptest.Client{URL: r.Client.URL + "/ocsp", HTTP: r.Client.HTTP}.Query(ctx, r.CA, cert)
+	status, _ := r.ask(ctx, cert, Post)
+	return status
+}
+
+// ask asks a question. It also reports whether the replica says that the answer is one that stands
+// in for a store that does not answer, which the replicas of tests do.
+func (r *Replica) ask(ctx context.Context, cert *x509.Certificate, how Question) (status string, stale bool) {
+	client := ocsptest.Client{
+		URL: r.Client.URL + "/ocsp", HTTP: r.Client.HTTP,
+		Now: func() time.Time { return time.Now().Add(r.Ahead) },
+	}
+	switch how {
+	case Get:
+		client.Method = http.MethodGet
+	case Nonce:
+		client.Nonce = []byte(rand.Text())
+	}
+	result, err := client.Query(ctx, r.CA, cert)
 	var refused xocsp.ResponseError
 	switch {
 	case errors.As(err, &refused):
-		return refused.Status.String()
+		return refused.Status.String(), false
 	case err != nil && result == nil:
-		return "no answer"
+		return NoAnswer, false
 	case err != nil:
-		return "wrong: " + err.Error()
+		return "wrong: " + err.Error(), false
 	}
-	statuses := [...]string{xocsp.Good: "good", xocsp.Revoked: "revoked", xocsp.Unknown: "unknown"}
-	return statuses[result.Responses[0].Status]
+	stale = result.Header.Get(OutcomeHeader) == ocsp.OutcomeStale.String()
+	answer := result.Responses[0]
+	switch {
+	case answer.Status == xocsp.Good:
+		return Good, stale
+	case answer.Status == xocsp.Revoked && answer.RevocationReason == xocsp.CertificateHold:
+		return OnHold, stale
+	case answer.Status == xocsp.Revoked:
+		return Revoked, stale
+	default:
+		return "unknown", stale
+	}
 }
 
 // Certify issues a certificate through the replica.
@@ -221,12 +257,21 @@ func (r *Replica) Certify(ctx context.Context) (uid string, cert *x509.Certifica
 	return made.UID, cert, err
 }
 
-// Revoke revokes a certificate through the replica.
-func (r *Replica) Revoke(ctx context.Context, uid string) error {
+// change makes a change to a certificate through the replica.
+func (r *Replica) change(ctx context.Context, uid string, verb Verb) error {
 	var cert api.Certificate
-	request := api.RevokeRequest{Reason: "keyCompromise"}
-	return r.Client.Call(ctx, http.MethodPost, "certificates/"+uid+"/revoke", request, &cert)
+	request := api.RevokeRequest{} // the other changes have no parameters
+	if verb == Revoke {
+		request.Reason = "keyCompromise"
+	}
+	return r.Client.Call(ctx, http.MethodPost, "certificates/"+uid+"/"+string(verb), request, &cert)
 }
+
+// Pause stops the process as it is, and Resume lets it go on.
+func (r *Replica) Pause() error { return r.cmd.Process.Signal(syscall.SIGSTOP) }
+
+// Resume lets a paused process go on.
+func (r *Replica) Resume() error { return r.cmd.Process.Signal(syscall.SIGCONT) }
 
 // copyKey gives a replica the CA's key of another one. In production the key would be in an HSM.
 func copyKey(from, to string) error {

@@ -3,7 +3,6 @@ package cluster
 import (
 	"context"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -13,7 +12,7 @@ import (
 type Tally struct {
 	mu    sync.Mutex
 	Seen  map[string]int
-	Late  int           // answers good after the revocation had returned
+	Late  int           // answers good, or on hold, after the revocation had returned
 	Worst time.Duration // the longest time after a revocation of such an answer
 }
 
@@ -41,59 +40,119 @@ func (t *Tally) String() string {
 }
 
 // Round issues a certificate through one replica, requires that all answer good, revokes it through
-// the first, and asks all until they answer revoked.
-func (c *Cluster) Round(ctx context.Context, n int, t *Tally) error {
-	writer := c.Replicas[n%len(c.Replicas)]
-	uid, cert, err := writer.Certify(ctx)
+// the first, while others ask, and asks all until they answer revoked. In every fourth round another
+// replica puts it on hold first, and the third one releases it. It returns the certificate, whose
+// history is what all that came to.
+func (c *Cluster) Round(ctx context.Context, n int, t *Tally) (*Certificate, error) {
+	count := len(c.Replicas)
+	x, err := c.Issue(ctx, n%count)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	for _, r := range c.Replicas {
-		if got := r.Query(ctx, cert); got != "good" {
-			return fmt.Errorf("a new certificate is %s", got)
+	defer func() { x.done = time.Now() }()
+	for r := range c.Replicas {
+		if got := x.Ask(ctx, r, Question(n+r)); got != Good {
+			return x, fmt.Errorf("a new certificate is %s", got)
 		}
-		t.add("good")
+		t.add(Good)
 	}
-	if err := writer.Revoke(ctx, uid); err != nil {
-		return err
+	if n%4 == 0 {
+		if err := x.held(ctx, n+1); err != nil {
+			return x, err
+		}
+	}
+	asked := x.askDuring(ctx, n)
+	if err := x.Change(ctx, n%count, Revoke); err != nil {
+		return x, err
 	}
 	returned := time.Now()
+	asked.Wait()
 	for i := range c.Replicas {
-		r := c.Replicas[(n+1+i)%len(c.Replicas)]
+		r := (n + 1 + i) % count
 		for {
 			asked := time.Now()
-			got := r.Query(ctx, cert)
+			got := x.Ask(ctx, r, Question(n+i))
 			t.add(got)
-			if got == "revoked" {
+			if got == Revoked {
 				break
 			}
-			if got != "good" {
-				return fmt.Errorf("a revoked certificate is %s", got)
+			if got != Good && got != OnHold {
+				return x, fmt.Errorf("a revoked certificate is %s", got)
 			}
 			// It may have been made at any time since the request.
 			t.addLate(asked.Sub(returned))
 			if asked.Sub(returned) > clientTimeout {
-				return errors.New("a revoked certificate stays good")
+				return x, fmt.Errorf("a revoked certificate stays %s", got)
 			}
+		}
+	}
+	return x, nil
+}
+
+// held puts the certificate on hold through a replica, and releases it through the next one, while
+// others ask.
+func (x *Certificate) held(ctx context.Context, n int) error {
+	for i, verb := range []Verb{Hold, Release} {
+		asked := x.askDuring(ctx, n+i)
+		err := x.Change(ctx, (n+i)%len(x.cluster.Replicas), verb)
+		asked.Wait()
+		if err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// Rounds makes n rounds, some of them at a time, and ends with the first error.
-func (c *Cluster) Rounds(ctx context.Context, n, at int, t *Tally) error {
+// askDuring asks each replica once while the caller goes on.
+func (x *Certificate) askDuring(ctx context.Context, n int) *sync.WaitGroup {
+	var group sync.WaitGroup
+	group.Go(func() {
+		for r := range x.cluster.Replicas {
+			x.Ask(ctx, (n+r)%len(x.cluster.Replicas), Question(n))
+		}
+	})
+	return &group
+}
+
+// Rounds makes n rounds, some of them at a time, and ends with the first error. At least settle after
+// each round all replicas are asked once more, and then check gets the certificate, whose history is
+// complete.
+func (c *Cluster) Rounds(
+	ctx context.Context, n, at int, t *Tally, settle time.Duration, check func(*Certificate) error,
+) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	next := make(chan int)
-	var group sync.WaitGroup
+	next, done := make(chan int), make(chan *Certificate, n)
+	var rounds, ends sync.WaitGroup
 	for range at {
-		group.Go(func() {
+		rounds.Go(func() {
 			for i := range next {
-				if err := c.Round(ctx, i, t); err != nil {
+				x, err := c.Round(ctx, i, t)
+				if err != nil {
 					cancel(fmt.Errorf("round %d: %w", i, err))
+					continue
 				}
+				done <- x
 			}
 		})
+	}
+	end := func() {
+		for x := range done {
+			select {
+			case <-time.After(time.Until(x.done.Add(settle))):
+			case <-ctx.Done():
+				return
+			}
+			for r := range c.Replicas {
+				x.Ask(ctx, r, Question(r))
+			}
+			if err := check(x); err != nil && ctx.Err() == nil {
+				cancel(err)
+			}
+		}
+	}
+	for range 2 {
+		ends.Go(end)
 	}
 	for i := 0; i < n && ctx.Err() == nil; i++ {
 		select {
@@ -102,8 +161,66 @@ func (c *Cluster) Rounds(ctx context.Context, n, at int, t *Tally) error {
 		}
 	}
 	close(next)
-	group.Wait()
+	rounds.Wait()
+	close(done)
+	ends.Wait()
 	return context.Cause(ctx)
+}
+
+// Lives makes certificates live until ctx ends: each is put on hold, released and revoked, every
+// change at another replica and made again until it is known to have been made, with questions to
+// all replicas before, during and after. It requires nothing of the answers: the histories that it
+// returns have them.
+func (c *Cluster) Lives(ctx context.Context, workers int) func() []*Certificate {
+	var mu sync.Mutex
+	var all []*Certificate
+	var group sync.WaitGroup
+	for w := range workers {
+		group.Go(func() {
+			for n := w; ctx.Err() == nil; n += workers {
+				// What has begun is finished, or the last call would look like one without a reply.
+				if x := c.live(context.WithoutCancel(ctx), ctx.Done(), n); x != nil {
+					mu.Lock()
+					all = append(all, x)
+					mu.Unlock()
+				}
+			}
+		})
+	}
+	return func() []*Certificate {
+		group.Wait()
+		return all
+	}
+}
+
+// retryPause is between two attempts at a change.
+const retryPause = 50 * time.Millisecond
+
+// live makes a certificate live. It returns nil if it could not be issued.
+func (c *Cluster) live(ctx context.Context, end <-chan struct{}, n int) *Certificate {
+	x, err := c.Issue(ctx, n%len(c.Replicas))
+	if err != nil {
+		time.Sleep(retryPause)
+		return nil
+	}
+	x.askDuring(ctx, n).Wait()
+	for i, verb := range []Verb{Hold, Release, Revoke} {
+		asked := x.askDuring(ctx, n+i)
+		for at := n + i; ; at++ {
+			if err := x.Change(ctx, at%len(c.Replicas), verb); err == nil || IsRefused(err) {
+				break
+			}
+			select {
+			case <-end:
+				asked.Wait()
+				return x
+			case <-time.After(retryPause):
+			}
+		}
+		asked.Wait()
+		x.askDuring(ctx, n+i+1).Wait()
+	}
+	return x
 }
 
 // Load queries certificates at all replicas until ctx ends.

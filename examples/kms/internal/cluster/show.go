@@ -83,7 +83,7 @@ func Show(ctx context.Context, out io.Writer) (err error) {
 	var revocations Tally
 	err = errors.Join(
 		phase(fmt.Sprintf("%d certificates issued at one, revoked, asked at all", showRounds), func() error {
-			return c.Rounds(ctx, showRounds, showWorkers, &revocations)
+			return c.Rounds(ctx, showRounds, showWorkers, &revocations, 0, func(*Certificate) error { return nil })
 		}),
 		phase("a replica killed and started again", func() error {
 			return errors.Join(c.Replicas[2].Kill(), wait(ctx), c.Replicas[2].Start(ctx))

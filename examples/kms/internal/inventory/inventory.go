@@ -45,8 +45,9 @@ type Store interface {
 	// List returns the objects of a kind, oldest first.
 	List(ctx context.Context, kind string) ([]Object, error)
 	// Apply makes a change to a certificate and returns the result. It is atomic: concurrent
-	// changes, of this process or another, are applied one after the other. A revocation time never
-	// changes once it is set.
+	// changes, of this process or another, are applied one after the other. A revocation time
+	// changes by a release only. With an error, which does not mean that nothing was written, it
+	// returns the object as it was read before, or none if it was not read.
 	Apply(ctx context.Context, uid string, c Change) (Object, error)
 	Close() error
 }

@@ -180,11 +180,34 @@ func (s *redisStore) Apply(ctx context.Context, uid string, c Change) (Object, e
 	if err != nil {
 		return Object{}, err
 	}
+	if c.Action == Release {
+		return s.release(ctx, o, c)
+	}
+	next := o
 	_, err = s.states.Update(ctx, o.IssuerUID, o.Serial, func(now ocsp.Record) (ocsp.Record, error) {
 		o.Record = now
-		next, err := o.after(c, time.Now())
-		o = next
+		var err error
+		next, err = o.after(c)
 		return next.Record, err
 	})
-	return o, err
+	if err != nil {
+		return o, err
+	}
+	return next, nil
+}
+
+// release ends a hold, which Update of the states does not.
+func (s *redisStore) release(ctx context.Context, o Object, c Change) (Object, error) {
+	next, err := o.after(c)
+	if err != nil {
+		return o, err
+	}
+	changed, err := s.states.Release(ctx, o.IssuerUID, o.Serial)
+	if err == nil && !changed || errors.Is(err, ocspredis.ErrState) {
+		err = fmt.Errorf("%w: another change was faster", ErrConflict)
+	}
+	if err != nil {
+		return o, err
+	}
+	return next, nil
 }

@@ -199,18 +199,21 @@ func (s *sqlStore) Apply(ctx context.Context, uid string, c Change) (Object, err
 		if err != nil {
 			return Object{}, err
 		}
-		next, err := o.after(c, time.Now())
+		next, err := o.after(c)
 		if err != nil {
-			return Object{}, err
+			return o, err
 		}
 		changed, err := s.queryObject(ctx, `
 UPDATE objects SET state = ?, reason = ?, revoked_at = ?, compromised_at = ?
-WHERE uid = ? AND state = ? AND reason = ? AND coalesce(compromised_at, -1) = ?
+WHERE uid = ? AND state = ? AND reason = ? AND coalesce(revoked_at, -1) = ? AND coalesce(compromised_at, -1) = ?
 RETURNING `+columns,
 			next.State.String(), next.Reason.String(), unixOrNull(next.RevokedAt), unixOrNull(next.InvalidityDate),
-			uid, o.State.String(), o.Reason.String(), unixOr(o.InvalidityDate, -1))
-		if !errors.Is(err, ErrNotFound) {
-			return changed, err
+			uid, o.State.String(), o.Reason.String(), unixOr(o.RevokedAt, -1), unixOr(o.InvalidityDate, -1))
+		switch {
+		case err == nil:
+			return changed, nil
+		case !errors.Is(err, ErrNotFound):
+			return o, err
 		}
 	}
 }

@@ -241,11 +241,11 @@ func newView(o inventory.Object) certificateView {
 	v := certificateView{Certificate: api.NewCertificate(o), State: o.State, Reason: o.Reason, Good: o.RevokedAt.IsZero()}
 	for reason := ocsp.Unspecified; reason <= ocsp.AACompromise; reason++ {
 		c, err := inventory.Revocation(reason.String(), time.Time{}, time.Time{})
-		if err == nil && c.Action.AppliesTo(o.State) {
+		if err == nil && c.Action.AppliesTo(o.Record) {
 			v.Possible = append(v.Possible, reason)
 		}
 	}
-	v.Activate, v.Destroy = inventory.Activate.AppliesTo(o.State), inventory.Destroy.AppliesTo(o.State)
+	v.Activate, v.Destroy = inventory.Activate.AppliesTo(o.Record), inventory.Destroy.AppliesTo(o.Record)
 	return v
 }
 
