@@ -28,7 +28,7 @@ import (
 )
 
 var (
-	rounds  = flag.Int("rounds", 100, "rounds of TestConsistency in each mode")
+	rounds  = flag.Int("rounds", 400, "rounds of TestConsistency, a quarter of them in each mode")
 	workers = flag.Int("workers", 6, "rounds of TestConsistency at a time")
 )
 
@@ -56,6 +56,8 @@ func startCluster(t *testing.T, cfg config.Config) *cluster.Cluster {
 // TestConsistency changes certificates at one replica and asks at the others, under load.
 func TestConsistency(t *testing.T) {
 	redisURL := newRedisDatabase(t)
+	const modes = 4
+	n := *rounds / modes
 	for _, test := range []struct {
 		name   string
 		bound  time.Duration // that good may be said after a revocation has returned
@@ -75,7 +77,7 @@ func TestConsistency(t *testing.T) {
 			var calls atomic.Int64
 			begin := time.Now()
 			p := promise{feed: test.bound > 0, lag: test.bound}
-			err := c.Rounds(t.Context(), *rounds, *workers, &seen, test.bound+settle, func(x *cluster.Certificate) error {
+			err := c.Rounds(t.Context(), n, *workers, &seen, test.bound+settle, func(x *cluster.Certificate) error {
 				ops := x.History()
 				calls.Add(int64(len(ops)))
 				return p.check(x.UID, len(c.Replicas), ops)
@@ -87,7 +89,7 @@ func TestConsistency(t *testing.T) {
 			if seen.Worst > test.bound || test.bound == 0 && seen.Late > 0 {
 				t.Errorf("%v, the bound is %v", &seen, test.bound)
 			}
-			t.Logf("%d rounds in %.1f s: %v; histories of %d calls checked", *rounds, time.Since(begin).Seconds(), &seen, calls.Load())
+			t.Logf("%d rounds in %.1f s: %v; histories of %d calls checked", n, time.Since(begin).Seconds(), &seen, calls.Load())
 		})
 	}
 }
@@ -101,6 +103,44 @@ type faultTest struct {
 	cached          []*x509.Certificate
 	promise         promise
 	rows            []string // of the table of outcomes
+}
+
+// TestCheckFindsDeafReplica requires that the check finds a replica that trusts what it has read for
+// an hour and hears of no changes.
+func TestCheckFindsDeafReplica(t *testing.T) {
+	c := startCluster(t, cluster.Config(newDatabase(t), newRedisDatabase(t)))
+	deaf := c.Replicas[2]
+	cfg, err := config.Load(deaf.Dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.Replicas.Changes = ""
+	if err := errors.Join(deaf.Stop(), cfg.Write(deaf.Dir), deaf.Start(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	x, err := c.Issue(t.Context(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	askAll := func() {
+		for r := range c.Replicas {
+			x.Ask(t.Context(), r, cluster.Post)
+		}
+	}
+	p := promise{feed: true, lag: feedLag}
+	askAll()
+	if err := x.Change(t.Context(), 0, cluster.Revoke); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.check("before the lag", len(c.Replicas), x.History()); err != nil {
+		t.Error(err)
+	}
+	time.Sleep(feedLag + settle)
+	askAll()
+	t.Setenv("TMPDIR", t.TempDir())
+	if err := p.check("after the lag", len(c.Replicas), x.History()); err == nil || !strings.Contains(err.Error(), "replica 3  ask good") {
+		t.Errorf("the check does not find the replica that is deaf: %v", err)
+	}
 }
 
 // fault is what during makes.
@@ -138,7 +178,7 @@ func (f *faultTest) during(fault fault) {
 	var cached, uncached cluster.Tally
 	loads := f.Load(ctx, f.cached, 2, &cached)
 	others := f.Load(ctx, fresh, 1, &uncached)
-	changing := f.Lives(ctx, 3)
+	changing := f.Lives(ctx, 6)
 	p := f.promise
 	from := f.Now()
 	if err := breakIt(); err != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io/fs"
 	"log/slog"
@@ -196,6 +197,51 @@ func testSecondHandle(t *testing.T, adjust func(*config.Config)) {
 	}
 	if got := ocspStatus(t, k, uid); got != "revoked" {
 		t.Errorf("OCSP says %s, want revoked", got)
+	}
+}
+
+// lossyStore makes changes and loses the replies.
+type lossyStore struct{ inventory.Store }
+
+func (s lossyStore) Apply(ctx context.Context, uid string, c inventory.Change) (inventory.Object, error) {
+	o, err := s.Get(ctx, uid)
+	if err != nil {
+		return inventory.Object{}, err
+	}
+	_, err = s.Store.Apply(ctx, uid, c)
+	return o, errors.Join(errors.New("the connection broke"), err)
+}
+
+// TestChangeWithoutReply requires that a change shows at once that was made without a reply of the
+// store, although statuses are trusted for an hour, and also one that a second attempt finds made.
+func TestChangeWithoutReply(t *testing.T) {
+	k := newKMS(t, func(cfg *config.Config) { cfg.OCSP.StatusTTLSecs = 3600 })
+	uid, store := first(t, k).UID, k.store
+	for _, test := range []struct {
+		change inventory.Change
+		by     inventory.Store // nil: another process makes it first
+		want   string
+	}{
+		{inventory.Change{Action: inventory.Hold}, lossyStore{store}, "revoked"},
+		{inventory.Change{Action: inventory.Release}, lossyStore{store}, "good"},
+		{inventory.Change{Action: inventory.Compromise, Reason: ocsp.KeyCompromise}, nil, "revoked"},
+	} {
+		before := ocspStatus(t, k, uid)
+		if test.by != nil {
+			k.store = test.by
+		} else if _, err := store.Apply(t.Context(), uid, test.change); err != nil {
+			t.Fatal(err)
+		}
+		if got := ocspStatus(t, k, uid); got != before {
+			t.Errorf("%s before the change: OCSP says %s, want %s, which is trusted", test.change.Action, got, before)
+		}
+		if _, err := k.Change(t.Context(), uid, test.change); err == nil {
+			t.Errorf("%s: no error", test.change.Action)
+		}
+		k.store = store
+		if got := ocspStatus(t, k, uid); got != test.want {
+			t.Errorf("%s: OCSP says %s, want %s", test.change.Action, got, test.want)
+		}
 	}
 }
 
