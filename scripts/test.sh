@@ -90,6 +90,11 @@ go test -race -vet=off -count=1 -timeout 15m -v . ./examples/kms ./ocsptest ./be
 	>"$work/race.out" 2>&1 || fail "$work/race.out"
 grep -E '^(ok|\?|interop:)' "$work/race.out"
 
+step "consistency: 10,000 rounds without the race detector"
+go test -vet=off -count=1 -timeout 15m -run TestConsistency -v ./examples/kms -rounds 10000 \
+	>"$work/rounds.out" 2>&1 || fail "$work/rounds.out"
+grep -E 'rounds in' "$work/rounds.out"
+
 # go test for a single package leaves a processor idle, so that these two run side by side.
 step "the root package again, with the compact storage; allocations and coverage with fips140=on"
 go test -race -vet=off -count=1 . -compact >"$work/compact.out" 2>&1 &

@@ -42,6 +42,7 @@ const (
 	Good     = "good"
 	OnHold   = "on hold"
 	Revoked  = "revoked"
+	TryLater = "try later"
 	NoAnswer = "no answer"
 )
 
@@ -105,8 +106,7 @@ func (x *Certificate) Ask(ctx context.Context, replica int, how Question) string
 	op := Op{Verb: Ask, Replica: replica, Call: x.cluster.Now()}
 	op.Status, op.Stale = x.cluster.Replicas[replica].ask(ctx, x.Cert, how%questions)
 	op.Return = x.cluster.Now()
-	switch op.Status {
-	case Good, OnHold, Revoked, "unknown":
+	if op.Status != NoAnswer && op.Status != TryLater { // which say nothing about the certificate
 		x.mu.Lock()
 		defer x.mu.Unlock()
 		x.ops = append(x.ops, op)

@@ -211,7 +211,9 @@ func (r *Replica) Query(ctx context.Context, cert *x509.Certificate) string {
 
 // ask asks a question. It also reports whether the replica says that the answer is one that stands
 // in for a store that does not answer, which the replicas of tests do.
-func (r *Replica) ask(ctx context.Context, cert *x509.Certificate, how Question) (status string, stale bool) {
+func (r *Replica) ask(
+	ctx context.Context, cert *x509.Certificate, how Question,
+) (status string, stale bool) {
 	client := ocsptest.Client{
 		URL: r.Client.URL + "/ocsp", HTTP: r.Client.HTTP,
 		Now: func() time.Time { return time.Now().Add(r.Ahead) },
