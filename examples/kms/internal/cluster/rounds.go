@@ -61,12 +61,12 @@ func (c *Cluster) Round(ctx context.Context, n int, t *Tally) (*Certificate, err
 			return x, err
 		}
 	}
-	asked := x.askDuring(ctx, n)
+	// Reads for these questions may still be in flight when those below come.
+	defer x.askDuring(ctx, n).Wait()
 	if err := x.Change(ctx, n%count, Revoke); err != nil {
 		return x, err
 	}
 	returned := time.Now()
-	asked.Wait()
 	for i := range c.Replicas {
 		r := (n + 1 + i) % count
 		for {
@@ -93,10 +93,8 @@ func (c *Cluster) Round(ctx context.Context, n int, t *Tally) (*Certificate, err
 // others ask.
 func (x *Certificate) held(ctx context.Context, n int) error {
 	for i, verb := range []Verb{Hold, Release} {
-		asked := x.askDuring(ctx, n+i)
-		err := x.Change(ctx, (n+i)%len(x.cluster.Replicas), verb)
-		asked.Wait()
-		if err != nil {
+		defer x.askDuring(ctx, n+i).Wait()
+		if err := x.Change(ctx, (n+i)%len(x.cluster.Replicas), verb); err != nil {
 			return err
 		}
 	}
