@@ -77,11 +77,12 @@ func TestConsistency(t *testing.T) {
 			var calls atomic.Int64
 			begin := time.Now()
 			p := promise{feed: test.bound > 0, lag: test.bound}
-			err := c.Rounds(t.Context(), n, *workers, &seen, test.bound+settle, func(x *cluster.Certificate) error {
+			check := func(x *cluster.Certificate) error {
 				ops := x.History()
 				calls.Add(int64(len(ops)))
 				return p.check(x.UID, len(c.Replicas), ops)
-			})
+			}
+			err := c.Rounds(t.Context(), n, *workers, &seen, test.bound+settle, check)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -89,7 +90,8 @@ func TestConsistency(t *testing.T) {
 			if seen.Worst > test.bound || test.bound == 0 && seen.Late > 0 {
 				t.Errorf("%v, the bound is %v", &seen, test.bound)
 			}
-			t.Logf("%d rounds in %.1f s: %v; histories of %d calls checked", n, time.Since(begin).Seconds(), &seen, calls.Load())
+			t.Logf("%d rounds in %.1f s: %v; histories of %d calls checked",
+				n, time.Since(begin).Seconds(), &seen, calls.Load())
 		})
 	}
 }
@@ -102,12 +104,12 @@ type faultTest struct {
 	postgres, redis *servers.Server
 	cached          []*x509.Certificate
 	promise         promise
-	settled         func()   // ends the fault before: asks once more about what was changed, and checks
+	settled         func()   // asks once more about what was changed in the last fault, and checks
 	rows            []string // of the table of outcomes
 }
 
-// TestCheckFindsDeafReplica requires that the check finds a replica that trusts what it has read for
-// an hour and hears of no changes.
+// TestCheckFindsDeafReplica requires that the check finds a replica that trusts what it has read
+// for an hour and hears of no changes.
 func TestCheckFindsDeafReplica(t *testing.T) {
 	c := startCluster(t, cluster.Config(newDatabase(t), newRedisDatabase(t)))
 	deaf := c.Replicas[2]
@@ -139,7 +141,8 @@ func TestCheckFindsDeafReplica(t *testing.T) {
 	time.Sleep(feedLag + settle)
 	askAll()
 	t.Setenv("TMPDIR", t.TempDir())
-	if err := p.check("after the lag", len(c.Replicas), x.History()); err == nil || !strings.Contains(err.Error(), "replica 3  ask good") {
+	err = p.check("after the lag", len(c.Replicas), x.History())
+	if err == nil || !strings.Contains(err.Error(), "replica 3  ask good") {
 		t.Errorf("the check does not find the replica that is deaf: %v", err)
 	}
 }
@@ -221,7 +224,8 @@ func (f *faultTest) during(fault fault) {
 				f.Error(err)
 			}
 		}
-		if f.Logf("%s: histories of %d certificates, of %d calls", name, len(certs), calls); calls == 0 {
+		f.Logf("%s: histories of %d certificates, of %d calls", name, len(certs), calls)
+		if calls == 0 {
 			f.Errorf("%s: nothing was changed", name)
 		}
 	}
@@ -251,7 +255,7 @@ func share(t *cluster.Tally) string {
 	return strings.Join(parts, ", ")
 }
 
-var pauseTime = flag.Duration("pause", 3*time.Second, "for how long TestFaults stops a server's processes")
+var pauseTime = flag.Duration("pause", 3*time.Second, "for how long faults of TestFaults last")
 
 // TestFaults breaks everything that can be, while queries and changes run.
 func TestFaults(t *testing.T) {
@@ -261,11 +265,16 @@ func TestFaults(t *testing.T) {
 		adjust func(*config.Config)
 	}{
 		{"feed of Redis", true, func(*config.Config) {}},
-		{"feed of PostgreSQL", false, func(cfg *config.Config) { cfg.Replicas.Changes = cfg.Store.URL }},
-		{"StatusTTL 0", false, func(cfg *config.Config) { cfg.OCSP.StatusTTLSecs, cfg.Replicas.Changes = 0, "" }},
+		{"feed of PostgreSQL", false, func(cfg *config.Config) {
+			cfg.Replicas.Changes = cfg.Store.URL
+		}},
+		{"StatusTTL 0", false, func(cfg *config.Config) {
+			cfg.OCSP.StatusTTLSecs, cfg.Replicas.Changes = 0, ""
+		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			f := &faultTest{T: t, postgres: ownServer(t, servers.PostgreSQL), redis: ownServer(t, servers.Redis)}
+			f := &faultTest{T: t}
+			f.postgres, f.redis = ownServer(t, servers.PostgreSQL), ownServer(t, servers.Redis)
 			cfg := cluster.Config(f.postgres.PostgresURL("postgres"), f.redis.RedisURL())
 			test.adjust(&cfg)
 			f.Cluster, f.promise = startCluster(t, cfg), promise{feed: cfg.Replicas.Changes != ""}
@@ -285,7 +294,9 @@ func TestFaults(t *testing.T) {
 				f.otherFaults()
 			}
 			f.settled()
-			t.Log("\n| fault | cached certificates: clients saw | other certificates, most not cached | recovery |\n|---|---|---|---|\n" + strings.Join(f.rows, "\n"))
+			const head = "\n| fault | cached certificates: clients saw |" +
+				" other certificates, most not cached | recovery |\n|---|---|---|---|\n"
+			t.Log(head + strings.Join(f.rows, "\n"))
 		})
 	}
 }
@@ -313,11 +324,13 @@ func (f *faultTest) storeFaults() {
 	}
 	defer func() { _ = db.Close() }()
 	ctx := f.Context()
-	f.during(fault{"PostgreSQL stopped, started", []string{refused}, true, f.postgres.Stop, f.postgres.Start})
-	f.during(fault{"SIGSTOP of PostgreSQL", []string{refused}, true, lasting(f.postgres.Pause), f.postgres.Resume})
-	f.during(fault{"connections to PostgreSQL killed, again and again", []string{refused}, true, func() error {
+	try := []string{refused}
+	f.during(fault{"PostgreSQL stopped, started", try, true, f.postgres.Stop, f.postgres.Start})
+	f.during(fault{"SIGSTOP of PostgreSQL", try, true, lasting(f.postgres.Pause), f.postgres.Resume})
+	f.during(fault{"connections to PostgreSQL killed, again and again", try, true, func() error {
+		const kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity " +
+			"WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
 		for range 50 {
-			const kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
 			if _, err := db.ExecContext(ctx, kill); err != nil {
 				return err
 			}
@@ -326,7 +339,7 @@ func (f *faultTest) storeFaults() {
 		return nil
 	}, nothing})
 	var held []*sql.Conn
-	f.during(fault{"PostgreSQL out of connections", []string{refused}, true, lasting(func() error {
+	f.during(fault{"PostgreSQL out of connections", try, true, lasting(func() error {
 		for range 120 { // of max_connections 100
 			c, err := db.Conn(ctx)
 			if err != nil {
@@ -347,7 +360,7 @@ func (f *faultTest) storeFaults() {
 		}
 		return errors.Join(errs...)
 	}})
-	f.during(fault{"a flood of unknown serials", []string{refused}, false, f.flood, nothing})
+	f.during(fault{"a flood of unknown serials", try, false, f.flood, nothing})
 }
 
 // otherFaults breaks replicas, the feed, the remote cache and clocks.
@@ -358,8 +371,10 @@ func (f *faultTest) otherFaults() {
 	}
 	defer func() { _ = client.Close() }()
 	ctx, last := f.Context(), f.Replicas[2]
-	f.during(fault{"kill -9 of a replica", []string{dead}, false, lasting(last.Kill), func() error { return last.Start(ctx) }})
-	f.during(fault{"kill -9 of a replica, again and again", []string{dead}, false, func() error {
+	killed := []string{dead}
+	start := func() error { return last.Start(ctx) }
+	f.during(fault{"kill -9 of a replica", killed, false, lasting(last.Kill), start})
+	f.during(fault{"kill -9 of a replica, again and again", killed, false, func() error {
 		for i := range 6 {
 			r := f.Replicas[i%len(f.Replicas)]
 			if err := errors.Join(r.Kill(), r.Start(ctx)); err != nil {
@@ -395,13 +410,13 @@ func (f *faultTest) otherFaults() {
 		}
 		return nil
 	}, nothing})
-	for name, ahead := range map[string]time.Duration{"ahead": 30 * time.Minute, "behind": -30 * time.Minute} {
+	for _, ahead := range []time.Duration{30 * time.Minute, -30 * time.Minute} {
 		restart := func(ahead time.Duration) error {
 			err := last.Stop()
 			last.Ahead = ahead
 			return errors.Join(err, last.Start(ctx))
 		}
-		f.during(fault{"the clock of a replica 30 minutes " + name, []string{dead}, false,
+		f.during(fault{fmt.Sprintf("the clock of a replica %v ahead", ahead), killed, false,
 			lasting(func() error { return restart(ahead) }), func() error { return restart(0) }})
 	}
 }
@@ -432,7 +447,7 @@ func (f *faultTest) flood() error {
 	return nil
 }
 
-// poison overwrites every answer in the remote cache, and publishes to the feed what it cannot read.
+// poison overwrites every answer in the remote cache, and publishes random bytes to the feed.
 func poison(ctx context.Context, client *redis.Client) error {
 	names, err := client.Keys(ctx, "{ocsp}:a:*").Result()
 	if err != nil {

@@ -26,11 +26,11 @@ import (
 //
 // Without a feed an answer is a status that the store had between the question's invocation and its
 // response. With one it is a status that the store had at most lag before the invocation, and each
-// replica by itself promises more: what it answers never goes back, and changes made through it show
-// in every question that begins after they returned.
+// replica by itself promises more: its answers never go back, and changes made through it show in
+// every question that begins after they returned.
 //
-// An answer that stands in for the store's is as old as what the replica last read, or, with a feed,
-// as what it had heard lag before the store failed. It is only allowed while the store fails.
+// An answer that stands in for the store's is as old as what the replica last read, or, with a
+// feed, as what it had heard lag before the store failed. It is only allowed while the store fails.
 type promise struct {
 	feed    bool
 	lag     time.Duration // 0 without a feed
@@ -40,8 +40,8 @@ type promise struct {
 // outage is a time in which the store may have failed.
 type outage struct{ from, to time.Duration }
 
-// certificateModel is a certificate, one at a time: good, on hold, released and revoked. The input is
-// a cluster.Op.
+// certificateModel is a certificate, one at a time: good, on hold, released and revoked. The input
+// is a cluster.Op.
 var certificateModel = porcupine.Model{
 	Init: func() any { return "good" },
 	Step: func(state, input, _ any) (bool, any) {
@@ -73,34 +73,39 @@ var certificateModel = porcupine.Model{
 
 // check returns an error with the history if it breaks the promise.
 func (p promise) check(name string, replicas int, ops []cluster.Op) error {
-	err := p.linearizable(name+", all replicas", ops, func(op cluster.Op) cluster.Op {
+	earlier := func(op cluster.Op) cluster.Op {
 		if op.Verb == cluster.Ask {
 			op.Call = max(0, op.Call-p.lag)
 		}
 		return op
-	})
+	}
+	err := p.linearizable(name+", all replicas", ops, earlier)
 	for r := 0; r < replicas && p.feed && err == nil; r++ {
 		// The lag is now that of the changes: at the others they may show later than they returned.
 		seen := slices.DeleteFunc(slices.Clone(ops), func(op cluster.Op) bool {
 			return op.Verb == cluster.Ask && op.Replica != r
 		})
-		err = p.linearizable(fmt.Sprintf("%s, replica %d", name, r+1), seen, func(op cluster.Op) cluster.Op {
+		later := func(op cluster.Op) cluster.Op {
 			if op.Verb != cluster.Ask && op.Replica != r && op.Return != cluster.Never {
 				op.Return += p.lag
 			}
 			return op
-		})
+		}
+		err = p.linearizable(fmt.Sprintf("%s, replica %d", name, r+1), seen, later)
 	}
 	return err
 }
 
 // linearizable returns an error if a history is not linearizable after each call was widened.
-func (p promise) linearizable(name string, ops []cluster.Op, widen func(cluster.Op) cluster.Op) error {
+func (p promise) linearizable(
+	name string, ops []cluster.Op, widen func(cluster.Op) cluster.Op,
+) error {
 	var history []porcupine.Operation
 	for i, op := range ops {
 		op = p.standIn(widen(op))
 		history = append(history, porcupine.Operation{
-			ClientId: i, Input: op, Call: int64(op.Call), Return: int64(op.Return), Metadata: ops[i].String(),
+			ClientId: i, Input: op, Call: int64(op.Call), Return: int64(op.Return),
+			Metadata: ops[i].String(),
 		})
 	}
 	const patience = time.Minute // histories take a millisecond
@@ -119,8 +124,10 @@ func (p promise) linearizable(name string, ops []cluster.Op, widen func(cluster.
 		return err
 	}
 	err = errors.Join(porcupine.Visualize(certificateModel, info, file), file.Close())
-	return errors.Join(fmt.Errorf("%s: the history is not linearizable (%v), with a lag of %v and outages %v; %s shows it:\n%s",
-		name, result, p.lag, p.outages, file.Name(), &text), err)
+	const format = "%s: the history is not linearizable (%v), with a lag of %v and outages %v; " +
+		"%s shows it:\n%s"
+	return errors.Join(
+		fmt.Errorf(format, name, result, p.lag, p.outages, file.Name(), &text), err)
 }
 
 // standIn widens the call of a question that was answered by a stand-in during an outage.
@@ -157,7 +164,8 @@ func serveReplica(ctx context.Context, dir string, _, stderr io.Writer) error {
 	handler := k.handler()
 	return k.serve(ctx, listener, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var event ocsp.Event
-		handler.ServeHTTP(&outcomeWriter{w, &event}, r.WithContext(counters.WithEvent(r.Context(), &event)))
+		ctx := counters.WithEvent(r.Context(), &event)
+		handler.ServeHTTP(&outcomeWriter{w, &event}, r.WithContext(ctx))
 	}))
 }
 
@@ -193,10 +201,15 @@ func TestCheckFinds(t *testing.T) {
 		return cluster.Op{Verb: verb, Replica: replica, Call: at(from), Return: at(to)}
 	}
 	ask := func(replica, from, to int, status string) cluster.Op {
-		return cluster.Op{Verb: cluster.Ask, Replica: replica, Call: at(from), Return: at(to), Status: status}
+		op := change(cluster.Ask, replica, from, to)
+		op.Status = status
+		return op
 	}
 	stale := func(op cluster.Op) cluster.Op { op.Stale = true; return op }
-	lost := func(op cluster.Op) cluster.Op { op.Return, op.Unconfirmed = cluster.Never, true; return op }
+	lost := func(op cluster.Op) cluster.Op {
+		op.Return, op.Unconfirmed = cluster.Never, true
+		return op
+	}
 	revoked := change(cluster.Revoke, 0, 10, 20)
 	held, released := change(cluster.Hold, 0, 10, 20), change(cluster.Release, 1, 30, 40)
 	reads, feed := promise{}, promise{feed: true, lag: lag}
@@ -207,45 +220,89 @@ func TestCheckFinds(t *testing.T) {
 		want bool
 		ops  []cluster.Op
 	}{
-		{"good, then revoked", reads, true, []cluster.Op{ask(1, 5, 9, "good"), revoked, ask(1, 21, 22, "revoked")}},
-		{"good for a question asked before the revocation returned", reads, true,
-			[]cluster.Op{revoked, ask(1, 19, 40, "good"), ask(2, 15, 39, "revoked")}},
-		{"good after the revocation returned", reads, false, []cluster.Op{revoked, ask(1, 21, 22, "good")}},
-		{"good after somebody got revoked", reads, false,
-			[]cluster.Op{revoked, ask(1, 11, 12, "revoked"), ask(2, 13, 14, "good")}},
-		{"revoked before the revocation", reads, false, []cluster.Op{ask(1, 5, 9, "revoked"), revoked}},
-		{"unknown", reads, false, []cluster.Op{ask(1, 5, 9, "unknown")}},
-		{"held, released, revoked", reads, true, []cluster.Op{held, ask(2, 21, 22, "on hold"), released,
-			ask(2, 41, 42, "good"), change(cluster.Revoke, 2, 50, 60), ask(0, 61, 62, "revoked")}},
-		{"good while on hold", reads, false, []cluster.Op{held, ask(2, 21, 22, "good"), released}},
-		{"on hold after the release", reads, false, []cluster.Op{held, released, ask(2, 41, 42, "on hold")}},
-		{"on hold after the revocation", reads, false,
-			[]cluster.Op{held, change(cluster.Revoke, 2, 50, 60), ask(0, 61, 62, "on hold")}},
-		{"a revocation without a reply, not made yet", reads, true,
-			[]cluster.Op{lost(revoked), ask(1, 3000, 3001, "good"), ask(1, 4000, 4001, "revoked")}},
-		{"a revocation without a reply, unmade", reads, false,
-			[]cluster.Op{lost(revoked), ask(1, 3000, 3001, "revoked"), ask(2, 4000, 4001, "good")}},
-		{"a revocation without a reply, and a second one", reads, true,
-			[]cluster.Op{lost(revoked), change(cluster.Revoke, 1, 30, 40), ask(2, 41, 42, "revoked")}},
-		{"two revocations", reads, false, []cluster.Op{revoked, change(cluster.Revoke, 1, 30, 40)}},
-		{"a stand-in while the store fails", failing(reads), true, []cluster.Op{revoked, stale(ask(1, 4500, 4501, "good"))}},
-		{"a stand-in while it does not", failing(reads), false, []cluster.Op{revoked, stale(ask(1, 5001, 5002, "good"))}},
-		{"no stand-in while the store fails", failing(reads), false, []cluster.Op{revoked, ask(1, 4500, 4501, "good")}},
-
-		{"good within the lag", feed, true, []cluster.Op{revoked, ask(1, 2019, 2050, "good")}},
-		{"good after the lag", feed, false, []cluster.Op{revoked, ask(1, 2021, 2050, "good")}},
-		{"good at another replica after somebody got revoked", feed, true,
-			[]cluster.Op{revoked, ask(1, 30, 31, "revoked"), ask(2, 1000, 1001, "good")}},
-		{"good at a replica that said revoked", feed, false,
-			[]cluster.Op{revoked, ask(1, 30, 31, "revoked"), ask(1, 40, 41, "good")}},
-		{"good at the replica that revoked", feed, false, []cluster.Op{revoked, ask(0, 21, 22, "good")}},
-		{"on hold where it was released", feed, false, []cluster.Op{held, released, ask(1, 41, 42, "on hold")}},
-		{"on hold elsewhere within the lag", feed, true, []cluster.Op{held, released, ask(0, 41, 42, "on hold")}},
-		{"good elsewhere before a hold that showed", feed, false,
-			[]cluster.Op{held, ask(2, 21, 22, "on hold"), ask(2, 23, 24, "good"), change(cluster.Revoke, 0, 50, 60)}},
-		{"a stand-in for what was heard of", failing(feed), false, []cluster.Op{revoked, stale(ask(1, 4500, 4501, "good"))}},
-		{"a stand-in for what was not heard of", failing(feed), true,
-			[]cluster.Op{change(cluster.Revoke, 0, 3000, 3500), stale(ask(1, 4900, 4901, "good"))}},
+		{"good, then revoked", reads, true, []cluster.Op{
+			ask(1, 5, 9, "good"), revoked, ask(1, 21, 22, "revoked"),
+		}},
+		{"good for a question asked before the revocation returned", reads, true, []cluster.Op{
+			revoked, ask(1, 19, 40, "good"), ask(2, 15, 39, "revoked"),
+		}},
+		{"good after the revocation returned", reads, false, []cluster.Op{
+			revoked, ask(1, 21, 22, "good"),
+		}},
+		{"good after somebody got revoked", reads, false, []cluster.Op{
+			revoked, ask(1, 11, 12, "revoked"), ask(2, 13, 14, "good"),
+		}},
+		{"revoked before the revocation", reads, false, []cluster.Op{
+			ask(1, 5, 9, "revoked"), revoked,
+		}},
+		{"unknown", reads, false, []cluster.Op{
+			ask(1, 5, 9, "unknown"),
+		}},
+		{"held, released, revoked", reads, true, []cluster.Op{
+			held, ask(2, 21, 22, "on hold"), released, ask(2, 41, 42, "good"),
+			change(cluster.Revoke, 2, 50, 60), ask(0, 61, 62, "revoked"),
+		}},
+		{"good while on hold", reads, false, []cluster.Op{
+			held, ask(2, 21, 22, "good"), released,
+		}},
+		{"on hold after the release", reads, false, []cluster.Op{
+			held, released, ask(2, 41, 42, "on hold"),
+		}},
+		{"on hold after the revocation", reads, false, []cluster.Op{
+			held, change(cluster.Revoke, 2, 50, 60), ask(0, 61, 62, "on hold"),
+		}},
+		{"a revocation without a reply, not made yet", reads, true, []cluster.Op{
+			lost(revoked), ask(1, 3000, 3001, "good"), ask(1, 4000, 4001, "revoked"),
+		}},
+		{"a revocation without a reply, unmade", reads, false, []cluster.Op{
+			lost(revoked), ask(1, 3000, 3001, "revoked"), ask(2, 4000, 4001, "good"),
+		}},
+		{"a revocation without a reply, and a second one", reads, true, []cluster.Op{
+			lost(revoked), change(cluster.Revoke, 1, 30, 40), ask(2, 41, 42, "revoked"),
+		}},
+		{"two revocations", reads, false, []cluster.Op{
+			revoked, change(cluster.Revoke, 1, 30, 40),
+		}},
+		{"a stand-in while the store fails", failing(reads), true, []cluster.Op{
+			revoked, stale(ask(1, 4500, 4501, "good")),
+		}},
+		{"a stand-in while it does not", failing(reads), false, []cluster.Op{
+			revoked, stale(ask(1, 5001, 5002, "good")),
+		}},
+		{"no stand-in while the store fails", failing(reads), false, []cluster.Op{
+			revoked, ask(1, 4500, 4501, "good"),
+		}},
+		{"good within the lag", feed, true, []cluster.Op{
+			revoked, ask(1, 2019, 2050, "good"),
+		}},
+		{"good after the lag", feed, false, []cluster.Op{
+			revoked, ask(1, 2021, 2050, "good"),
+		}},
+		{"good at another replica after somebody got revoked", feed, true, []cluster.Op{
+			revoked, ask(1, 30, 31, "revoked"), ask(2, 1000, 1001, "good"),
+		}},
+		{"good at a replica that answered revoked", feed, false, []cluster.Op{
+			revoked, ask(1, 30, 31, "revoked"), ask(1, 40, 41, "good"),
+		}},
+		{"good at the replica that revoked", feed, false, []cluster.Op{
+			revoked, ask(0, 21, 22, "good"),
+		}},
+		{"on hold where it was released", feed, false, []cluster.Op{
+			held, released, ask(1, 41, 42, "on hold"),
+		}},
+		{"on hold elsewhere within the lag", feed, true, []cluster.Op{
+			held, released, ask(0, 41, 42, "on hold"),
+		}},
+		{"good elsewhere before a hold that showed", feed, false, []cluster.Op{
+			held, ask(2, 21, 22, "on hold"), ask(2, 23, 24, "good"),
+			change(cluster.Revoke, 0, 50, 60),
+		}},
+		{"a stand-in for what was heard of", failing(feed), false, []cluster.Op{
+			revoked, stale(ask(1, 4500, 4501, "good")),
+		}},
+		{"a stand-in for what was not heard of", failing(feed), true, []cluster.Op{
+			change(cluster.Revoke, 0, 3000, 3500), stale(ask(1, 4900, 4901, "good")),
+		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Setenv("TMPDIR", t.TempDir())
@@ -258,8 +315,9 @@ func TestCheckFinds(t *testing.T) {
 			}
 			_, file, _ := strings.Cut(err.Error(), "; ")
 			file, _, _ = strings.Cut(file, " shows it:")
-			if text, err := os.ReadFile(file); err != nil || !strings.Contains(string(text), "<html") {
-				t.Errorf("the visualization in %s: error %v", file, err)
+			text, readErr := os.ReadFile(file)
+			if readErr != nil || !strings.Contains(string(text), "<html") {
+				t.Errorf("the visualization in %s: error %v", file, readErr)
 			}
 			for _, op := range test.ops {
 				if !strings.Contains(err.Error(), op.String()) {

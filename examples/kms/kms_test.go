@@ -203,7 +203,9 @@ func testSecondHandle(t *testing.T, adjust func(*config.Config)) {
 // lossyStore makes changes and loses the replies.
 type lossyStore struct{ inventory.Store }
 
-func (s lossyStore) Apply(ctx context.Context, uid string, c inventory.Change) (inventory.Object, error) {
+func (s lossyStore) Apply(
+	ctx context.Context, uid string, c inventory.Change,
+) (inventory.Object, error) {
 	o, err := s.Get(ctx, uid)
 	if err != nil {
 		return inventory.Object{}, err
@@ -233,7 +235,8 @@ func TestChangeWithoutReply(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got := ocspStatus(t, k, uid); got != before {
-			t.Errorf("%s before the change: OCSP says %s, want %s, which is trusted", test.change.Action, got, before)
+			t.Errorf("%s before it: OCSP says %s, want %s, which is trusted",
+				test.change.Action, got, before)
 		}
 		if _, err := k.Change(t.Context(), uid, test.change); err == nil {
 			t.Errorf("%s: no error", test.change.Action)

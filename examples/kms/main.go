@@ -194,9 +194,8 @@ func (k *kms) Certify(
 
 // Change changes the state of a certificate, such as to revoked, and invalidates the answers about
 // it. An error does not mean that nothing was written: the connection to the store may break after
-// the commit. So answers are invalidated after an error too, and whoever gets one calls again. The
-// second call may find the change made by the first, and be refused: then it has been invalidated
-// all the same.
+// the commit. So answers are invalidated after an error too, and callers make the change again. If
+// the first call made it, the second is refused, and has invalidated it all the same.
 func (k *kms) Change(
 	ctx context.Context, uid string, c inventory.Change,
 ) (inventory.Object, error) {

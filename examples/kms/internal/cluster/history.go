@@ -68,7 +68,8 @@ func (o Op) String() string {
 	if o.Return != Never {
 		end = fmt.Sprintf("%10.3f ms", float64(o.Return)/1e6)
 	}
-	text := fmt.Sprintf("%10.3f – %s  replica %d  %s %s", float64(o.Call)/1e6, end, o.Replica+1, o.Verb, o.Status)
+	text := fmt.Sprintf("%10.3f – %s  replica %d  %s %s",
+		float64(o.Call)/1e6, end, o.Replica+1, o.Verb, o.Status)
 	if o.Stale {
 		text += " (stale)"
 	}

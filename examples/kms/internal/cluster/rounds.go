@@ -40,9 +40,9 @@ func (t *Tally) String() string {
 }
 
 // Round issues a certificate through one replica, requires that all answer good, revokes it through
-// the first, while others ask, and asks all until they answer revoked. In every fourth round another
-// replica puts it on hold first, and the third one releases it. It returns the certificate, whose
-// history is what all that came to.
+// the first, while others ask, and asks all until they answer revoked. In every fourth round
+// another replica puts it on hold first, and the third one releases it. It returns the certificate
+// with its history.
 func (c *Cluster) Round(ctx context.Context, n int, t *Tally) (*Certificate, error) {
 	count := len(c.Replicas)
 	x, err := c.Issue(ctx, n%count)
@@ -112,9 +112,9 @@ func (x *Certificate) askDuring(ctx context.Context, n int) *sync.WaitGroup {
 	return &group
 }
 
-// Rounds makes n rounds, some of them at a time, and ends with the first error. At least settle after
-// each round all replicas are asked once more, and then check gets the certificate, whose history is
-// complete.
+// Rounds makes n rounds, some of them at a time, and ends with the first error. At least settle
+// after each round all replicas are asked once more. Then check is called with the certificate,
+// whose history is complete.
 func (c *Cluster) Rounds(
 	ctx context.Context, n, at int, t *Tally, settle time.Duration, check func(*Certificate) error,
 ) error {
