@@ -261,16 +261,23 @@ var pauseTime = flag.Duration("pause", 3*time.Second, "for how long faults of Te
 func TestFaults(t *testing.T) {
 	for _, test := range []struct {
 		name   string
-		all    bool // faults, and not only those of the store
+		faults func(*faultTest)
 		adjust func(*config.Config)
 	}{
-		{"feed of Redis", true, func(*config.Config) {}},
-		{"feed of PostgreSQL", false, func(cfg *config.Config) {
+		{"feed of Redis", func(f *faultTest) {
+			f.postgresFaults()
+			f.redisFaults(nil, false)
+			f.otherFaults()
+		}, func(*config.Config) {}},
+		{"feed of PostgreSQL", (*faultTest).postgresFaults, func(cfg *config.Config) {
 			cfg.Replicas.Changes = cfg.Store.URL
 		}},
-		{"StatusTTL 0", false, func(cfg *config.Config) {
+		{"StatusTTL 0", (*faultTest).postgresFaults, func(cfg *config.Config) {
 			cfg.OCSP.StatusTTLSecs, cfg.Replicas.Changes = 0, ""
 		}},
+		{"store and feed in Redis", func(f *faultTest) {
+			f.redisFaults([]string{refused}, true)
+		}, func(cfg *config.Config) { cfg.Store.URL = cfg.Replicas.Changes }},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			f := &faultTest{T: t}
@@ -289,10 +296,7 @@ func TestFaults(t *testing.T) {
 				}
 				f.cached = append(f.cached, cert)
 			}
-			f.storeFaults()
-			if test.all {
-				f.otherFaults()
-			}
+			test.faults(f)
 			f.settled()
 			const head = "\n| fault | cached certificates: clients saw |" +
 				" other certificates, most not cached | recovery |\n|---|---|---|---|\n"
@@ -316,8 +320,8 @@ func lasting(breakIt func() error) func() error {
 	}
 }
 
-// storeFaults breaks the store, and has outsiders keep it busy.
-func (f *faultTest) storeFaults() {
+// postgresFaults breaks the store, and has outsiders keep it busy.
+func (f *faultTest) postgresFaults() {
 	db, err := sql.Open("pgx", f.postgres.PostgresURL("postgres"))
 	if err != nil {
 		f.Fatal(err)
@@ -363,14 +367,38 @@ func (f *faultTest) storeFaults() {
 	f.during(fault{"a flood of unknown serials", try, false, f.flood, nothing})
 }
 
-// otherFaults breaks replicas, the feed, the remote cache and clocks.
-func (f *faultTest) otherFaults() {
+// redisClient returns a client of the Redis server.
+func (f *faultTest) redisClient() *redis.Client {
 	client, err := inventory.RedisClient(f.redis.RedisURL())
 	if err != nil {
 		f.Fatal(err)
 	}
-	defer func() { _ = client.Close() }()
-	ctx, last := f.Context(), f.Replicas[2]
+	f.Cleanup(func() { _ = client.Close() })
+	return client
+}
+
+// redisFaults breaks Redis, which may be the store.
+func (f *faultTest) redisFaults(allowed []string, store bool) {
+	client, ctx := f.redisClient(), f.Context()
+	f.during(fault{"Redis stopped, started", allowed, store, f.redis.Stop, f.redis.Start})
+	pause := lasting(f.redis.Pause)
+	f.during(fault{"SIGSTOP of Redis", allowed, store, pause, f.redis.Resume})
+	f.during(fault{"connections to Redis killed, again and again", allowed, store, func() error {
+		for range 50 {
+			for _, kind := range []string{"normal", "pubsub"} {
+				if err := client.Do(ctx, "CLIENT", "KILL", "TYPE", kind).Err(); err != nil {
+					return err
+				}
+			}
+			time.Sleep(*pauseTime / 50)
+		}
+		return nil
+	}, nothing})
+}
+
+// otherFaults breaks replicas, the feed, the remote cache and clocks.
+func (f *faultTest) otherFaults() {
+	client, ctx, last := f.redisClient(), f.Context(), f.Replicas[2]
 	killed := []string{dead}
 	start := func() error { return last.Start(ctx) }
 	f.during(fault{"kill -9 of a replica", killed, false, lasting(last.Kill), start})
@@ -384,8 +412,6 @@ func (f *faultTest) otherFaults() {
 		return nil
 	}, nothing})
 	f.during(fault{"SIGSTOP of a replica", nil, false, lasting(last.Pause), last.Resume})
-	f.during(fault{"Redis stopped, started", nil, false, f.redis.Stop, f.redis.Start})
-	f.during(fault{"SIGSTOP of Redis", nil, false, lasting(f.redis.Pause), f.redis.Resume})
 	f.during(fault{"feed connections cut, again and again", nil, false, func() error {
 		for n := range 20 {
 			if err := client.Do(ctx, "CLIENT", "KILL", "TYPE", "pubsub").Err(); err != nil {

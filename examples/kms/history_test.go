@@ -60,7 +60,7 @@ var certificateModel = porcupine.Model{
 			return op.Status == state, state
 		case slices.Contains(from, state.(string)):
 			return true, to
-		default: // one of several attempts of which no reply came, and another was made
+		default: // another attempt was made
 			return op.Unconfirmed, state
 		}
 	},

@@ -53,14 +53,14 @@ const OutcomeHeader = "Ocsp-Outcome"
 const Never = time.Duration(math.MaxInt64)
 
 // Op is a call of a client and its result, with the times of its invocation and its response since
-// the beginning of the Cluster. A change that was refused is not one.
+// the beginning of the Cluster.
 type Op struct {
 	Verb         Verb
 	Replica      int
 	Call, Return time.Duration
 	Status       string // of an answer
 	Stale        bool   // the answer stood in for a store that did not answer
-	Unconfirmed  bool   // no reply came to this attempt at a change
+	Unconfirmed  bool   // one of several attempts at a change, of which one was made
 }
 
 func (o Op) String() string {
@@ -115,8 +115,10 @@ func (x *Certificate) Ask(ctx context.Context, replica int, how Question) string
 	return op.Status
 }
 
-// Change makes a change through a replica. After an error that IsRefused does not report the change
-// may have been made, so the caller makes it again. If that is refused as a conflict, it had been.
+// Change makes a change through a replica, which the certificate's state must allow. After an error
+// that IsRefused does not report the change may have been made, so the caller makes it again. If it
+// is refused, it had been made: by an attempt before, or by this one, when the replica lost its
+// connection to the store and tried again.
 func (x *Certificate) Change(ctx context.Context, replica int, verb Verb) error {
 	op := Op{Verb: verb, Replica: replica, Call: x.cluster.Now()}
 	err := x.cluster.Replicas[replica].change(ctx, x.UID, verb)
@@ -130,7 +132,8 @@ func (x *Certificate) Change(ctx context.Context, replica int, verb Verb) error 
 		for _, i := range x.unknown {
 			x.ops[i].Return = op.Return
 		}
-		x.unknown = nil
+		op.Unconfirmed = true
+		x.ops, x.unknown = append(x.ops, op), nil
 	default:
 		op.Return, op.Unconfirmed = Never, true
 		x.unknown = append(x.unknown, len(x.ops))
