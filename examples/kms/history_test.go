@@ -157,6 +157,9 @@ func serveReplica(ctx context.Context, dir string, _, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
+	if _, err := k.ca.IssueFirst(ctx, dir); err != nil {
+		return errors.Join(err, k.close())
+	}
 	listener, err := net.Listen("tcp", k.cfg.Server.Listen)
 	if err != nil {
 		return errors.Join(err, k.close())
