@@ -1,4 +1,4 @@
-.PHONY: check test consistency fuzz bench soak house demo cluster tidy cover
+.PHONY: check test consistency fuzz bench soak house demo cluster tidy release-check toolchains apidiff cover
 
 MODULES := . ocspfasthttp ocspotel ocspsql ocspsql/pgfeed ocspredis interop bench examples
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
@@ -38,8 +38,21 @@ cluster:
 	./scripts/install-databases.sh
 	go run ./examples/kms cluster
 
+# go mod tidy in all modules; those that are published require each other as of this tree.
 tidy:
-	@for m in $(MODULES); do (cd $$m && go mod tidy) || exit 1; done
+	go run ./scripts/release -tidy
+
+# Publishes the tree into a directory and uses each module from there, as importers do.
+release-check:
+	go run ./scripts/release -check
+
+# All modules built and the root tested with the oldest release of Go that go.mod allows, and the newest.
+toolchains:
+	./scripts/toolchains.sh $(MODULES)
+
+# How the exported API differs from that of the last tag.
+apidiff:
+	./scripts/apidiff.sh
 
 # What answers cost here and elsewhere, beside the goals: writes docs/PERFORMANCE.md and its plots, in a quarter of an hour.
 bench:

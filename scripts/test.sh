@@ -77,9 +77,7 @@ for module in "$@"; do packages+=("./$module/..."); done
 step "gofmt, go mod tidy, build, vet, staticcheck"
 unformatted=$(gofmt -l .)
 [ -z "$unformatted" ] || { echo "gofmt wants: $unformatted"; exit 1; }
-for module in "$@"; do
-	(cd "$module" && GOWORK=off go mod tidy -diff && GOWORK=off go build ./...)
-done
+go run ./scripts/release -tidy -diff
 go vet "${packages[@]}"
 go run "$STATICCHECK" "${packages[@]}"
 

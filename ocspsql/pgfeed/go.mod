@@ -19,8 +19,3 @@ require (
 	golang.org/x/sync v0.24.0 // indirect
 	golang.org/x/text v0.43.0 // indirect
 )
-
-replace (
-	github.com/kmsocsp/ocsp => ../../
-	github.com/kmsocsp/ocsp/ocspsql => ../
-)
