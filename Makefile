@@ -1,4 +1,4 @@
-.PHONY: check test consistency fuzz bench soak house demo cluster tidy release-check toolchains apidiff cover
+.PHONY: check test consistency fuzz bench soak house demo first-command cluster tidy release-check toolchains apidiff cover
 
 MODULES := . ocspfasthttp ocspotel ocspsql ocspsql/pgfeed ocspredis interop bench examples
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
@@ -29,9 +29,13 @@ fuzz:
 house:
 	go run ./scripts/house
 
-# The example KMS shows what the responder does, with the machine's openssl as the client.
+# What the responder does, with the machine's openssl as the client.
 demo:
-	go run ./examples/kms demo
+	go run ./examples/demo
+
+# What that costs a machine with empty caches, beside a bare server of net/http.
+first-command:
+	./scripts/first-command.sh
 
 # Three replicas of it over PostgreSQL and Redis, which it starts, while things break.
 cluster:
