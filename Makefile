@@ -1,23 +1,23 @@
 .PHONY: check test consistency fuzz bench soak house demo first-command cluster tidy release-check toolchains apidiff cover
 
 MODULES := . ocspfasthttp ocspotel ocspsql ocspsql/pgfeed ocspredis interop bench examples
-STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 5s
 ROUNDS ?= 40000
 
 # What to run before each commit.
 check:
-	STATICCHECK=$(STATICCHECK) ./scripts/check.sh $(MODULES)
+	./scripts/check.sh $(MODULES)
 
 # Everything: formatting, vet, staticcheck, tidiness, tests with the race detector in every module
-# against real tools, both storages, both FIPS modes, allocations and coverage.
+# against real tools, both storages, both FIPS modes, allocations and coverage. It installs what is
+# missing, if it may, and names what it left out.
 test:
-	STATICCHECK=$(STATICCHECK) ./scripts/test.sh $(MODULES)
+	./scripts/test.sh $(MODULES)
 
 # Changes at one replica, questions at the others, histories checked: ROUNDS in all, a quarter in
 # each mode. The tests make 10,000. For hours: make consistency ROUNDS=1000000
 consistency:
-	./scripts/install-databases.sh
+	./scripts/install.sh databases
 	cd examples && OCSP_REQUIRE_TOOLS=1 go test -count=1 -timeout 0 -run TestConsistency -v \
 		./kms -rounds $(ROUNDS)
 
@@ -39,7 +39,7 @@ first-command:
 
 # Three replicas of it over PostgreSQL and Redis, which it starts, while things break.
 cluster:
-	./scripts/install-databases.sh
+	./scripts/install.sh databases
 	go run ./examples/kms cluster
 
 # go mod tidy in all modules; those that are published require each other as of this tree.
@@ -60,7 +60,7 @@ apidiff:
 
 # What answers cost here and elsewhere, beside the goals: writes docs/PERFORMANCE.md and its plots, in a quarter of an hour.
 bench:
-	-./scripts/install-clients.sh wrk nginx openssl
+	-./scripts/install.sh measuring
 	go run ./bench -write
 
 # Ten minutes of mixed requests; fails if heap or goroutines grow. Writes its section of docs/PERFORMANCE.md.

@@ -325,7 +325,7 @@ func tool(t *testing.T, program, aptPackage string) string {
 
 func missing(t *testing.T, what, aptPackage string) {
 	t.Helper()
-	message := fmt.Sprintf("%s is missing: apt-get install %s, or run scripts/install-clients.sh", what, aptPackage)
+	message := fmt.Sprintf("%s is missing: apt-get install %s, or scripts/install.sh clients", what, aptPackage)
 	if os.Getenv("OCSP_REQUIRE_TOOLS") == "1" {
 		t.Fatal(message)
 	}

@@ -8,7 +8,7 @@ tag=${1:-$(git describe --tags --abbrev=0 --match 'v[0-9]*' 2>/dev/null || true)
 work=$(mktemp -d)
 trap 'git worktree remove --force "$work/old" 2>/dev/null; rm -rf "$work"' EXIT
 git worktree add -q --detach "$work/old" "$tag"
-GOBIN=$work go install golang.org/x/exp/cmd/apidiff@v0.0.0-20261113113407-e3970619a1a4
+apidiff=$(./scripts/tool.sh apidiff)
 
 # api writes the API of each package that others may import, of a tree into a directory.
 api() {
@@ -16,7 +16,7 @@ api() {
 	cd "$1"
 	for module in $(go run ./scripts/release -list); do
 		for package in $(cd "$module" && go list -f '{{if ne .Name "main"}}{{.ImportPath}}{{end}}' ./...); do
-			[[ $package == */internal/* ]] || "$work/apidiff" -w "$2/${package//\//!}" "$package"
+			[[ $package == */internal/* ]] || "$apidiff" -w "$2/${package//\//!}" "$package"
 		done
 	done
 }
@@ -32,8 +32,8 @@ for package in $(ls "$work/was" "$work/is" | grep ! | sort -u); do
 		broken="$broken $path"
 	else
 		echo "$path:"
-		"$work/apidiff" "$work/was/$package" "$work/is/$package"
-		[ -z "$("$work/apidiff" -incompatible "$work/was/$package" "$work/is/$package")" ] ||
+		"$apidiff" "$work/was/$package" "$work/is/$package"
+		[ -z "$("$apidiff" -incompatible "$work/was/$package" "$work/is/$package")" ] ||
 			broken="$broken $path"
 	fi
 done

@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"context"
+	"os"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -11,7 +13,20 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// requireOpenSSL skips a test where there is no openssl, or fails it if OCSP_REQUIRE_TOOLS is 1.
+func requireOpenSSL(t *testing.T) {
+	t.Helper()
+	if _, err := exec.LookPath("openssl"); err == nil {
+		return
+	}
+	if os.Getenv("OCSP_REQUIRE_TOOLS") == "1" {
+		t.Fatal("openssl is missing: apt-get install openssl")
+	}
+	t.Skip("openssl is missing: apt-get install openssl")
+}
+
 func TestDemo(t *testing.T) {
+	requireOpenSSL(t)
 	var out bytes.Buffer
 	require.NoError(t, run(t.Context(), &out, t.TempDir(), ""), out.String())
 	for _, want := range []string{
@@ -23,6 +38,7 @@ func TestDemo(t *testing.T) {
 }
 
 func TestServeEndsWithItsContext(t *testing.T) {
+	requireOpenSSL(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	out := cancelled{cancel: cancel}

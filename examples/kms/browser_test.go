@@ -46,7 +46,7 @@ func findChromium(t *testing.T) string {
 			return path
 		}
 	}
-	const missing = "Chromium is not installed: apt-get install chromium, or scripts/install-browser.sh"
+	const missing = "Chromium is not installed: apt-get install chromium, or scripts/install.sh browser"
 	if os.Getenv("OCSP_REQUIRE_TOOLS") == "1" {
 		t.Fatal(missing)
 	}
