@@ -1,5 +1,5 @@
 // Package consumer tests what a user of the published module sees: a module outside this tree, without a
-// workspace, that contains nothing but the README's code.
+// workspace, that contains nothing but the documentation's code.
 package consumer
 
 import (
@@ -20,6 +20,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"log"
 	"math/big"
 	"net/http"
 	"net/http/httptest"
@@ -91,6 +92,15 @@ func run(caCert *x509.Certificate, caKey crypto.Signer, store *DB, use func(http
 	return use(handler)
 }
 
+// Lookup is what the README calls.
+func (db *DB) Lookup(ctx context.Context, ca string, serial *big.Int) (Row, error) {
+	return db.lookup(ctx, ca, serial)
+}
+
+func first(db *DB, mux *http.ServeMux, caCert *x509.Certificate, caKey crypto.Signer) {
+	FIRST
+}
+
 func main() {
 	gin.SetMode(gin.ReleaseMode)
 	ca := ocsptest.NewCA(ocsptest.Options{})
@@ -142,15 +152,19 @@ func main() {
 }
 `
 
-func TestREADMEAsAConsumer(t *testing.T) {
+func TestDocumentationAsAConsumer(t *testing.T) {
 	root, err := filepath.Abs("../..")
 	check(t, err)
-	readme, err := os.ReadFile(filepath.Join(root, "README.md"))
-	check(t, err)
+	var text []byte
+	for _, file := range []string{"README.md", filepath.Join("docs", "EMBED.md")} {
+		data, err := os.ReadFile(filepath.Join(root, file))
+		check(t, err)
+		text = append(text, data...)
+	}
 	source := program
-	blocks := regexp.MustCompile("(?s)<!-- consumer: (\\w+) -->\n```go\n(.*?)```").FindAllStringSubmatch(string(readme), -1)
-	if len(blocks) != 6 {
-		t.Fatalf("the README has %d marked blocks of code, not 6", len(blocks))
+	blocks := regexp.MustCompile("(?s)<!-- consumer: (\\w+) -->\n```go\n(.*?)```").FindAllStringSubmatch(string(text), -1)
+	if len(blocks) != 7 {
+		t.Fatalf("README.md and docs/EMBED.md have %d marked blocks of code, not 7", len(blocks))
 	}
 	for _, block := range blocks {
 		source = strings.Replace(source, strings.ToUpper(block[1])+"\n", block[2], 1)
