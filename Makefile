@@ -1,8 +1,10 @@
-.PHONY: check test consistency fuzz bench soak house demo first-command cluster tidy release-check toolchains apidiff cover
+.PHONY: check test consistency fuzz bench soak house demo first-command cluster tidy release-check toolchains apidiff cover \
+	supply sbom licenses dist
 
 MODULES := . ocspfasthttp ocspotel ocspsql ocspsql/pgfeed ocspredis interop bench examples
 FUZZTIME ?= 5s
 ROUNDS ?= 40000
+VERSION ?= v0.0.0
 
 # What to run before each commit.
 check:
@@ -57,6 +59,24 @@ toolchains:
 # How the exported API differs from that of the last tag.
 apidiff:
 	./scripts/apidiff.sh
+
+# ocspcheck built twice, in two folders, and vulnerabilities, if their database can be had;
+# VULNS=-require fails if it cannot.
+supply:
+	go run ./scripts/supply reproduce
+	go run ./scripts/supply vulns $(VULNS)
+
+# A CycloneDX bill of materials of each published module, in dist/: make sbom VERSION=v0.1.0
+sbom:
+	go run ./scripts/supply sbom -version $(VERSION)
+
+# What a release has: the bills of materials, and ocspcheck for all platforms, with checksums.
+dist: sbom
+	go run ./scripts/supply build
+
+# Writes docs/LICENSES.md.
+licenses:
+	go run ./scripts/supply licenses
 
 # What answers cost here and elsewhere, beside the goals: writes docs/PERFORMANCE.md and its plots, in a quarter of an hour.
 bench:

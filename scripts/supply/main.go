@@ -6,6 +6,7 @@
 //	supply reproduce               builds ocspcheck twice, in two folders, and compares
 //	supply licenses                writes docs/LICENSES.md
 //	supply vulns                   runs govulncheck if its database can be had
+//	supply tags -version v0.1.0    checks that HEAD is that version of every module
 package main
 
 import (
@@ -15,7 +16,7 @@ import (
 	"os"
 )
 
-const usage = "usage: supply sbom|build|reproduce|licenses|vulns [flags]"
+const usage = "usage: supply sbom|build|reproduce|licenses|vulns|tags [flags]"
 
 func main() {
 	if err := run(os.Args[1:]); err != nil {
@@ -50,6 +51,8 @@ func run(args []string) error {
 		return writeLicenses()
 	case "vulns":
 		return findVulnerabilities(*database, *require)
+	case "tags":
+		return checkTags(".", *version)
 	}
 	return errors.New(usage)
 }
