@@ -51,12 +51,7 @@ func check(dir, database string) error {
 		return err
 	}
 	defer v.close()
-	bin, err := os.MkdirTemp("", "govulncheck")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(bin)
-	cmd := exec.Command("go", "run", govulncheck, "-db", database, "-C", v.dir, "./...")
+	cmd := exec.Command("go", "run", govulncheck, "-db", database, "./...")
 	cmd.Dir, cmd.Env = v.dir, v.env()
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	if err := cmd.Run(); err != nil {
