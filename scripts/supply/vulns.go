@@ -1,11 +1,11 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"time"
 )
 
@@ -22,12 +22,7 @@ func findVulnerabilities(database string, require bool) error {
 		fmt.Println("govulncheck:", err)
 		return nil
 	}
-	var found []error
-	for _, dir := range published {
-		fmt.Println("govulncheck:", modulePath(dir))
-		found = append(found, check(dir, database))
-	}
-	return errors.Join(found...)
+	return scan(database)
 }
 
 // reach returns an error unless the database answers.
@@ -44,18 +39,33 @@ func reach(database string) error {
 	return nil
 }
 
-// check runs govulncheck in the module in a directory.
-func check(dir, database string) error {
-	v, err := newView(".", dir)
+// scan runs govulncheck over the published modules alone: in go.work are others, whose requirements
+// would change versions.
+func scan(database string) error {
+	tmp, err := os.MkdirTemp("", "govulncheck")
 	if err != nil {
 		return err
 	}
-	defer v.close()
-	cmd := exec.Command("go", "run", govulncheck, "-db", database, "./...")
-	cmd.Dir, cmd.Env = v.dir, v.env()
+	defer os.RemoveAll(tmp)
+	work := filepath.Join(tmp, "go.work")
+	text := "go 1.26.0\n"
+	args := []string{"run", govulncheck, "-db", database}
+	for _, dir := range published {
+		abs, err := filepath.Abs(dir)
+		if err != nil {
+			return err
+		}
+		text += fmt.Sprintf("use %q\n", abs)
+		args = append(args, "./"+dir+"/...")
+	}
+	if err := os.WriteFile(work, []byte(text), 0o644); err != nil {
+		return err
+	}
+	cmd := exec.Command("go", args...)
+	cmd.Env = append(os.Environ(), "GOWORK="+work, "GOFLAGS=")
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("%s: govulncheck: %w", modulePath(dir), err)
+		return fmt.Errorf("govulncheck: %w", err)
 	}
 	return nil
 }
