@@ -26,23 +26,13 @@ func checkTags(root, version string) error {
 		if commit != head {
 			return fmt.Errorf("the tag %s is on another commit than the one that is checked out", tag)
 		}
-		out, err := house.Go(filepath.Join(root, dir), "mod", "edit", "-json")
+		requirements, err := ownRequirements(root, dir)
 		if err != nil {
 			return err
 		}
-		var mod struct {
-			Require []struct{ Path, Version string }
-			Replace []struct{ Old struct{ Path string } }
-		}
-		if err := json.Unmarshal(out, &mod); err != nil {
-			return err
-		}
-		if len(mod.Replace) > 0 {
-			return fmt.Errorf("%s replaces %s", modulePath(dir), mod.Replace[0].Old.Path)
-		}
-		for _, r := range mod.Require {
-			if own(r.Path) && r.Version != version {
-				return fmt.Errorf("%s requires %s %s, and not %s", modulePath(dir), r.Path, r.Version, version)
+		for path, required := range requirements {
+			if required != version {
+				return fmt.Errorf("%s requires %s %s, and not %s", modulePath(dir), path, required, version)
 			}
 		}
 	}
@@ -58,4 +48,30 @@ func revision(root, name string) (string, error) {
 		return "", fmt.Errorf("git has no %s: %w", name, err)
 	}
 	return strings.TrimSpace(string(out)), nil
+}
+
+// ownRequirements returns the versions in which a published module requires others of this
+// repository. It must not replace them.
+func ownRequirements(root, dir string) (map[string]string, error) {
+	out, err := house.Go(filepath.Join(root, dir), "mod", "edit", "-json")
+	if err != nil {
+		return nil, err
+	}
+	var mod struct {
+		Require []struct{ Path, Version string }
+		Replace []struct{ Old struct{ Path string } }
+	}
+	if err := json.Unmarshal(out, &mod); err != nil {
+		return nil, err
+	}
+	if len(mod.Replace) > 0 {
+		return nil, fmt.Errorf("%s replaces %s", modulePath(dir), mod.Replace[0].Old.Path)
+	}
+	versions := map[string]string{}
+	for _, r := range mod.Require {
+		if own(r.Path) {
+			versions[r.Path] = r.Version
+		}
+	}
+	return versions, nil
 }

@@ -6,7 +6,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"time"
+
+	"github.com/kmsocsp/ocsp/internal/house"
 )
 
 const govulncheck = "golang.org/x/vuln/cmd/govulncheck@v1.9.0"
@@ -47,9 +50,15 @@ func scan(database string) error {
 		return err
 	}
 	defer os.RemoveAll(tmp)
+	install := exec.Command("go", "install", govulncheck)
+	install.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=", "GOBIN="+tmp)
+	if out, err := install.CombinedOutput(); err != nil {
+		return fmt.Errorf("go install %s: %w: %s", govulncheck, err, out)
+	}
 	work := filepath.Join(tmp, "go.work")
+	replaced := map[string]bool{}
 	text := "go 1.26.0\n"
-	args := []string{"run", govulncheck, "-db", database}
+	args := []string{"-db", database}
 	for _, dir := range published {
 		abs, err := filepath.Abs(dir)
 		if err != nil {
@@ -57,11 +66,26 @@ func scan(database string) error {
 		}
 		text += fmt.Sprintf("use %q\n", abs)
 		args = append(args, "./"+dir+"/...")
+		// A version that is required is looked for, though the working tree takes its place.
+		requirements, err := ownRequirements(".", dir)
+		if err != nil {
+			return err
+		}
+		for path, version := range requirements {
+			at, err := filepath.Abs(strings.TrimPrefix(strings.TrimPrefix(path, house.Module), "/"))
+			if err != nil {
+				return err
+			}
+			replaced[fmt.Sprintf("replace %s %s => %q\n", path, version, at)] = true
+		}
+	}
+	for line := range replaced {
+		text += line
 	}
 	if err := os.WriteFile(work, []byte(text), 0o644); err != nil {
 		return err
 	}
-	cmd := exec.Command("go", args...)
+	cmd := exec.Command(filepath.Join(tmp, "govulncheck"), args...)
 	cmd.Env = append(os.Environ(), "GOWORK="+work, "GOFLAGS=")
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	if err := cmd.Run(); err != nil {
