@@ -162,7 +162,7 @@ func TestPublished(t *testing.T) {
 		dir, _ := filepath.Split(file)
 		first, _, _ := strings.Cut(dir, "/")
 		switch first {
-		case "bench", "examples", "interop", "model", "simulation", "tools":
+		case "bench", "examples", "interop", "model", "scripts", "simulation":
 		default:
 			modules = append(modules, filepath.ToSlash(filepath.Clean(dir)))
 		}
