@@ -5,7 +5,7 @@ go 1.26.0
 require (
 	github.com/kmsocsp/ocsp v0.0.0
 	github.com/stretchr/testify v1.12.1
-	golang.org/x/crypto v0.58.0
+	golang.org/x/crypto v0.59.0
 )
 
 require (
