@@ -1,7 +1,8 @@
 .PHONY: check test consistency fuzz bench soak house demo first-command cluster tidy release-check toolchains apidiff cover \
 	supply sbom licenses dist
 
-MODULES := . ocspfasthttp ocspotel ocspsql ocspsql/pgfeed ocspredis interop bench examples
+MODULES := . ocspfasthttp ocspotel ocspsql ocspsql/pgfeed ocspredis interop simulation bench examples
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 5s
 ROUNDS ?= 40000
 VERSION ?= v0.0.0

@@ -1,0 +1,240 @@
+package simulation
+
+import (
+	"bytes"
+	"context"
+	"crypto"
+	"errors"
+	"math/big"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/kmsocsp/ocsp"
+)
+
+var errBroken = errors.New("simulation: broken")
+
+// timeout is an error of a store whose own time was up.
+type timeout struct{}
+
+func (timeout) Error() string { return "simulation: timeout" }
+func (timeout) Timeout() bool { return true }
+
+// clock is the clock of a replica. Calls in goroutines that belong to no operation do not block:
+// signatures for several requests, and the feed's. Nor do those of canStandIn, which is called
+// between two selects: if more than one of their channels could become ready meanwhile, the choice
+// would be select's.
+func (w *world) clock(rep int) time.Time {
+	s := &w.scheduler
+	id := goroutine()
+	s.mu.Lock()
+	o := s.ops[id]
+	s.mu.Unlock()
+	p := w.reps[rep]
+	if o == nil || calledBy("canStandIn") {
+		return time.Now().Add(p.offset)
+	}
+	s.enter(&call{kind: toClock, op: o, ctx: context.Background()})
+	o.clock = s.now() + p.offset
+	return time.Now().Add(p.offset)
+}
+
+// calledBy reports whether the caller was called by a function with that name, closures of the clock
+// apart.
+func calledBy(name string) bool {
+	var pcs [6]uintptr
+	frames := runtime.CallersFrames(pcs[:runtime.Callers(3, pcs[:])])
+	for more := true; more; {
+		var frame runtime.Frame
+		if frame, more = frames.Next(); strings.HasSuffix(frame.Function, "."+name) {
+			return true
+		}
+	}
+	return false
+}
+
+// store is a store of a replica. SetIssuer may replace it, and then it does not change any more.
+type store struct {
+	w      *world
+	frozen map[int]int // version, by certificate; nil: it is in use
+}
+
+func (s *store) FindBySerial(
+	ctx context.Context, id string, serial *big.Int,
+) (record ocsp.Record, err error) {
+	c := &call{kind: toStore, op: opOf(ctx), ctx: ctx, cert: -1, frozen: -1}
+	s.w.mu.Lock()
+	for i, cert := range s.w.certs {
+		if s.w.issuers[cert.issuer].id == id && cert.serial.Cmp(serial) == 0 {
+			c.cert, c.seen = i, len(cert.versions)-1
+			if s.frozen != nil {
+				c.frozen = s.frozen[i]
+			}
+		}
+	}
+	s.w.mu.Unlock()
+	c.answer = func(r ocsp.Record, e error) { record, err = r, e }
+	s.w.enter(c)
+	return record, err
+}
+
+// answerStore lets a call of the store return.
+func (w *world) answerStore(c *call) {
+	if c.cert < 0 {
+		w.release(c, "not issued", func() { c.answer(ocsp.Record{}, ocsp.ErrNotFound) })
+		return
+	}
+	cert := w.certs[c.cert]
+	version := len(cert.versions) - 1
+	if c.frozen >= 0 {
+		version = c.frozen
+	}
+	how := "now"
+	if c.frozen < 0 && c.seen < version && w.chance(w.p.old) {
+		version, how = c.seen, "old"
+	}
+	if w.chance(w.p.storeFaults) {
+		fault := []struct {
+			how string
+			run func()
+		}{
+			{"error", func() { c.answer(ocsp.Record{}, errBroken) }},
+			{"timeout", func() { c.answer(ocsp.Record{}, timeout{}) }},
+			{"invalid record", func() { c.answer(ocsp.Record{}, ocsp.ErrInvalidRecord) }},
+			{"invalid state", func() { c.answer(ocsp.Record{State: 77}, nil) }},
+			{"panic", func() { panic("simulation: store") }},
+			{"goexit", runtime.Goexit},
+		}[w.n(6)]
+		w.release(c, fault.how, fault.run)
+		return
+	}
+	v := &cert.versions[version]
+	w.release(c, how+" "+v.text, func() {
+		if v.status == ocsp.Unknown {
+			c.answer(ocsp.Record{}, ocsp.ErrNotFound)
+		} else {
+			c.answer(v.record, nil)
+		}
+	})
+}
+
+// signer returns a key whose calls wait for the scheduler.
+func (w *world) signer(key crypto.Signer) crypto.Signer {
+	return ocsp.NewSigner(key.Public(), func(
+		ctx context.Context, digest []byte, opts crypto.SignerOpts,
+	) (signature []byte, err error) {
+		c := &call{kind: toSigner, op: opOf(ctx), ctx: ctx}
+		c.fault = func(e error) { err = e }
+		w.enter(c)
+		if err != nil {
+			return nil, err
+		}
+		return key.Sign(random, digest, opts)
+	})
+}
+
+func (w *world) answerSigner(c *call) {
+	how, then := "signed", func() {}
+	if w.chance(w.p.signFaults) {
+		switch w.n(2) {
+		case 0:
+			how, then = "error", func() { c.fault(errBroken) }
+		case 1:
+			how, then = "panic", func() { panic("simulation: signer") }
+		}
+	}
+	w.release(c, how, then)
+}
+
+// remote is the cache that the replicas share.
+type remote struct {
+	w      *world
+	values map[string][]byte
+	former map[string][]byte // the values before
+	order  []string          // the keys, as they were first put
+}
+
+func (r *remote) Get(ctx context.Context, key string) (value []byte, err error) {
+	c := &call{kind: toGet, op: opOf(ctx), ctx: ctx, key: key}
+	c.fault = func(e error) { err = e }
+	r.w.enter(c)
+	return c.value, err
+}
+
+func (r *remote) Put(ctx context.Context, key string, value []byte, _ time.Duration) (err error) {
+	c := &call{kind: toPut, op: opOf(ctx), ctx: ctx, key: key, value: bytes.Clone(value)}
+	c.fault = func(e error) { err = e }
+	r.w.enter(c)
+	return err
+}
+
+func (r *remote) Delete(ctx context.Context, keys ...string) (err error) {
+	c := &call{kind: toDelete, op: opOf(ctx), ctx: ctx, keys: keys}
+	c.fault = func(e error) { err = e }
+	r.w.enter(c)
+	return err
+}
+
+func (w *world) answerRemote(c *call) {
+	r := w.remote
+	fault := w.chance(w.p.remoteFaults)
+	choice := 0
+	if fault {
+		choice = 1 + w.n(4)
+	}
+	switch c.kind {
+	case toGet:
+		value := r.values[c.key]
+		how := "value"
+		switch choice {
+		case 1:
+			w.release(c, "error", func() { c.fault(errBroken) })
+			return
+		case 2:
+			value, how = r.former[c.key], "former value"
+		case 3:
+			value, how = []byte("garbage"), "garbage"
+		case 4:
+			how = "another value"
+			if len(r.order) > 0 {
+				value = r.values[r.order[w.n(len(r.order))]]
+			}
+		}
+		if value == nil {
+			w.release(c, "miss", func() { c.fault(ocsp.ErrCacheMiss) })
+			return
+		}
+		c.value = bytes.Clone(value)
+		w.release(c, how, nil)
+	case toPut:
+		if choice == 1 {
+			w.release(c, "error", func() { c.fault(errBroken) })
+			return
+		}
+		if choice != 2 {
+			if _, ok := r.values[c.key]; !ok && r.former[c.key] == nil {
+				r.order = append(r.order, c.key)
+			}
+			if old := r.values[c.key]; old != nil {
+				r.former[c.key] = old
+			}
+			r.values[c.key] = c.value
+		}
+		w.release(c, []string{"put", "", "lost"}[choice%3], nil)
+	case toDelete:
+		if choice == 1 {
+			w.release(c, "error", func() { c.fault(errBroken) })
+			return
+		}
+		if choice != 2 {
+			for _, key := range c.keys {
+				if old := r.values[key]; old != nil {
+					r.former[key] = old
+					delete(r.values, key)
+				}
+			}
+		}
+		w.release(c, []string{"deleted", "", "lost"}[choice%3], nil)
+	}
+}
