@@ -91,10 +91,10 @@ func (w *world) answerStore(c *call) {
 		version = c.frozen
 	}
 	how := "now"
-	if c.frozen < 0 && c.seen < version && w.chance(w.p.old) {
+	if c.frozen < 0 && c.seen < version && w.fails(w.p.old) {
 		version, how = c.seen, "old"
 	}
-	if w.chance(w.p.storeFaults) {
+	if w.fails(w.p.storeFaults) {
 		fault := []struct {
 			how string
 			run func()
@@ -136,7 +136,7 @@ func (w *world) signer(key crypto.Signer) crypto.Signer {
 
 func (w *world) answerSigner(c *call) {
 	how, then := "signed", func() {}
-	if w.chance(w.p.signFaults) {
+	if w.fails(w.p.signFaults) {
 		switch w.n(2) {
 		case 0:
 			how, then = "error", func() { c.fault(errBroken) }
@@ -178,7 +178,7 @@ func (r *remote) Delete(ctx context.Context, keys ...string) (err error) {
 
 func (w *world) answerRemote(c *call) {
 	r := w.remote
-	fault := w.chance(w.p.remoteFaults)
+	fault := w.fails(w.p.remoteFaults)
 	choice := 0
 	if fault {
 		choice = 1 + w.n(4)

@@ -391,9 +391,12 @@ func (w *world) eligible() (list []*call) {
 	return list
 }
 
+// fails draws whether something fails.
+func (w *world) fails(percent int) bool { return !w.calm && w.chance(percent) }
+
 // answer lets a call go on, or not.
 func (w *world) answer(c *call) {
-	if c.kind != toClock && c.kind != toFollow && w.chance(w.p.hang) {
+	if c.kind != toClock && c.kind != toFollow && w.fails(w.p.hang) {
 		w.note("hang "+string(c.kind), c.op.rep, c.op.id, "")
 		c.never = true
 		return
@@ -448,7 +451,9 @@ func (w *world) ask(rep, cert int, varied bool) *op {
 	der := c.plain[0]
 	var limit time.Duration
 	if varied {
-		der = c.plain[w.n(2)]
+		if !w.p.tiny { // two encodings take turns at random in what is attached to a status
+			der = c.plain[w.n(2)]
+		}
 		switch w.n(10) {
 		case 0:
 			limit = time.Duration(1+w.n(3_000_000)) * time.Microsecond
@@ -729,7 +734,6 @@ func (w *world) verify(der []byte, cert int) (s seen, err error) {
 // end lets everything go well, asks once more, and closes.
 func (w *world) end() {
 	w.calm = true
-	w.p.storeFaults, w.p.signFaults, w.p.remoteFaults, w.p.hang, w.p.old = 0, 0, 0, 0, 0
 	w.finishAll(100)
 	w.pause(time.Minute)
 	for rep, p := range w.reps {
