@@ -62,7 +62,7 @@ func (w *world) answerFollow(c *call) {
 	draw := w.n(20)
 	switch {
 	case c.ctx.Err() != nil || draw == 0:
-		p.synced, p.lease, p.queue = false, 0, nil
+		p.synced, p.lease, p.queue, p.former = false, 0, nil, c.sink
 		how, then := "end", func() { c.ended = true }
 		if w.one(4) {
 			how, then = "panic", func() { panic("simulation: feed") }
@@ -112,6 +112,13 @@ func (w *world) extend(c *call) {
 	moment := w.now()
 	for _, m := range p.queue {
 		moment = min(moment, m.at)
+	}
+	if late := p.former; late != nil && w.one(4) { // it does nothing any more
+		w.release(c, "a former call is late", func() {
+			late.Resync()
+			late.ValidUntil(time.Now().Add(time.Hour))
+		})
+		return
 	}
 	if !p.synced || moment+maxLag <= w.now() {
 		w.release(c, "nothing", nil)

@@ -107,6 +107,12 @@ func (w *world) answerStore(c *call) {
 			{"goexit", runtime.Goexit},
 		}[w.n(6)]
 		w.release(c, fault.how, fault.run)
+		if strings.HasPrefix(fault.how, "invalid") && c.frozen < 0 && !w.p.changes {
+			// Nothing that was known before is certain.
+			w.fences = append(w.fences, fence{
+				rep: c.op.rep, cert: c.cert, floor: w.floor(c.cert), call: w.now(), ret: w.now(), hard: true,
+			})
+		}
 		return
 	}
 	v := &cert.versions[version]
@@ -181,7 +187,7 @@ func (w *world) answerRemote(c *call) {
 	fault := w.fails(w.p.remoteFaults)
 	choice := 0
 	if fault {
-		choice = 1 + w.n(4)
+		choice = 1 + w.n(5)
 	}
 	switch c.kind {
 	case toGet:
@@ -201,11 +207,15 @@ func (w *world) answerRemote(c *call) {
 				value = r.values[r.order[w.n(len(r.order))]]
 			}
 		}
+		if value = bytes.Clone(value); choice == 5 && value != nil {
+			value[len(value)-1] ^= 1
+			how = "a wrong signature"
+		}
 		if value == nil {
 			w.release(c, "miss", func() { c.fault(ocsp.ErrCacheMiss) })
 			return
 		}
-		c.value = bytes.Clone(value)
+		c.value = value
 		w.release(c, how, nil)
 	case toPut:
 		if choice == 1 {

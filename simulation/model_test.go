@@ -21,6 +21,7 @@ type seen struct {
 	this, end int64 // in seconds since 1970
 	signer    int
 	stale     bool
+	over      bool // its nextUpdate had passed
 	refused   bool // unauthorized, because the issuer never issued the certificate
 }
 
@@ -86,6 +87,9 @@ func certificateModel(versions []version) porcupine.Model {
 				}
 				return true, s
 			case answers:
+				if in.over {
+					return false, s
+				}
 				from := s.soft
 				if in.stale {
 					from = s.hard
@@ -252,7 +256,7 @@ func (w *world) seenBy(rep, cert int, claim string) (ops []porcupine.Operation) 
 			in.read = true
 			call = max(time.Unix(in.this, 0).Sub(w.begun), math.MinInt64/2)
 		case "step":
-			if p.jumps || p.tiny || p.disabled || in.status == ocsp.Unknown || len(o.certs) > 1 {
+			if p.jumps || p.tiny || p.disabled || p.changes || in.status == ocsp.Unknown || len(o.certs) > 1 {
 				continue
 			}
 		}

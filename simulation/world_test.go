@@ -86,6 +86,7 @@ type replica struct {
 	setting []int    // calls of SetIssuer and RemoveIssuer in progress, by issuer
 	synced  bool     // the feed reports changes
 	queue   []message
+	former  ocsp.FeedSink // of a call of Follow that has returned
 }
 
 // message is a change on its way to a replica.
@@ -332,14 +333,14 @@ func (w *world) change(cert int) {
 	c := w.certs[cert]
 	last := &c.versions[len(c.versions)-1]
 	held := last.reason == ocsp.CertificateHold.CRLReason()
-	switch draw := w.n(10); {
-	case last.status == ocsp.Good && draw < 5:
-		w.store(cert, ocsp.Revoked, ocsp.CertificateHold)
-	case last.status == ocsp.Revoked && (held && draw < 6 || draw < 3),
-		last.status == ocsp.Unknown && draw < 5:
-		w.store(cert, ocsp.Good, 0)
-	case last.status != ocsp.Unknown && draw < 6:
+	switch draw := w.n(20); {
+	case draw < 2 && last.status != ocsp.Unknown:
 		w.store(cert, ocsp.Unknown, 0)
+	case last.status == ocsp.Good && draw < 11:
+		w.store(cert, ocsp.Revoked, ocsp.CertificateHold)
+	case last.status == ocsp.Revoked && (held && draw < 15 || draw < 10),
+		last.status == ocsp.Unknown && draw < 10:
+		w.store(cert, ocsp.Good, 0)
 	default:
 		w.store(cert, ocsp.Revoked, ocsp.KeyCompromise)
 	}
@@ -352,15 +353,15 @@ func (w *world) step() {
 	switch draw := w.n(100); {
 	case draw < w.p.slow:
 		w.pass()
-	case len(eligible) > 0 && (draw < 80 || w.requests >= 6 && draw < 92):
+	case len(eligible) > 0 && (draw < 76 || w.requests >= 6 && draw < 88):
 		w.answer(eligible[w.n(len(eligible))])
-	case draw < 92:
+	case draw < 88:
 		if w.requests < 6 {
 			w.ask(w.n(len(w.reps)), w.n(len(w.certs)), true)
 		} else {
 			w.pass()
 		}
-	case draw < 98:
+	case draw < 97:
 		w.revoke()
 	default:
 		w.disturb()
@@ -688,6 +689,7 @@ func (w *world) read(o *op) string {
 			w.failures = append(w.failures, fmt.Sprintf("request %d: %v", o.id, err))
 			return text
 		}
+		s.over = !(w.begun.Add(o.clock).Unix() < s.end)
 		if s.stale = stale; len(o.certs) > 1 { // they end together
 			s.next = -1
 		}
