@@ -1,0 +1,281 @@
+package main
+
+// fault is one planted fault: in a file, old is replaced by new. Old occurs once, or begins at the
+// first occurrence after the text in after.
+type fault struct {
+	name     string
+	file     string
+	after    string
+	old, new string
+	mutation string // of the model, which finds what neither the simulation nor the tests can
+}
+
+const (
+	statusesDir = "internal/statuses/"
+	signedDir   = "internal/signed/"
+)
+
+var faults = []fault{
+	{
+		name: "a request joins a read that began before it came",
+		file: statusesDir + "read.go",
+		old:  "if l.behind == nil || l.behind == other {",
+		new:  "if false {",
+	},
+	{
+		name: "the result of a read that began too early is used",
+		file: "reads.go",
+		old:  "if ended && how == statuses.Joined {",
+		new:  "if ended {",
+	},
+	{
+		name: "forgetting spoils no read in flight",
+		file: statusesDir + "table.go",
+		old:  "			r.spoiled = true\n",
+		new:  "			_ = r\n",
+	},
+	{
+		name: "a spoiled read is recorded",
+		file: statusesDir + "read.go",
+		old:  "case r.spoiled || r.event && r.other != status: // Spoiled",
+		new:  "case false: // Spoiled",
+	},
+	{
+		name:  "the end of a read spoils no other",
+		file:  statusesDir + "read.go",
+		after: "func (st *stripe[S, H]) spoil(",
+		old:   "if r.key == ended.key {",
+		new:   "if false {",
+	},
+	{
+		name: "a spoiled read leaves an entry with another status",
+		file: statusesDir + "read.go",
+		old:  "m.remove(st, func(e *entry[S]) bool { return e.key == r.key && e.status != status })",
+		new:  "_ = m",
+	},
+	{
+		name: "that a serial is unknown is recorded",
+		file: statusesDir + "read.go",
+		old:  "case !known: // Spoiled means unknown",
+		new:  "case false:",
+	},
+	{
+		name: "an unknown serial leaves its entry",
+		file: statusesDir + "read.go",
+		old:  "m.forget(st, func(k *Key) bool { return *k == r.key })",
+		new:  "_ = m",
+	},
+	{
+		name: "a record that makes no sense forgets nothing",
+		file: "reads.go",
+		old:  "s.Contradicted(s.err)",
+		new:  "s.End(certStatus{}, false, s.err)",
+	},
+	{
+		name: "Stands is always true",
+		file: statusesDir + "look.go",
+		old:  "return l.stripe != nil && l.stripe.generation.Load() == l.generation",
+		new:  "return true",
+	},
+	{
+		name: "Invalidate sets no fence",
+		file: statusesDir + "table.go",
+		old:  "st.generation.Add(1) // Forget before fence",
+		new:  "",
+	},
+	{
+		name:  "Invalidate forgets nothing",
+		file:  statusesDir + "table.go",
+		after: "func (m *Memory[S, H]) Invalidate(",
+		old:   "m.forget(st, func(k *Key) bool { return bytes.Equal(k.serial(), key.serial()) })",
+		new:   "_ = bytes.Equal",
+	},
+	{
+		name: "a status is trusted without end",
+		file: statusesDir + "statuses.go",
+		old:  "now.Within(m.ttl, at) &&",
+		new:  "",
+	},
+	{
+		name: "trust is counted by the wall clock alone",
+		file: statusesDir + "statuses.go",
+		old:  "max(wall, m.Steady-then.Steady) < limit",
+		new:  "wall < limit",
+	},
+	{
+		name: "a status is trusted without a lease",
+		file: statusesDir + "statuses.go",
+		old:  "(!m.leased || m.lease.covers(lease, now))",
+		new:  "true",
+	},
+	{
+		name: "a lease covers what was read before it",
+		file: statusesDir + "lease.go",
+		old:  "l.generation.Load() == generation",
+		new:  "true",
+	},
+	{
+		name: "a lease does not end by itself",
+		file: statusesDir + "lease.go",
+		old:  "now.Wall < until.Wall && now.Steady < until.Steady &&",
+		new:  "",
+	},
+	{
+		name: "a read has the lease of its end",
+		file: statusesDir + "table.go",
+		old:  "e.status, e.at, e.lease = r.status, r.at, r.lease",
+		new:  "e.status, e.at, e.lease = r.status, r.at, m.lease.generation.Load()",
+	},
+	{
+		name: "issuers share the statuses of a serial",
+		file: statusesDir + "statuses.go",
+		old:  "binary.LittleEndian.PutUint64(key[:], issuer&(1<<40-1)|size<<40)",
+		new:  "binary.LittleEndian.PutUint64(key[:], size<<40)",
+	},
+	{
+		name: "a known status is taken for a trusted one",
+		file: "respond.go",
+		old:  "if look.Trusted && x.clock.unix(look.At) >= newer {",
+		new:  "if look.Known && x.clock.unix(look.At) >= newer {",
+	},
+	{
+		name: "an answer is sent without the last check",
+		file: "respond.go",
+		old:  "if p == nil || p.outcome == 0 && !p.Alive(now.Unix()) || !look.Stands() {",
+		new:  "if p == nil || p.outcome == 0 && !p.Alive(now.Unix()) {",
+	},
+	{
+		name:  "an answer about several certificates is sent without the last check",
+		file:  "respond.go",
+		after: "for _, look := range looks {",
+		old:   "if !look.Stands() {",
+		new:   "if false {",
+	},
+	{
+		name: "a stand-in may lack the nonce that NonceRequire promises",
+		file: "respond.go",
+		old:  "x.req.NonceForm != codec.NonceAbsent && x.cfg.Nonce == NonceRequire {",
+		new:  "false {",
+	},
+	{
+		name: "a stand-in may be past its nextUpdate",
+		file: "respond.go",
+		old:  "if found == nil || !found.Alive(now.Unix()) {\n\t\treturn look, nil, nil",
+		new:  "if found == nil {\n\t\treturn look, nil, nil",
+	},
+	{
+		name: "an answer with a nonce is cached",
+		file: "draft.go",
+		old:  "return d.nonce == nil && !slices",
+		new:  "return !slices",
+	},
+	{
+		name: "thisUpdate is now",
+		file: "draft.go",
+		old:  "ThisUpdate: max(p.read-int64(c.Backdate/time.Second), s.notBefore, p.latest), ProducedAt: now,",
+		new:  "ThisUpdate: max(min(p.read, now)-0, now), ProducedAt: now,",
+	},
+	{
+		name: "what is attached to a status is sent for any signer",
+		file: "signatures.go",
+		old:  "hot := look.Hot != nil && look.Hot.ID == d.id",
+		new:  "hot := look.Hot != nil",
+	},
+	{
+		name: "requests that read another status share a signature",
+		file: "signatures.go",
+		old:  "f, begun = s.join(flightKey{id: d.id})",
+		new:  "f, begun = s.join(flightKey{id: answerID{Certificate: d.id.Certificate}})",
+	},
+	{
+		name: "an answer that would be a step back is sent",
+		file: "signatures.go",
+		old:  "if s.answers != nil && !s.answers.Add(a, s.clock.now().Unix()) {",
+		new:  "if s.answers != nil && !s.answers.Add(a, s.clock.now().Unix()) && false {",
+	},
+	{
+		name: "a flight does not end when it has landed",
+		file: "signatures.go",
+		old:  "delete(s.flights, f.key)",
+		new:  "",
+	},
+	{
+		name: "an answer with a nonce outdates nothing",
+		file: "signatures.go",
+		old:  "s.answers.Outdate(&key, p.status, p.thisUpdate)",
+		new:  "_ = key",
+	},
+	{
+		name: "a signed answer is found for another status",
+		file: signedDir + "cache.go",
+		old:  "a.ID == id {",
+		new:  "a.Encoding == id.Encoding && a.Signer == id.Signer {",
+	},
+	{
+		name: "the compact store finds a signed answer for another status",
+		file: signedDir + "compact.go",
+		old:  " || a.status != id.Status {",
+		new:  " {",
+	},
+	{
+		name: "an answer with another status stays when a later one comes",
+		file: signedDir + "signed.go",
+		old:  "case old.ThisUpdate < a.ThisUpdate && old.Status != a.Status:",
+		new:  "case false:",
+	},
+	{
+		name: "a change that the feed reports is dropped",
+		file: "feed.go",
+		old:  "s.feed.memory.Invalidate(&key)",
+		new:  "_ = key",
+	},
+	{
+		name: "Resync begins no lease",
+		file: "feed.go",
+		old:  "s.feed.memory.BeginLease()",
+		new:  "",
+	},
+	{
+		name: "the lease lasts twice as long as the feed vouches for",
+		file: "feed.go",
+		old:  "Wall: at.Wall + left, Steady: at.Steady + left}",
+		new:  "Wall: at.Wall + 2*left, Steady: at.Steady + 2*left}",
+	},
+	{
+		name: "a call of Follow that has returned extends the lease",
+		file: "feed.go",
+		old:  "if s.ended || !s.begun {",
+		new:  "if !s.begun {",
+	},
+	{
+		name:  "the lease goes on when Follow returns",
+		file:  "feed.go",
+		after: "s.ended = true",
+		old:   "s.feed.memory.EndLease()",
+		new:   "",
+	},
+	{
+		name: "a signature from the remote cache is not verified",
+		file: "remote.go",
+		old:  "response.TBS, response.Signature); err != nil {",
+		new:  "response.TBS, response.Signature); err != nil && false {",
+	},
+	{
+		name: "the age of an answer from the remote cache is not checked",
+		file: "remote.go",
+		old:  "if l.RefreshAt <= ceilSecond(d.now) {",
+		new:  "if false {",
+	},
+	{
+		name: "statuses of a former store are used",
+		file: "issuers.go",
+		old:  "slices.EqualFunc(before.sources, a.sources, source.same) {",
+		new:  "len(before.sources) == len(a.sources) {",
+	},
+	{
+		name: "SetIssuer changes nothing",
+		file: "issuers.go",
+		old:  "s.present.Store(next)\n	s.stores.prune",
+		new:  "s.stores.prune",
+	},
+}
