@@ -1,8 +1,6 @@
 package simulation
 
 import (
-	"crypto/rand"
-	"encoding/binary"
 	"flag"
 	"fmt"
 	mathrand "math/rand/v2"
@@ -10,68 +8,88 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
+
+	"pgregory.net/rapid"
 )
 
 var (
-	seedFlag = flag.Uint64("seed", 0, "the one seed to run; 0: new ones")
-	replays  = flag.Uint64("replays", 20, "how many worlds to run twice")
-	forFlag  = flag.Duration("for", 3*time.Second, "for how long to run worlds of new seeds")
+	seedFlag  = flag.Uint64("seed", 0, "the one seed to run; 0: new ones")
+	replays   = flag.Uint64("replays", 20, "how many worlds to run twice")
+	forFlag   = flag.Duration("for", 3*time.Second, "for how long to run worlds of new seeds")
+	leastFlag = flag.Int("least", 0, "how many revocations there must be at the least")
 )
 
-const changes = 60 // in a world
+const changes = 80 // in a world
 
 // seeded returns a chooser that draws by a seed.
 func seeded(seed uint64) chooser {
 	return chooser{mathrand.New(mathrand.NewPCG(seed, 15)).IntN}
 }
 
-// TestSimulation runs worlds, and prints the seed of one that is not as promised.
+// TestSimulation runs worlds, and prints the seed of one that is not as promised. With -seed it runs
+// one, and prints its history.
 func TestSimulation(t *testing.T) {
 	if *seedFlag != 0 {
-		w := run(t, seeded(*seedFlag), changes)
-		t.Logf("seed %d: %+v\n%s", *seedFlag, w.p, w.tail(len(w.history)))
+		w := seededWorld(t, *seedFlag)
+		t.Logf("%+v\n%s", w.p, w.tail(len(w.history)))
 		for _, failure := range w.check() {
 			t.Error(failure)
 		}
 		return
 	}
-	var first [8]byte
-	_, _ = rand.Read(first[:])
-	base := binary.BigEndian.Uint64(first[:]) >> 1
-	t.Logf("the first seed is %d", base)
-	var next, worlds, revocations, requests atomic.Int64
-	var mu sync.Mutex
-	outcomes := map[string]int{}
-	begun := time.Now()
+	s := &sum{begun: time.Now(), first: mathrand.Uint64() >> 1, outcomes: map[string]int{}}
 	t.Run("worlds", func(t *testing.T) {
 		for range runtime.GOMAXPROCS(0) {
 			t.Run("", func(t *testing.T) {
 				t.Parallel()
-				for time.Since(begun) < *forFlag && !t.Failed() {
-					seed := base + uint64(next.Add(1))
-					w := seededWorld(t, seed)
-					if failures := w.check(); len(failures) > 0 {
-						t.Errorf("seed %d, after %v: go test ./simulation -run TestSimulation -seed %d -v\n%+v\n%s",
-							seed, time.Since(begun).Round(time.Millisecond), seed, w.p,
-							strings.Join(failures, "\n"))
-					}
-					worlds.Add(1)
-					revocations.Add(int64(w.revocations))
-					mu.Lock()
-					for o, n := range w.outcomes {
-						outcomes[o.String()] += n
-						requests.Add(int64(n))
-					}
-					mu.Unlock()
+				for s.more() && !t.Failed() {
+					s.run(t)
 				}
 			})
 		}
 	})
-	t.Logf("%d worlds, %d revocations, %d requests in %v: %v", worlds.Load(), revocations.Load(),
-		requests.Load(), time.Since(begun).Round(time.Millisecond), outcomes)
+	took := time.Since(s.begun)
+	fmt.Printf("simulation: %d worlds from seed %d, %d revocations (%.0f/s), %d requests: %v\n",
+		s.worlds, s.first, s.revocations, float64(s.revocations)/took.Seconds(), s.requests, s.outcomes)
+}
+
+// sum counts what several goroutines simulate.
+type sum struct {
+	begun time.Time
+	first uint64 // seed
+
+	mu                            sync.Mutex
+	worlds, revocations, requests int
+	outcomes                      map[string]int
+}
+
+func (s *sum) more() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return time.Since(s.begun) < *forFlag || s.revocations < *leastFlag
+}
+
+// run runs one world more.
+func (s *sum) run(t *testing.T) {
+	s.mu.Lock()
+	seed := s.first + uint64(s.worlds)
+	s.worlds++
+	s.mu.Unlock()
+	w := seededWorld(t, seed)
+	if failures := w.check(); len(failures) > 0 {
+		const format = "seed %d, after %v: go test ./simulation -run TestSimulation -v -seed %d\n%+v\n%s"
+		t.Errorf(format, seed, time.Since(s.begun).Round(time.Millisecond), seed, w.p,
+			strings.Join(failures, "\n"))
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.revocations += w.revocations
+	for o, n := range w.outcomes {
+		s.outcomes[o.String()] += n
+		s.requests += n
+	}
 }
 
 // seededWorld runs the world of a seed. It prints the seed if the world ends in a panic.
@@ -97,4 +115,15 @@ func TestReplay(t *testing.T) {
 			t.Errorf("seed %d differs at event %d: %+v\n%s\n%s", seed, i, a.p, a.tail(10), b.tail(4))
 		}
 	}
+}
+
+// TestShrunk runs short worlds that are drawn by package rapid, which shrinks the one that fails.
+func TestShrunk(t *testing.T) {
+	rapid.Check(t, func(r *rapid.T) {
+		draw := func(n int) int { return rapid.IntRange(0, n-1).Draw(r, "") }
+		w := run(t, chooser{draw}, 8)
+		if failures := w.check(); len(failures) > 0 {
+			r.Fatalf("%+v\n%s\n%s", w.p, w.tail(len(w.history)), strings.Join(failures, "\n"))
+		}
+	})
 }

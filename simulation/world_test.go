@@ -102,6 +102,7 @@ type plan struct {
 	marked                 bool // each version has another end, so that an answer names its version
 	tiny, compact          bool
 	disabled, failClosed   bool
+	goKeys                 bool // signatures are made where they are asked for
 	feed, remote           bool
 	jumps, clockPanics     bool
 	changes, swaps, closes bool // of issuers; of stores
@@ -161,7 +162,7 @@ func newPlan(c chooser) (p plan) {
 	p.ttl = []time.Duration{0, 0, 2 * time.Second, time.Hour, time.Hour}[c.n(5)]
 	p.marked, p.tiny, p.compact = c.one(2), c.one(4), c.one(4)
 	p.disabled = p.ttl == 0 && c.one(8)
-	p.failClosed = c.one(6)
+	p.failClosed, p.goKeys = c.one(6), c.one(2)
 	p.feed = p.ttl > 0 && c.one(2)
 	p.remote = !p.disabled && c.one(3)
 	p.marked = p.marked && !p.remote // which has answers that end earlier and are as true
@@ -263,9 +264,13 @@ func (c *certificate) leaf() *x509.Certificate { return &x509.Certificate{Serial
 // issuer returns the configuration of an issuer with that signer.
 func (w *world) issuer(p *replica, issuer, signer int) ocsp.Issuer {
 	a := w.issuers[issuer]
+	key := a.keys[signer]
+	if !w.p.goKeys {
+		key = w.signer(key)
+	}
 	return ocsp.Issuer{
 		ID: a.id, Certificate: a.ca.Certificate, ResponderCertificate: a.certs[signer],
-		Signer: w.signer(a.keys[signer]), Store: p.stores[issuer],
+		Signer: key, Store: p.stores[issuer],
 	}
 }
 
@@ -353,9 +358,9 @@ func (w *world) step() {
 	switch draw := w.n(100); {
 	case draw < w.p.slow:
 		w.pass()
-	case len(eligible) > 0 && (draw < 76 || w.requests >= 6 && draw < 88):
+	case len(eligible) > 0 && (draw < 76 || w.requests >= 6 && draw < 86):
 		w.answer(eligible[w.n(len(eligible))])
-	case draw < 88:
+	case draw < 86:
 		if w.requests < 6 {
 			w.ask(w.n(len(w.reps)), w.n(len(w.certs)), true)
 		} else {
