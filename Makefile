@@ -1,5 +1,4 @@
-.PHONY: check test consistency fuzz bench soak house demo first-command cluster tidy release-check toolchains apidiff cover \
-	supply sbom licenses dist
+.PHONY: check test consistency simulate faults fuzz bench soak house demo cluster tidy release-check toolchains apidiff cover
 
 MODULES := . ocspfasthttp ocspotel ocspsql ocspsql/pgfeed ocspredis interop simulation bench examples
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
@@ -23,6 +22,14 @@ consistency:
 	./scripts/install.sh databases
 	cd examples && OCSP_REQUIRE_TOOLS=1 go test -count=1 -timeout 0 -run TestConsistency -v \
 		./kms -rounds $(ROUNDS)
+
+# Ten minutes of worlds that replay from their seeds, with a million revocations at the least.
+simulate:
+	go test -vet=off -count=1 -timeout 60m -v -run 'TestSimulation$$' ./simulation -for 10m -least 1000000
+
+# Plants faults into copies of the source, one at a time. Fails if one is not found.
+faults:
+	go run ./simulation/faults
 
 # Looks for inputs that break a parser, counts, and adds to the corpus. Longer: make fuzz FUZZTIME=10m
 fuzz:

@@ -91,7 +91,7 @@ go vet "${packages[@]}"
 step "tests with the race detector"
 go test $race -vet=off -count=1 -timeout 15m -v . ./examples/kms ./ocsptest ./bench "${packages[@]}" \
 	>"$work/race.out" 2>&1 || fail "$work/race.out"
-grep -E '^(ok|\?|interop:)' "$work/race.out"
+grep -E '^(ok|\?|interop:|simulation:)' "$work/race.out"
 
 step "consistency: 10,000 rounds without the race detector"
 go test -vet=off -count=1 -timeout 15m -run TestConsistency -v ./examples/kms -rounds 10000 \

@@ -81,8 +81,13 @@ func (s *store) FindBySerial(
 
 // answerStore lets a call of the store return.
 func (w *world) answerStore(c *call) {
+	c.op.reads++
 	if c.cert < 0 {
 		w.release(c, "not issued", func() { c.answer(ocsp.Record{}, ocsp.ErrNotFound) })
+		return
+	}
+	if w.fate.fails {
+		w.release(c, "error", func() { c.answer(ocsp.Record{}, errBroken) })
 		return
 	}
 	cert := w.certs[c.cert]

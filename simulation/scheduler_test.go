@@ -61,6 +61,7 @@ type op struct {
 	nonce  []byte
 	leased bool // a status may have been trusted
 	must   bool // it must be answered
+	reads  int  // of the store
 	result any
 	seen   []seen        // in the answer, by certs
 	absent bool          // the issuer is not configured

@@ -106,7 +106,7 @@ type plan struct {
 	feed, remote           bool
 	jumps, clockPanics     bool
 	changes, swaps, closes bool // of issuers; of stores
-	backdate               time.Duration
+	backdate, patience     time.Duration
 	nonce                  ocsp.NoncePolicy
 	unissued               ocsp.UnissuedPolicy
 
@@ -137,6 +137,7 @@ type world struct {
 	failures    []string
 	outcomes    map[ocsp.Outcome]int
 	calm        bool
+	fate        struct{ fails, hangs bool } // of the store, after the calm
 }
 
 // chooser draws numbers.
@@ -182,6 +183,14 @@ func newPlan(c chooser) (p plan) {
 	p.remoteFaults = []int{0, 10, 40}[c.n(3)]
 	p.hang = []int{0, 2, 10}[c.n(3)]
 	p.slow = []int{3, 10, 25}[c.n(3)]
+	if c.one(3) { // reads of one certificate that overlap
+		p.reps, p.issuers, p.serials, p.tiny, p.disabled = 1, 1, 1, false, false
+		p.old, p.slow, p.jumps, p.closes, p.changes, p.swaps = 80, 20, false, false, false, false
+		p.nonce, p.unissued, p.goKeys = ocsp.NonceIgnore, ocsp.UnissuedUnknown, true
+	}
+	if !p.disabled && !p.failClosed {
+		p.patience = []time.Duration{0, 50 * time.Millisecond}[c.n(2)]
+	}
 	return p
 }
 
@@ -225,7 +234,7 @@ func (w *world) create() {
 		}
 		if cfg.Cache.Disabled = w.p.disabled; !w.p.disabled {
 			cfg.Cache.StatusTTL, cfg.Cache.Compact = w.p.ttl, w.p.compact
-			cfg.Cache.FailClosed = w.p.failClosed
+			cfg.Cache.FailClosed, cfg.Cache.StorePatience = w.p.failClosed, w.p.patience
 			cfg.Cache.MaxEntries = 1000
 			if w.p.tiny {
 				cfg.Cache.MaxEntries = 1
@@ -669,6 +678,10 @@ func (w *world) read(o *op) string {
 		if a.Err != nil && strings.Contains(a.Err.Error(), "never issued") && len(o.certs) == 1 {
 			o.seen = []seen{{refused: true}}
 		}
+		if a.Outcome == ocsp.OutcomeInternalError && w.p.storeFaults == 0 && w.p.signFaults == 0 &&
+			!w.p.clockPanics {
+			w.failures = append(w.failures, fmt.Sprintf("request %d: %v", o.id, a.Err))
+		}
 		if o.must {
 			w.failures = append(w.failures, fmt.Sprintf("request %d: %v %v, though all is well",
 				o.id, a.Outcome, a.Err))
@@ -744,15 +757,9 @@ func (w *world) end() {
 	w.finishAll(100)
 	w.pause(time.Minute)
 	for rep, p := range w.reps {
-		for cert, c := range w.certs {
-			if p.closed || p.signers[c.issuer] < 0 {
-				continue
-			}
-			o := w.ask(rep, cert, false)
-			o.must = w.issued(rep, cert)
-			w.finishAll(20)
-			if !o.done {
-				w.failures = append(w.failures, fmt.Sprintf("request %d: no answer", o.id))
+		for cert := range w.certs {
+			if !p.closed {
+				w.askCalmly(rep, cert)
 			}
 		}
 	}
@@ -762,6 +769,37 @@ func (w *world) end() {
 		}
 	}
 	w.finishAll(100)
+}
+
+// askCalmly asks about a certificate while all is well, and then while the store fails and hangs: the
+// answer that was just made stands in.
+func (w *world) askCalmly(rep, cert int) {
+	must := w.issued(rep, cert)
+	w.question(rep, cert, must)
+	versions := w.certs[cert].versions
+	if p := &w.p; !must || p.disabled || p.tiny || p.nonce == ocsp.NonceRequire ||
+		versions[len(versions)-1].status == ocsp.Unknown {
+		return
+	}
+	if o := w.question(rep, cert, true); o.reads > 0 && w.p.ttl > time.Minute && !w.p.feed {
+		w.failures = append(w.failures, fmt.Sprintf("request %d: what was just read is read again", o.id))
+	}
+	w.fate.fails = true
+	w.question(rep, cert, false)
+	w.fate.fails, w.fate.hangs = false, true
+	w.question(rep, cert, !w.p.failClosed)
+	w.fate.hangs = false
+	w.finishAll(20)
+}
+
+// question asks about a certificate, and waits for the answer.
+func (w *world) question(rep, cert int, must bool) *op {
+	o := w.ask(rep, cert, false)
+	o.must = must
+	if w.finishAll(50); !o.done {
+		w.failures = append(w.failures, fmt.Sprintf("request %d: no answer", o.id))
+	}
+	return o
 }
 
 // issued reports whether there must be an answer about a certificate.
@@ -784,7 +822,8 @@ func (w *world) finishAll(rounds int) {
 		for n := 0; n < 1000; n++ {
 			w.gather()
 			i := slices.IndexFunc(w.pending, func(c *call) bool {
-				return c.kind != toFollow || c.ctx.Err() != nil
+				return w.fate.hangs && c.kind != toStore && c.kind != toFollow ||
+					!w.fate.hangs && (c.kind != toFollow || c.ctx.Err() != nil)
 			})
 			if i < 0 {
 				break
@@ -801,9 +840,9 @@ func (w *world) finishAll(rounds int) {
 }
 
 func (w *world) idle() bool {
-	return w.requests == 0 && !slices.ContainsFunc(w.pending, func(c *call) bool {
-		return c.kind != toFollow
-	}) && len(w.ops) == 0
+	return w.requests == 0 && len(w.ops) == 0 && !slices.ContainsFunc(w.pending, func(c *call) bool {
+		return c.kind != toFollow && (c.kind != toStore || !w.fate.hangs)
+	})
 }
 
 func (w *world) pause(d time.Duration) {

@@ -8,7 +8,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"io/fs"
@@ -89,12 +88,10 @@ func (f *fault) find(dir string) (by, after string, err error) {
 		return "", "", err
 	}
 	defer os.WriteFile(path, text, 0o600)
-	start := strings.Index(string(text), f.after)
-	if start < 0 || strings.Count(string(text[start:]), f.old) == 0 ||
-		f.after == "" && strings.Count(string(text), f.old) > 1 {
-		return "", "", errors.New("the text to replace is not there once")
+	changed, err := f.plant(string(text))
+	if err != nil {
+		return "", "", err
 	}
-	changed := string(text[:start]) + strings.Replace(string(text[start:]), f.old, f.new, 1)
 	if err := os.WriteFile(path, []byte(changed), 0o600); err != nil {
 		return "", "", err
 	}
@@ -110,6 +107,15 @@ func (f *fault) find(dir string) (by, after string, err error) {
 		}
 	}
 	return nothing, "", nil
+}
+
+// plant returns the text of the file with the fault.
+func (f *fault) plant(text string) (string, error) {
+	before, rest, ok := strings.Cut(text, f.after)
+	if n := strings.Count(rest, f.old); !ok || n == 0 || f.after == "" && n > 1 {
+		return "", fmt.Errorf("%s: %q is there %d times after %q", f.file, f.old, n, f.after)
+	}
+	return before + f.after + strings.Replace(rest, f.old, f.new, 1), nil
 }
 
 // afterPattern is what the simulation prints when it fails.

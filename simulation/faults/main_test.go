@@ -1,0 +1,31 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// TestTable checks that each fault can be planted.
+func TestTable(t *testing.T) {
+	names := map[string]bool{}
+	for i := range faults {
+		f := &faults[i]
+		if names[f.name] {
+			t.Errorf("two faults are named %q", f.name)
+		}
+		if names[f.name] = true; f.mutation != "" {
+			continue
+		}
+		text, err := os.ReadFile(filepath.Join("..", "..", f.file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if changed, err := f.plant(string(text)); err != nil || changed == string(text) {
+			t.Errorf("%s: %v", f.name, err)
+		}
+	}
+	if len(names) < 30 {
+		t.Errorf("%d faults, want 30", len(names))
+	}
+}
