@@ -111,16 +111,16 @@ func (w *world) answerStore(c *call) {
 			{"panic", func() { panic("simulation: store") }},
 			{"goexit", runtime.Goexit},
 		}[w.n(6)]
-		w.release(c, fault.how, fault.run)
-		if strings.HasPrefix(fault.how, "invalid") && c.frozen < 0 && !w.p.changes {
-			// Nothing that was known before is certain.
-			w.fences = append(w.fences, fence{
-				rep: c.op.rep, cert: c.cert, floor: w.floor(c.cert), call: w.now(), ret: w.now(), hard: true,
-			})
+		if strings.HasPrefix(fault.how, "invalid") {
+			w.forgets(c)
 		}
+		w.release(c, fault.how, fault.run)
 		return
 	}
 	v := &cert.versions[version]
+	if v.status == ocsp.Unknown {
+		w.forgets(c)
+	}
 	w.release(c, how+" "+v.text, func() {
 		if v.status == ocsp.Unknown {
 			c.answer(ocsp.Record{}, ocsp.ErrNotFound)
@@ -128,6 +128,16 @@ func (w *world) answerStore(c *call) {
 			c.answer(v.record, nil)
 		}
 	})
+}
+
+// forgets notes that a read makes a replica forget what it knew: it returns that the serial is
+// unknown, or what makes no sense. With other issuers it may have another authority in mind.
+func (w *world) forgets(c *call) {
+	if !w.p.changes {
+		w.fences = append(w.fences, fence{
+			rep: c.op.rep, cert: c.cert, floor: w.floor(c.cert), call: w.now(), ret: w.now(), hard: true,
+		})
+	}
 }
 
 // signer returns a key whose calls wait for the scheduler.
