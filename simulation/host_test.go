@@ -40,8 +40,8 @@ func (w *world) clock(rep int) time.Time {
 	return time.Now().Add(p.offset)
 }
 
-// calledBy reports whether the caller was called by a function with that name, closures of the clock
-// apart.
+// calledBy reports whether the caller was called by a function with that name, through the closures
+// of the clock.
 func calledBy(name string) bool {
 	var pcs [6]uintptr
 	frames := runtime.CallersFrames(pcs[:runtime.Callers(3, pcs[:])])

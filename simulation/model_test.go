@@ -65,12 +65,12 @@ type (
 	}
 )
 
-// state is the state of a certificate, as a replica may answer it: the last version that was stored,
-// and the earliest ones that it may answer, by itself or in place of an answer that fails.
+// state is the state of a certificate, as a replica may answer it: the last version that was
+// stored, and the earliest ones that it may answer, by itself or in place of an answer that fails.
 type state struct{ last, soft, hard int }
 
-// certificateModel is the sequential model of a certificate with those versions. An answer says what
-// some version said that is not before the last fence, nor before what was answered earlier.
+// certificateModel is the sequential model of a certificate with those versions. An answer says
+// what some version said that is not before the last fence, nor before what was answered earlier.
 func certificateModel(versions []version) porcupine.Model {
 	return porcupine.Model{
 		Init: func() any { return state{} },
@@ -174,8 +174,8 @@ func (w *world) check() []string {
 //   - arrival: an answer is not older than the last fence that had returned, nor than the last
 //     answer that had been sent, when the request arrived. Without trust, and if it is that the
 //     certificate is unknown, it is what the store had between request and answer.
-//   - sent: an answer is not older than the last Invalidate, or the last report of the feed, that had
-//     returned when it was sent.
+//   - sent: an answer is not older than the last Invalidate, or the last report of the feed, that
+//     had returned when it was sent.
 //   - age: a status that was trusted was so at some time since StatusTTL before the request.
 //   - thisUpdate: it was so at some time since its thisUpdate.
 //   - step: signed answers do not go back.
@@ -256,7 +256,8 @@ func (w *world) seenBy(rep, cert int, claim string) (ops []porcupine.Operation) 
 			in.read = true
 			call = max(time.Unix(in.this, 0).Sub(w.begun), math.MinInt64/2)
 		case "step":
-			if p.jumps || p.tiny || p.disabled || p.changes || in.status == ocsp.Unknown || len(o.certs) > 1 {
+			if p.jumps || p.tiny || p.disabled || p.changes || in.status == ocsp.Unknown ||
+				len(o.certs) > 1 {
 				continue
 			}
 		}
@@ -317,7 +318,9 @@ func report(claim string, rep, of int, m porcupine.Model, ops []porcupine.Operat
 	rest := slices.DeleteFunc(slices.Clone(ops), func(o porcupine.Operation) bool {
 		return in[o.ClientId]
 	})
-	slices.SortFunc(rest, func(x, y porcupine.Operation) int { return cmp.Compare(x.Return, y.Return) })
+	slices.SortFunc(rest, func(x, y porcupine.Operation) int {
+		return cmp.Compare(x.Return, y.Return)
+	})
 	list("not in order:", rest[:min(3, len(rest))])
 	return b.String()
 }

@@ -28,8 +28,8 @@ func seeded(seed uint64) chooser {
 	return chooser{mathrand.New(mathrand.NewPCG(seed, 15)).IntN}
 }
 
-// TestSimulation runs worlds, and prints the seed of one that is not as promised. With -seed it runs
-// one, and prints its history.
+// TestSimulation runs worlds, and prints the seed of one that is not as promised. With -seed it
+// runs one, and prints its history.
 func TestSimulation(t *testing.T) {
 	if *seedFlag != 0 {
 		w := seededWorld(t, *seedFlag)

@@ -1,6 +1,6 @@
-// Command faults plants faults into a copy of the source, one at a time, and looks for each with the
-// simulation, and then with the stress tests. It prints which found what, and how soon, and fails if
-// a fault is not found.
+// Command faults plants faults into a copy of the source, one at a time, and looks for each with
+// the simulation, and then with the stress tests. It prints which found what, and how soon, and
+// fails if a fault is not found.
 //
 //	go run ./simulation/faults [-for 60s] [-only REGEXP]
 package main

@@ -172,8 +172,8 @@ var faults = []fault{
 	{
 		name: "thisUpdate is now",
 		file: "draft.go",
-		old:  "ThisUpdate: max(p.read-int64(c.Backdate/time.Second), s.notBefore, p.latest), ProducedAt: now,",
-		new:  "ThisUpdate: max(min(p.read, now)-0, now), ProducedAt: now,",
+		old:  "ThisUpdate: max(p.read-int64(c.Backdate/time.Second), s.notBefore, p.latest),",
+		new:  "ThisUpdate: max(p.read, now),",
 	},
 	{
 		name: "what is attached to a status is sent for any signer",

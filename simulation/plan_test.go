@@ -1,0 +1,77 @@
+package simulation
+
+import (
+	"time"
+
+	"github.com/kmsocsp/ocsp"
+)
+
+// plan is what is drawn for a world.
+type plan struct {
+	reps, issuers, serials int
+	ttl                    time.Duration
+	marked                 bool // each version has another end, so that an answer names its version
+	tiny, compact          bool
+	disabled, failClosed   bool
+	goKeys                 bool // signatures are made where they are asked for
+	feed, remote           bool
+	jumps, clockPanics     bool
+	changes, swaps, closes bool // of issuers; of stores
+	backdate, patience     time.Duration
+	nonce                  ocsp.NoncePolicy
+	unissued               ocsp.UnissuedPolicy
+
+	old, storeFaults, signFaults, remoteFaults, hang, slow int // in percent
+}
+
+// maxLag is how long a change that was published may go unnoticed.
+const maxLag = 2 * time.Second
+
+// chooser draws numbers.
+type chooser struct{ draw func(n int) int }
+
+func (c chooser) n(n int) int { return c.draw(n) }
+
+func (c chooser) chance(percent int) bool { return percent > 0 && c.draw(100) < percent }
+
+func (c chooser) one(of int) bool { return c.draw(of) == 0 }
+
+// newPlan draws a plan.
+func newPlan(c chooser) (p plan) {
+	p.reps, p.issuers, p.serials = 1, 1+c.n(2), 1+c.n(2)
+	if c.one(2) {
+		p.reps = 1 + c.n(3)
+	}
+	p.ttl = []time.Duration{0, 0, 2 * time.Second, time.Hour, time.Hour}[c.n(5)]
+	p.marked, p.tiny, p.compact = c.one(2), c.one(4), c.one(4)
+	p.disabled = p.ttl == 0 && c.one(8)
+	p.failClosed, p.goKeys = c.one(6), c.one(2)
+	p.feed = p.ttl > 0 && c.one(2)
+	p.remote = !p.disabled && c.one(3)
+	p.marked = p.marked && !p.remote // which has answers that end earlier and are as true
+	p.jumps, p.clockPanics = c.one(6), c.one(10)
+	p.changes, p.closes = c.one(3), c.one(4)
+	p.swaps = p.changes && p.reps == 1 && !p.clockPanics
+	p.backdate = []time.Duration{0, 0, 5 * time.Second}[c.n(3)]
+	p.nonce = []ocsp.NoncePolicy{
+		ocsp.NonceEcho, ocsp.NonceEcho, ocsp.NonceIgnore, ocsp.NonceRequire,
+	}[c.n(4)]
+	p.unissued = []ocsp.UnissuedPolicy{
+		ocsp.UnissuedUnknown, ocsp.UnissuedUnknown, ocsp.UnissuedUnauthorized,
+	}[c.n(3)]
+	p.old = []int{0, 50, 90}[c.n(3)]
+	p.storeFaults = []int{0, 3, 20}[c.n(3)]
+	p.signFaults = []int{0, 3, 20}[c.n(3)]
+	p.remoteFaults = []int{0, 10, 40}[c.n(3)]
+	p.hang = []int{0, 2, 10}[c.n(3)]
+	p.slow = []int{3, 10, 25}[c.n(3)]
+	if c.one(3) { // reads of one certificate that overlap
+		p.reps, p.issuers, p.serials, p.tiny, p.disabled = 1, 1, 1, false, false
+		p.old, p.slow, p.jumps, p.closes, p.changes, p.swaps = 80, 20, false, false, false, false
+		p.nonce, p.unissued, p.goKeys = ocsp.NonceIgnore, ocsp.UnissuedUnknown, true
+	}
+	if !p.disabled && !p.failClosed {
+		p.patience = []time.Duration{0, 50 * time.Millisecond}[c.n(2)]
+	}
+	return p
+}
