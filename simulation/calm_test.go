@@ -43,8 +43,27 @@ func (w *world) askCalmly(rep, cert int) {
 	}
 	w.fate.fails = true
 	w.question(rep, cert, false)
-	w.fate.fails, w.fate.hangs = false, true
-	w.question(rep, cert, !w.p.failClosed)
+	w.fate.fails = false
+	w.askHanging(rep, cert, !w.p.failClosed)
+	w.change(cert) // and now what was known before must not stand in
+	switch w.n(4) {
+	case 0:
+		w.question(rep, cert, false)
+	case 1:
+		w.fate.senseless = true
+		w.question(rep, cert, false)
+		w.fate.senseless = false
+	case 2:
+		w.invalidate(rep, cert)
+		w.finishAll(20)
+	}
+	w.askHanging(rep, cert, false)
+}
+
+// askHanging asks about a certificate while the store hangs.
+func (w *world) askHanging(rep, cert int, must bool) {
+	w.fate.hangs = true
+	w.question(rep, cert, must)
 	w.fate.hangs = false
 	w.finishAll(20)
 }

@@ -87,8 +87,7 @@ func (w *world) read(o *op) string {
 		if a.Err != nil && strings.Contains(a.Err.Error(), "never issued") && len(o.certs) == 1 {
 			o.seen = []seen{{refused: true}}
 		}
-		if a.Outcome == ocsp.OutcomeInternalError && w.p.storeFaults == 0 && w.p.signFaults == 0 &&
-			!w.p.clockPanics {
+		if a.Outcome == ocsp.OutcomeInternalError && !w.mayPanic() {
 			w.failures = append(w.failures, fmt.Sprintf("request %d: %v", o.id, a.Err))
 		}
 		if o.must {
@@ -127,6 +126,11 @@ func (w *world) read(o *op) string {
 		}
 	}
 	return text
+}
+
+// mayPanic reports whether something that the Responder calls may panic, or makes no sense.
+func (w *world) mayPanic() bool {
+	return w.fate.senseless || w.p.storeFaults > 0 || w.p.signFaults > 0 || w.p.clockPanics
 }
 
 // verify reads what an answer says about a certificate, by another implementation.

@@ -90,6 +90,11 @@ func (w *world) answerStore(c *call) {
 		w.release(c, "error", func() { c.answer(ocsp.Record{}, errBroken) })
 		return
 	}
+	if w.fate.senseless {
+		w.forgets(c)
+		w.release(c, "invalid record", func() { c.answer(ocsp.Record{}, ocsp.ErrInvalidRecord) })
+		return
+	}
 	cert := w.certs[c.cert]
 	version := len(cert.versions) - 1
 	if c.frozen >= 0 {

@@ -73,7 +73,7 @@ type world struct {
 	failures    []string
 	outcomes    map[ocsp.Outcome]int
 	calm        bool
-	fate        struct{ fails, hangs bool } // of the store, after the calm
+	fate        fate // of the store, in the end
 }
 
 // run makes the world of a seed, and runs it until that many changes were stored.
@@ -141,6 +141,9 @@ func (w *world) change(cert int) {
 		w.store(cert, ocsp.Revoked, ocsp.KeyCompromise)
 	}
 }
+
+// fate is what the store does when nothing is left to chance.
+type fate struct{ fails, senseless, hangs bool }
 
 // step lets one thing happen.
 func (w *world) step() {
