@@ -272,8 +272,7 @@ func (w *world) disturb() {
 	switch w.n(4) {
 	case 0:
 		if w.p.jumps {
-			p.offset += time.Duration(w.n(600_001)-300_000) * time.Millisecond
-			w.note("clock jumps", rep, 0, p.offset.String())
+			w.jump(rep)
 		}
 	case 1, 2:
 		if issuer := w.n(len(w.issuers)); w.p.changes && p.setting[issuer] == 0 {
@@ -282,6 +281,31 @@ func (w *world) disturb() {
 	case 3:
 		if w.p.closes && !p.closed && w.one(10) {
 			w.shut(rep)
+		}
+	}
+}
+
+// jump sets the clock of a replica. Trust ends with the clock that says more: if it is set forward,
+// the machine may have been suspended for as long.
+func (w *world) jump(rep int) {
+	p := w.reps[rep]
+	d := time.Duration(w.n(600_001)-300_000) * time.Millisecond
+	if w.one(3) {
+		d *= 30
+	}
+	if p.offset+d < -4*time.Hour || p.offset+d > 4*time.Hour {
+		return
+	}
+	p.offset += d
+	w.note("clock jumps", rep, 0, p.offset.String())
+	if p.lease-w.now() <= d {
+		p.lease = 0
+	}
+	for i := range w.certs {
+		if w.p.ttl > 0 && d >= w.p.ttl {
+			w.fences = append(w.fences, fence{
+				rep: rep, cert: i, floor: w.floor(i), call: w.now(), ret: w.now(),
+			})
 		}
 	}
 }

@@ -79,9 +79,6 @@ const nothing = "nothing"
 
 // find plants the fault, looks for it, and takes it out.
 func (f *fault) find(dir string) (by, after string, err error) {
-	if f.mutation != "" {
-		return "the model: " + f.mutation, "", nil
-	}
 	path := filepath.Join(dir, f.file)
 	text, err := os.ReadFile(path)
 	if err != nil {

@@ -7,7 +7,6 @@ type fault struct {
 	file     string
 	after    string
 	old, new string
-	mutation string // of the model, which finds what neither the simulation nor the tests can
 }
 
 const (
@@ -72,6 +71,36 @@ var faults = []fault{
 		new:  "s.End(certStatus{}, false, s.err)",
 	},
 	{
+		name: "an end that is not recorded spoils no other read",
+		file: statusesDir + "read.go",
+		old:  "m.forget(st, func(k *Key) bool { return *k == r.key })",
+		new:  "m.remove(st, func(e *entry[S]) bool { return e.key == r.key })",
+	},
+	{
+		name: "a read that fails forgets",
+		file: statusesDir + "read.go",
+		old:  "r.end(status, known, err, err == nil)",
+		new:  "r.end(status, known && err == nil, err, true)",
+	},
+	{
+		name: "what a read returned is dated to its end",
+		file: statusesDir + "read.go",
+		old:  "generation: r.generation, key: r.key,\n\t}, r.err",
+		new:  "generation: r.stripe.generation.Load(), key: r.key,\n\t}, r.err",
+	},
+	{
+		name: "a status that is known makes a read needless",
+		file: statusesDir + "read.go",
+		old:  "again.Trusted && again.At.Wall >= after",
+		new:  "again.Known && again.At.Wall >= after",
+	},
+	{
+		name: "a signal of the last use of a read stays",
+		file: statusesDir + "read.go",
+		old:  "case <-r.done:",
+		new:  "case <-make(chan int):",
+	},
+	{
 		name: "Stands is always true",
 		file: statusesDir + "look.go",
 		old:  "return l.stripe != nil && l.stripe.generation.Load() == l.generation",
@@ -118,6 +147,12 @@ var faults = []fault{
 		name: "a lease does not end by itself",
 		file: statusesDir + "lease.go",
 		old:  "now.Wall < until.Wall && now.Steady < until.Steady &&",
+		new:  "",
+	},
+	{
+		name: "the wall clock does not end a lease",
+		file: statusesDir + "lease.go",
+		old:  "now.Wall < until.Wall && ",
 		new:  "",
 	},
 	{
