@@ -49,7 +49,7 @@ func newPlan(c chooser) (p plan) {
 	p.feed = p.ttl > 0 && c.one(2)
 	p.remote = !p.disabled && c.one(3)
 	p.marked = p.marked && !p.remote // which has answers that end earlier and are as true
-	p.jumps, p.clockPanics = c.one(6), c.one(10)
+	p.jumps, p.clockPanics = c.one(4), c.one(10)
 	p.changes, p.closes = c.one(3), c.one(4)
 	p.swaps = p.changes && p.reps == 1 && !p.clockPanics
 	p.backdate = []time.Duration{0, 0, 5 * time.Second}[c.n(3)]

@@ -289,10 +289,7 @@ func (w *world) disturb() {
 // the machine may have been suspended for as long.
 func (w *world) jump(rep int) {
 	p := w.reps[rep]
-	d := time.Duration(w.n(600_001)-300_000) * time.Millisecond
-	if w.one(3) {
-		d *= 30
-	}
+	d := time.Duration(w.n(2001)-1000) * []time.Duration{3, 3, 300, 9000}[w.n(4)] * time.Millisecond
 	if p.offset+d < -4*time.Hour || p.offset+d > 4*time.Hour {
 		return
 	}
