@@ -259,6 +259,32 @@ func TestSlowReadDoesNotUndoRevocation(t *testing.T) {
 	})
 }
 
+// A request reads that a certificate is on hold, and is signed only after the release was read. The
+// answer from before the hold, which that request found again, must not follow it.
+func TestAnswerFromBeforeASlowOneIsNoStepBack(t *testing.T) {
+	t.Parallel()
+	for _, nonce := range [][]byte{nil, []byte("nonce")} {
+		synctest.Test(t, func(t *testing.T) {
+			r := newRig(t, nil)
+			first := r.status(r.leaf)
+			r.clock.Advance(time.Second)
+			r.revoke(r.leaf, ocsp.CertificateHold)
+			r.signer.SetFault(ocsptest.Hang)
+			client := r.client()
+			client.Nonce = nonce
+			slow := r.ask(client.Request(r.ca.Certificate, r.leaf))
+			synctest.Wait()
+			r.store.Add(r.ca.ID, r.leaf)
+			require.Equal(t, first.ThisUpdate, r.status(r.leaf).ThisUpdate)
+			r.signer.SetFault(ocsptest.Healthy)
+			held := r.requireAnswer(<-slow, xocsp.Revoked)[0]
+			later := r.status(r.leaf)
+			require.Equal(t, xocsp.Good, later.Status)
+			require.Equal(t, held.ThisUpdate, later.ThisUpdate)
+		})
+	}
+}
+
 func TestRevocationsUnderLoad(t *testing.T) {
 	t.Parallel()
 	for _, ttl := range []time.Duration{0, time.Hour} {

@@ -120,19 +120,49 @@ func (s *signatures) write(d *draft, look *look, a *wireAnswer, x *scratch) *rep
 	x.tbs = d.appendTBS(s.cfg, a.ProducedAt, x.tbs[:0])
 	x.der = d.wrap(x.der[:0], x.tbs, a.Signature)
 	if s.attaches(look, &d.id) {
-		s.memory.Attach(look, newWireAnswer(a.signedAnswer, bytes.Clone(x.der)))
+		s.attach(d, look, a.signedAnswer, bytes.Clone(x.der))
 	}
 	return d.reply(x.der, true, &a.signedAnswer, nil, x)
 }
 
-// attach returns an answer as it is sent. It attaches the answer to the status, in place of an earlier
-// one in the same encoding, or if there is room.
-func (s *signatures) attach(look *look, a signedAnswer, der []byte) *wireAnswer {
-	w := newWireAnswer(a, der)
+// asSent returns an answer as it is sent. It attaches the answer to the status, in place of an
+// earlier one in the same encoding, or if there is room.
+func (s *signatures) asSent(d *draft, look *look, a signedAnswer, der []byte) *wireAnswer {
 	if s.attaches(look, &a.ID) {
-		s.memory.Attach(look, w)
+		return s.attach(d, look, a, der)
+	}
+	return newWireAnswer(a, der)
+}
+
+// attach attaches an answer to the status, unless another one has replaced it since it was found or
+// added. That is checked last: who replaces an answer detaches it, and may have done so before.
+func (s *signatures) attach(d *draft, look *look, a signedAnswer, der []byte) *wireAnswer {
+	w := newWireAnswer(a, der)
+	s.memory.Attach(look, w)
+	if now, ok := s.answers.Find(&a.ID, nil); !ok || now.Digest != a.Digest {
+		key := d.authority.status(d.singles[0].serial)
+		s.memory.Detach(&key, func(h *wireAnswer) bool { return h == w })
 	}
 	return w
+}
+
+// detach removes what is attached to a certificate if it would be a step back from an answer with
+// that status and thisUpdate. Requests that read the store before others did may sign last, so the
+// entry can have another status than their answers.
+func (s *signatures) detach(a *authority, serial []byte, status certStatus, thisUpdate int64) {
+	key := a.status(serial)
+	s.memory.Detach(&key, func(h *wireAnswer) bool {
+		return h.Status != status && h.ThisUpdate < thisUpdate
+	})
+}
+
+// add adds an answer, and reports what [signed.Memory.Add] does.
+func (s *signatures) add(d *draft, a signedAnswer) bool {
+	added := s.answers.Add(a, s.clock.now().Unix())
+	if added {
+		s.detach(d.authority, d.singles[0].serial, a.Status, a.ThisUpdate)
+	}
+	return added
 }
 
 func (s *signatures) attaches(look *look, id *answerID) bool {
@@ -165,6 +195,7 @@ func (s *signatures) outdate(d *draft) {
 		if p := &d.singles[i]; !p.foreign && p.status.issued {
 			key := d.authority.certificate(p.serial)
 			s.answers.Outdate(&key, p.status, p.thisUpdate)
+			s.detach(d.authority, p.serial, p.status, p.thisUpdate)
 		}
 	}
 }
@@ -258,11 +289,11 @@ func (s *signatures) make(
 		if a, ok := s.answers.Find(&d.id, nil); ok && isFresh(&a.Life, d.now) {
 			d.singles[0].thisUpdate, d.singles[0].nextUpdate = a.ThisUpdate, a.NextUpdate
 			der := d.wrap(nil, d.appendTBS(s.cfg, a.ProducedAt, nil), a.Signature)
-			return s.attach(look, a, der), OutcomeCached, nil
+			return s.asSent(d, look, a, der), OutcomeCached, nil
 		}
 		// An answer that would be a step back is signed again, with the times of this process.
-		if a, der, ok := s.remote.fetch(ctx, d); ok && s.answers.Add(a, s.clock.now().Unix()) {
-			return s.attach(look, a, der), OutcomeCached, nil
+		if a, der, ok := s.remote.fetch(ctx, d); ok && s.add(d, a) {
+			return s.asSent(d, look, a, der), OutcomeCached, nil
 		}
 	}
 	a, tbs, err := s.sign(ctx, d, limit, room)
@@ -271,11 +302,11 @@ func (s *signatures) make(
 	}
 	der := d.wrap(nil, tbs, a.Signature)
 	a.ID, a.Digest = d.id, sha256.Sum256(der)
-	if s.answers != nil && !s.answers.Add(a, s.clock.now().Unix()) {
+	if s.answers != nil && !s.add(d, a) {
 		return nil, 0, errOvertaken
 	}
 	s.remote.store(ctx, d, a.NextUpdate, der)
-	return s.attach(look, a, der), OutcomeSigned, nil
+	return s.asSent(d, look, a, der), OutcomeSigned, nil
 }
 
 // sign makes a signature within the budget for them and, if that is shorter, within limit. It also

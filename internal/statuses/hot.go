@@ -101,8 +101,8 @@ func (m *Memory[S, H]) HasRoom(l *Look[S, H]) bool {
 }
 
 // Attach attaches h to a certificate, and replaces what was attached before, if its status is still
-// that of the look and Options.Hot allows it. It stays until the status changes or the entry is
-// removed.
+// that of the look and Options.Hot allows it. It stays until the status changes, the entry is
+// removed, or Detach.
 func (m *Memory[S, H]) Attach(l *Look[S, H], h *H) {
 	st := l.stripe
 	st.mu.Lock()
@@ -114,6 +114,16 @@ func (m *Memory[S, H]) Attach(l *Look[S, H], h *H) {
 	m.detach(st, &l.key)
 	if next := (&hot[S, H]{key: l.key, value: h, next: st.hot}); m.hot.add(next) {
 		st.hot = next
+	}
+}
+
+// Detach removes what is attached to a certificate, if drop is true of it.
+func (m *Memory[S, H]) Detach(key *Key, drop func(h *H) bool) {
+	st := m.stripe(key)
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if h := st.attached(key); h != nil && drop(h.value) {
+		m.detach(st, key)
 	}
 }
 

@@ -545,6 +545,10 @@ func TestAttach(t *testing.T) {
 	assert.Same(t, &b, m.Look(key(1), now).Hot)
 	_, attached := m.Sizes()
 	assert.Equal(t, 1, attached)
+	m.Detach(key(1), func(h *string) bool { return h == &a })
+	assert.Same(t, &b, m.Look(key(1), now).Hot)
+	m.Detach(key(1), func(h *string) bool { return h == &b })
+	assert.Nil(t, m.Look(key(1), now).Hot)
 
 	for name, drop := range map[string]func(){
 		"changed":     func() { learn(t, m, key(1), now, 2) },
