@@ -74,6 +74,8 @@ func (w *world) question(rep, cert int, must bool) *op {
 	o.must = must
 	if w.finishAll(50); !o.done {
 		w.failures = append(w.failures, fmt.Sprintf("request %d: no answer", o.id))
+	} else if w.p.failClosed && o.result.(ocsp.Answer).Outcome == ocsp.OutcomeStale {
+		w.failures = append(w.failures, fmt.Sprintf("request %d: stands in, with FailClosed", o.id))
 	}
 	return o
 }

@@ -41,11 +41,9 @@ func (w *world) ask(rep, cert int, varied bool) *op {
 			limit = time.Duration(1+w.n(3_000_000)) * time.Microsecond
 		case 1: // of one issuer and several serials
 			var leaves []*x509.Certificate
-			o.certs = nil
-			for i, other := range w.certs {
-				if other.issuer == c.issuer {
-					o.certs, leaves = append(o.certs, i), append(leaves, other.leaf())
-				}
+			o.certs = w.of(c.issuer)
+			for _, i := range o.certs {
+				leaves = append(leaves, w.certs[i].leaf())
 			}
 			der = ocsptest.Client{}.Request(w.issuers[c.issuer].ca.Certificate, leaves...)
 		}

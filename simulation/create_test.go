@@ -10,6 +10,7 @@ import (
 	"math/big"
 	mathrand "math/rand/v2"
 	"reflect"
+	"slices"
 	"time"
 	"unsafe"
 
@@ -81,7 +82,15 @@ func (w *world) create() {
 		for issuer := range w.issuers {
 			p.signers, p.setting = append(p.signers, 0), append(p.setting, 0)
 			p.stores = append(p.stores, &store{w: w})
-			cfg.Issuers = append(cfg.Issuers, w.issuer(p, issuer, 0))
+			all := []ocsp.Issuer{w.issuer(p, issuer, 0)}
+			if w.p.twins > 0 { // the CA has another ID, whose store has no certificates
+				twin := all[0]
+				twin.ID, twin.Store = twin.ID+" twin", &store{w: w, empty: true}
+				if all = append(all, twin); w.p.twins == emptyFirst {
+					slices.Reverse(all)
+				}
+			}
+			cfg.Issuers = append(cfg.Issuers, all...)
 		}
 		var err error
 		if p.r, err = ocsp.New(cfg); err != nil {
@@ -116,7 +125,8 @@ func (w *world) issuer(p *replica, issuer, signer int) ocsp.Issuer {
 }
 
 // choose returns serials that lie in the memory of statuses in the same order in each world, and do
-// not share a stripe, so that the hash makes no difference to what is evicted and invalidated.
+// not share a stripe, so that the hash makes no difference to what is evicted and invalidated. Each
+// has one octet of zeros more than the one before. Long ones are known to that memory by a hash.
 func (w *world) choose(n int) (serials []*big.Int) {
 	var seeds []maphash.Seed
 	stripes := 0
@@ -126,24 +136,28 @@ func (w *world) choose(n int) (serials []*big.Int) {
 		seeds = append(seeds, *(*maphash.Seed)(unsafe.Pointer(field.UnsafeAddr())))
 		stripes = m.FieldByName("stripes").Len()
 	}
-	for i := range n {
-		fits := func(content []byte) bool {
-			key := statuses.NewKey(0, content)
+	size := 8
+	if w.p.long {
+		size = 28
+	}
+	content := make([]byte, size+n)
+	fits := func() bool {
+		for i := range n {
+			key := statuses.NewKey(0, content[:size+i])
 			for _, seed := range seeds {
-				stripe := int(maphash.Bytes(seed, key[5:]) & uint64(stripes-1))
-				if stripe*n/stripes != i {
+				if int(maphash.Bytes(seed, key[5:])&uint64(stripes-1))*n/stripes != i {
 					return false
 				}
 			}
-			return true
 		}
-		content := make([]byte, 8)
-		for next := mathrand.Uint64(); ; next++ {
-			if binary.BigEndian.PutUint64(content, next>>1|1<<62); fits(content) {
-				break
-			}
-		}
-		serials = append(serials, new(big.Int).SetBytes(content))
+		return true
+	}
+	first := mathrand.Uint64()
+	for next := first; next == first || !fits() && next != first+100_000; next++ {
+		binary.BigEndian.PutUint64(content, next>>1|1<<62)
+	}
+	for i := range n {
+		serials = append(serials, new(big.Int).SetBytes(content[:size+i]))
 	}
 	return serials
 }

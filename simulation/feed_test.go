@@ -42,11 +42,13 @@ func (w *world) answerPublish(c *call) {
 		return
 	}
 	for rep, p := range w.reps {
-		w.fences = append(w.fences, fence{
-			rep: rep, cert: c.op.certs[0], floor: c.op.version, call: w.now(), ret: w.now() + maxLag,
-		})
+		for i, cert := range c.op.certs {
+			w.fences = append(w.fences, fence{
+				rep: rep, cert: cert, floor: c.op.versions[i], call: w.now(), ret: w.now() + maxLag,
+			})
+		}
 		if p.synced {
-			p.queue = append(p.queue, message{w.now(), c.op.certs[0]})
+			p.queue = append(p.queue, message{w.now(), c.op.certs})
 		}
 	}
 	if how == 1 {
@@ -71,24 +73,26 @@ func (w *world) answerFollow(c *call) {
 	case draw == 1 || !p.synced && draw < 10:
 		w.resync(c)
 	case draw == 2 && len(p.queue) > 0: // lost, and so the feed vouches for nothing later
-		p.queue[w.n(len(p.queue))].cert = -1
+		p.queue[w.n(len(p.queue))].certs = nil
 		w.note("message is lost", c.op.rep, 0, "")
 	case draw < 12 && len(p.queue) > 0:
 		i := w.n(len(p.queue))
 		m := p.queue[i]
-		if m.cert < 0 {
+		if m.certs == nil {
 			w.resync(c)
 			return
 		}
 		if !w.one(5) { // otherwise it comes twice
 			p.queue = slices.Delete(p.queue, i, i+1)
 		}
-		cert := w.certs[m.cert]
-		w.fences = append(w.fences, fence{
-			rep: c.op.rep, cert: m.cert, floor: w.floor(m.cert),
-			call: w.now(), ret: w.now(), local: true, hard: true,
-		})
-		w.release(c, "change", func() { c.sink.Changed(w.issuers[cert.issuer].id, cert.serial) })
+		for _, cert := range m.certs {
+			w.fences = append(w.fences, fence{
+				rep: c.op.rep, cert: cert, floor: w.floor(cert),
+				call: w.now(), ret: w.now(), local: true, hard: true,
+			})
+		}
+		issuer := w.issuers[w.certs[m.certs[0]].issuer].id
+		w.release(c, "change", func() { c.sink.Changed(issuer, w.serials(m.certs)...) })
 	default:
 		w.extend(c)
 	}
@@ -122,6 +126,12 @@ func (w *world) extend(c *call) {
 	}
 	if !p.synced || moment+maxLag <= w.now() {
 		w.release(c, "nothing", nil)
+		return
+	}
+	if !w.calm && w.one(8) {
+		p.lease = w.now()
+		until := time.Now()
+		w.release(c, "valid no longer", func() { c.sink.ValidUntil(until) })
 		return
 	}
 	p.lease = moment + maxLag

@@ -58,15 +58,17 @@ func calledBy(name string) bool {
 type store struct {
 	w      *world
 	frozen map[int]int // version, by certificate; nil: it is in use
+	empty  bool
 }
 
 func (s *store) FindBySerial(
 	ctx context.Context, id string, serial *big.Int,
 ) (record ocsp.Record, err error) {
-	c := &call{kind: toStore, op: opOf(ctx), ctx: ctx, cert: -1, frozen: -1}
+	c := &call{kind: toStore, op: opOf(ctx), ctx: ctx, cert: -1, frozen: -1, empty: s.empty}
 	s.w.mu.Lock()
 	for i, cert := range s.w.certs {
-		if s.w.issuers[cert.issuer].id == id && cert.serial.Cmp(serial) == 0 {
+		if s.w.issuers[cert.issuer].id == strings.TrimSuffix(id, " twin") &&
+			cert.serial.Cmp(serial) == 0 {
 			c.cert, c.seen = i, len(cert.versions)-1
 			if s.frozen != nil {
 				c.frozen = s.frozen[i]
@@ -82,11 +84,14 @@ func (s *store) FindBySerial(
 // answerStore lets a call of the store return.
 func (w *world) answerStore(c *call) {
 	c.op.reads++
-	if c.cert < 0 {
+	if c.cert < 0 || c.empty && !w.fails(w.p.storeFaults) {
+		if w.p.twins == emptyLast && c.empty {
+			w.forgets(c)
+		}
 		w.release(c, "not issued", func() { c.answer(ocsp.Record{}, ocsp.ErrNotFound) })
 		return
 	}
-	if w.fate.fails {
+	if w.fate.fails || c.empty {
 		w.release(c, "error", func() { c.answer(ocsp.Record{}, errBroken) })
 		return
 	}
@@ -123,7 +128,7 @@ func (w *world) answerStore(c *call) {
 		return
 	}
 	v := &cert.versions[version]
-	if v.status == ocsp.Unknown {
+	if v.status == ocsp.Unknown && w.p.twins != emptyLast {
 		w.forgets(c)
 	}
 	w.release(c, how+" "+v.text, func() {

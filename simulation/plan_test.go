@@ -11,6 +11,8 @@ type plan struct {
 	reps, issuers, serials int
 	ttl                    time.Duration
 	marked                 bool // each version has another end, so that an answer names its version
+	long                   bool // serials
+	twins                  int  // stores of an issuer: one has no certificates
 	tiny, compact          bool
 	disabled, failClosed   bool
 	goKeys                 bool // signatures are made where they are asked for
@@ -23,6 +25,12 @@ type plan struct {
 
 	old, storeFaults, signFaults, remoteFaults, hang, slow int // in percent
 }
+
+// Of several stores of an issuer, this is asked first.
+const (
+	emptyFirst = 1 + iota
+	emptyLast
+)
 
 // maxLag is how long a change that was published may go unnoticed.
 const maxLag = 2 * time.Second
@@ -69,6 +77,10 @@ func newPlan(c chooser) (p plan) {
 		p.reps, p.issuers, p.serials, p.tiny, p.disabled = 1, 1, 1, false, false
 		p.old, p.slow, p.jumps, p.closes, p.changes, p.swaps = 80, 20, false, false, false, false
 		p.nonce, p.unissued, p.goKeys = ocsp.NonceIgnore, ocsp.UnissuedUnknown, true
+	}
+	p.long = c.one(4)
+	if !p.changes {
+		p.twins = []int{0, 0, emptyFirst, emptyLast}[c.n(4)]
 	}
 	if !p.disabled && !p.failClosed {
 		p.patience = []time.Duration{0, 50 * time.Millisecond}[c.n(2)]

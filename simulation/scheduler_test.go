@@ -40,6 +40,7 @@ type call struct {
 	cert   int    // of the store: which certificate is asked for, or -1
 	frozen int    // of the store: the version that a store that was replaced has, or -1
 	seen   int    // of the store: the version when the call came
+	empty  bool   // the store has no certificates
 	key    string // of the remote cache
 	keys   []string
 	value  []byte
@@ -68,8 +69,8 @@ type op struct {
 	clock  time.Duration // by the replica's clock, when it last called it
 	after  func()        // runs when it has ended
 
-	version int // of an Invalidate: what was stored when it was called
-	local   bool
+	versions []int // of an Invalidate: what was stored when it was called, by certs
+	local    bool
 }
 
 // event is an entry of the history of a world, which replays.

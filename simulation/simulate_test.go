@@ -40,6 +40,7 @@ func TestSimulation(t *testing.T) {
 		return
 	}
 	s := &sum{begun: time.Now(), first: mathrand.Uint64() >> 1, outcomes: map[string]int{}}
+	fmt.Printf("simulation: seeds from %d\n", s.first)
 	t.Run("worlds", func(t *testing.T) {
 		for range runtime.GOMAXPROCS(0) {
 			t.Run("", func(t *testing.T) {
@@ -51,8 +52,8 @@ func TestSimulation(t *testing.T) {
 		}
 	})
 	took := time.Since(s.begun)
-	fmt.Printf("simulation: %d worlds from seed %d, %d revocations (%.0f/s), %d requests: %v\n",
-		s.worlds, s.first, s.revocations, float64(s.revocations)/took.Seconds(), s.requests, s.outcomes)
+	fmt.Printf("simulation: %d worlds, %d revocations (%.0f/s), %d requests: %v\n",
+		s.worlds, s.revocations, float64(s.revocations)/took.Seconds(), s.requests, s.outcomes)
 }
 
 // sum counts what several goroutines simulate.
@@ -92,8 +93,13 @@ func (s *sum) run(t *testing.T) {
 	}
 }
 
-// seededWorld runs the world of a seed. It prints the seed if the world ends in a panic.
+// seededWorld runs the world of a seed. It prints the seed if the world ends in a panic, or takes
+// too long.
 func seededWorld(t *testing.T, seed uint64) *world {
+	late := time.AfterFunc(20*time.Second, func() {
+		fmt.Printf("simulation: the world of seed %d does not end\n", seed)
+	})
+	defer late.Stop()
 	defer func() {
 		if v := recover(); v != nil {
 			panic(fmt.Sprintf("seed %d: %v", seed, v))

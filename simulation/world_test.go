@@ -48,8 +48,8 @@ type replica struct {
 
 // message is a change on its way to a replica.
 type message struct {
-	at   time.Duration // when it was published
-	cert int
+	at    time.Duration // when it was published
+	certs []int         // none: it is lost
 }
 
 // world is a bubble with some replicas.
@@ -248,21 +248,47 @@ func (w *world) revoke() {
 	}
 }
 
+// invalidate invalidates a certificate, or all of its issuer.
 func (w *world) invalidate(rep, cert int) {
 	o := w.begin(rep, "invalidate")
-	o.certs, o.version = []int{cert}, w.floor(cert)
-	c := w.certs[cert]
+	o.certs = []int{cert}
+	issuer := w.certs[cert].issuer
+	if w.one(3) {
+		o.certs = w.of(issuer)
+	}
+	for _, i := range o.certs {
+		o.versions = append(o.versions, w.floor(i))
+	}
 	w.start(o, func(ctx context.Context) {
-		_ = w.reps[rep].r.Invalidate(ctx, w.issuers[c.issuer].id, c.serial)
+		_ = w.reps[rep].r.Invalidate(ctx, w.issuers[issuer].id, w.serials(o.certs)...)
 	})
+}
+
+// of returns the certificates of an issuer.
+func (w *world) of(issuer int) (certs []int) {
+	for i, c := range w.certs {
+		if c.issuer == issuer {
+			certs = append(certs, i)
+		}
+	}
+	return certs
+}
+
+func (w *world) serials(certs []int) (serials []*big.Int) {
+	for _, i := range certs {
+		serials = append(serials, w.certs[i].serial)
+	}
+	return serials
 }
 
 // localDone notes that the local part of an Invalidate has ended.
 func (w *world) localDone(o *op, at time.Duration) {
 	o.local = true
-	w.fences = append(w.fences, fence{
-		rep: o.rep, cert: o.certs[0], floor: o.version, call: o.call, ret: at, local: true, hard: true,
-	})
+	for i, cert := range o.certs {
+		w.fences = append(w.fences, fence{
+			rep: o.rep, cert: cert, floor: o.versions[i], call: o.call, ret: at, local: true, hard: true,
+		})
+	}
 }
 
 // disturb does what happens seldom.

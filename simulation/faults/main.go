@@ -8,6 +8,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io/fs"
@@ -54,6 +55,7 @@ func run() error {
 	}
 	found := map[string]int{}
 	total := 0
+	var errs []error
 	fmt.Println("| planted fault | in | found by | after |\n|---|---|---|---|")
 	for i := range faults {
 		f := &faults[i]
@@ -63,16 +65,17 @@ func run() error {
 		total++
 		by, after, err := f.find(dir)
 		if err != nil {
-			return fmt.Errorf("%s: %w", f.name, err)
+			errs = append(errs, fmt.Errorf("%s: %w", f.name, err))
+			by = nothing
 		}
 		found[by]++
 		fmt.Printf("| %s | %s | %s | %s |\n", f.name, f.file, by, after)
 	}
 	fmt.Printf("\n%d faults: %v\n", total, found)
 	if n := found[nothing]; n > 0 {
-		return fmt.Errorf("%d faults were not found", n)
+		errs = append(errs, fmt.Errorf("%d faults were not found", n))
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 const nothing = "nothing"

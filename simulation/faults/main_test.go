@@ -1,6 +1,8 @@
 package main
 
 import (
+	"go/parser"
+	"go/token"
 	"os"
 	"path/filepath"
 	"testing"
@@ -19,7 +21,12 @@ func TestTable(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if changed, err := f.plant(string(text)); err != nil || changed == string(text) {
+		changed, err := f.plant(string(text))
+		if err != nil || changed == string(text) {
+			t.Errorf("%s: %v", f.name, err)
+			continue
+		}
+		if _, err := parser.ParseFile(token.NewFileSet(), f.file, changed, 0); err != nil {
 			t.Errorf("%s: %v", f.name, err)
 		}
 	}
