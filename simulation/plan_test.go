@@ -10,6 +10,7 @@ import (
 type plan struct {
 	reps, issuers, serials int
 	ttl                    time.Duration
+	flips                  bool // there are two states, so that former answers fit again
 	marked                 bool // each version has another end, so that an answer names its version
 	long                   bool // serials
 	twins                  int  // stores of an issuer: one has no certificates
@@ -77,6 +78,9 @@ func newPlan(c chooser) (p plan) {
 		p.reps, p.issuers, p.serials, p.tiny, p.disabled = 1, 1, 1, false, false
 		p.old, p.slow, p.jumps, p.closes, p.changes, p.swaps = 80, 20, false, false, false, false
 		p.nonce, p.unissued, p.goKeys = ocsp.NonceIgnore, ocsp.UnissuedUnknown, true
+		if p.flips = c.one(2); p.flips {
+			p.ttl, p.feed, p.marked, p.goKeys, p.slow = 0, false, false, c.one(2), 10
+		}
 	}
 	p.long = c.one(4)
 	if !p.changes {

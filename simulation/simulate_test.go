@@ -16,7 +16,7 @@ import (
 
 var (
 	seedFlag  = flag.Uint64("seed", 0, "the one seed to run; 0: new ones")
-	replays   = flag.Uint64("replays", 20, "how many worlds to run twice")
+	replays   = flag.Uint64("replays", 10, "how many worlds to run twice")
 	forFlag   = flag.Duration("for", 3*time.Second, "for how long to run worlds of new seeds")
 	leastFlag = flag.Int("least", 0, "how many revocations there must be at the least")
 )

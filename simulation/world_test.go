@@ -112,6 +112,9 @@ func (w *world) store(cert int, status ocsp.Status, reason ocsp.Reason) {
 			State: ocsp.Deactivated, Reason: reason,
 			RevokedAt: w.begun.Add(-time.Duration(10_000+w.versions) * time.Hour),
 		}
+		if w.p.flips {
+			v.record.RevokedAt = w.begun.Add(-time.Hour)
+		}
 		v.revoked, v.reason = v.record.RevokedAt.Unix(), reason.CRLReason()
 		v.text += " " + reason.String()
 		w.revocations++
@@ -130,6 +133,10 @@ func (w *world) change(cert int) {
 	last := &c.versions[len(c.versions)-1]
 	held := last.reason == ocsp.CertificateHold.CRLReason()
 	switch draw := w.n(20); {
+	case w.p.flips && last.status == ocsp.Good:
+		w.store(cert, ocsp.Revoked, ocsp.CertificateHold)
+	case w.p.flips:
+		w.store(cert, ocsp.Good, 0)
 	case draw < 2 && last.status != ocsp.Unknown:
 		w.store(cert, ocsp.Unknown, 0)
 	case last.status == ocsp.Good && draw < 11:
