@@ -91,7 +91,7 @@ func (w *world) answerStore(c *call) {
 		w.release(c, "not issued", func() { c.answer(ocsp.Record{}, ocsp.ErrNotFound) })
 		return
 	}
-	if w.fate.fails || c.empty || w.outage > 0 && !w.calm {
+	if w.fate.fails || c.empty {
 		w.release(c, "error", func() { c.answer(ocsp.Record{}, errBroken) })
 		return
 	}

@@ -73,7 +73,6 @@ type world struct {
 	failures    []string
 	outcomes    map[ocsp.Outcome]int
 	calm        bool
-	outage      int  // for how many steps more the store fails
 	fate        fate // of the store, in the end
 }
 
@@ -156,7 +155,6 @@ type fate struct{ fails, senseless, hangs bool }
 // step lets one thing happen.
 func (w *world) step() {
 	w.gather()
-	w.outage = max(0, w.outage-1)
 	eligible := w.eligible()
 	switch draw := w.n(100); {
 	case draw < w.p.slow:
@@ -308,8 +306,6 @@ func (w *world) disturb() {
 	case 0:
 		if w.p.jumps {
 			w.jump(rep)
-		} else {
-			w.outage = w.n(60)
 		}
 	case 1, 2:
 		if issuer := w.n(len(w.issuers)); w.p.changes && p.setting[issuer] == 0 {
