@@ -1,7 +1,7 @@
-.PHONY: check test consistency simulate faults fuzz bench soak house demo cluster tidy release-check toolchains apidiff cover
+.PHONY: check test consistency simulate faults fuzz bench soak house demo first-command cluster tidy release-check toolchains apidiff cover \
+	supply sbom licenses dist
 
 MODULES := . ocspfasthttp ocspotel ocspsql ocspsql/pgfeed ocspredis interop simulation bench examples
-STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 5s
 ROUNDS ?= 40000
 VERSION ?= v0.0.0

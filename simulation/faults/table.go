@@ -423,12 +423,6 @@ var faults = []fault{
 		new:  "removed := func(i *issuer) bool { return false }",
 	},
 	{
-		name: "issuers share the signed answers of a serial",
-		file: "issuers.go",
-		old:  "return statuses.NewKey(a.number, serial) }",
-		new:  "return statuses.NewKey(0, serial) }",
-	},
-	{
 		name: "a look loads the generation after the entry",
 		file: statusesDir + "look.go",
 		old:  "l.generation = st.generation.Load() // Forget",
@@ -445,11 +439,5 @@ var faults = []fault{
 		file: signedDir + "signed.go",
 		old:  "if old.Status != a.Status || old.ID == a.ID {",
 		new:  "if old.ID == a.ID {",
-	},
-	{
-		name: "an answer that made room leaves no tombstone",
-		file: signedDir + "signed.go",
-		old:  "	if outdated >= 0 {\n		t := answers[outdated]",
-		new:  "	if false {\n		t := answers[outdated]",
 	},
 }
