@@ -1,0 +1,247 @@
+package main
+
+import (
+	"database/sql"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestMain runs the server itself when a test has started this binary as one.
+func TestMain(m *testing.M) {
+	if os.Getenv("OCSPD_SERVE") != "" {
+		main()
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// daemon is a server in a process of its own, in a directory with what ten.sh makes.
+type daemon struct {
+	dir, listen, admin string
+	cmd                *exec.Cmd
+	ended              chan error
+}
+
+func sh(t *testing.T, dir, command string) string {
+	t.Helper()
+	cmd := exec.Command("sh", "-ec", command)
+	cmd.Dir = dir
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	return string(out)
+}
+
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer func() { require.NoError(t, l.Close()) }()
+	return l.Addr().String()
+}
+
+// prepare makes the directory. The settings are those of the repository, with the replacements.
+func prepare(t *testing.T, replacements ...string) (d *daemon, rows string) {
+	t.Helper()
+	script, err := filepath.Abs("ten.sh")
+	require.NoError(t, err)
+	text, err := os.ReadFile("ocspd.toml")
+	require.NoError(t, err)
+	d = &daemon{dir: t.TempDir(), listen: freeAddress(t), admin: freeAddress(t)}
+	replacements = append(replacements, "127.0.0.1:8889", d.listen, "127.0.0.1:8890", d.admin)
+	settings := strings.NewReplacer(replacements...).Replace(string(text))
+	require.NoError(t, os.WriteFile(filepath.Join(d.dir, "ocspd.toml"), []byte(settings), 0o600))
+	return d, sh(t, d.dir, script)
+}
+
+func (d *daemon) command() *exec.Cmd {
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), "OCSPD_SERVE=1")
+	cmd.Dir = d.dir
+	return cmd
+}
+
+func (d *daemon) start(t *testing.T) {
+	t.Helper()
+	d.cmd, d.ended = d.command(), make(chan error, 1)
+	log, err := os.Create(filepath.Join(d.dir, "log"))
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, log.Close()) })
+	d.cmd.Stderr = log
+	require.NoError(t, d.cmd.Start())
+	go func() { d.ended <- d.cmd.Wait() }()
+	t.Cleanup(func() { _ = d.cmd.Process.Kill() })
+	require.Eventually(t, func() bool {
+		code, _ := d.get("/readyz")
+		return code == http.StatusOK
+	}, 30*time.Second, 20*time.Millisecond)
+}
+
+func (d *daemon) stop(t *testing.T) {
+	t.Helper()
+	require.NoError(t, d.cmd.Process.Signal(syscall.SIGTERM))
+	require.NoError(t, <-d.ended)
+}
+
+func (d *daemon) get(path string) (code int, body string) {
+	response, err := http.Get("http://" + d.admin + path)
+	if err != nil {
+		return 0, err.Error()
+	}
+	defer func() { _ = response.Body.Close() }()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		return 0, err.Error()
+	}
+	return response.StatusCode, string(text)
+}
+
+// ask asks with openssl, as the README does.
+func (d *daemon) ask(t *testing.T, what string) string {
+	t.Helper()
+	return sh(t, d.dir, "openssl ocsp -issuer ca.pem -CAfile ca.pem -url http://"+d.listen+"/ "+what)
+}
+
+// exec runs SQL. The SQLite file is where the settings have it.
+func (d *daemon) exec(t *testing.T, driver, source, query string) {
+	t.Helper()
+	db, err := sql.Open(driver, source)
+	require.NoError(t, err)
+	_, err = db.Exec(query)
+	require.NoError(t, err)
+	require.NoError(t, db.Close())
+}
+
+func (d *daemon) sqlite() string {
+	return "file:" + filepath.Join(d.dir, "certificates.db") + "?_pragma=busy_timeout(5000)"
+}
+
+func TestTenCertificatesInSQLite(t *testing.T) {
+	t.Parallel()
+	d, rows := prepare(t)
+	d.start(t)
+	require.Contains(t, d.ask(t, "-serial 1"), "1: unknown")
+	d.exec(t, "sqlite", d.sqlite(), rows)
+	for serial := 1; serial <= 10; serial++ {
+		want := "good"
+		if serial == 3 {
+			want = "revoked"
+		}
+		out := d.ask(t, "-serial "+strconv.Itoa(serial))
+		require.Contains(t, out, "Response verify OK")
+		require.Contains(t, out, ": "+want)
+	}
+	require.Contains(t, d.ask(t, "-cert cert03.pem"), "keyCompromise")
+	require.Contains(t, d.ask(t, "-serial 11"), "11: unknown")
+
+	// The next answer after a revocation says so.
+	d.exec(t, "sqlite", d.sqlite(), "UPDATE ocsp_certificates SET state = 'Deactivated', "+
+		"reason = 'superseded', revoked_at = unixepoch() WHERE serial = x'05'")
+	require.Contains(t, d.ask(t, "-cert cert05.pem"), "cert05.pem: revoked")
+
+	code, metrics := d.get("/metrics")
+	require.Equal(t, http.StatusOK, code)
+	require.Regexp(t, `(?m)^ocsp_answers_total\{.*revoked`, metrics)
+	code, _ = d.get("/healthz")
+	require.Equal(t, http.StatusOK, code)
+	d.stop(t)
+}
+
+// SIGHUP takes a new delegate, and keeps the former one while the files do not fit each other.
+func TestHangupReadsKeyAndCertificate(t *testing.T) {
+	t.Parallel()
+	d, rows := prepare(t)
+	d.start(t)
+	d.exec(t, "sqlite", d.sqlite(), rows)
+	responder := func() string {
+		out := d.ask(t, "-cert cert01.pem -resp_text -no_nonce")
+		return regexp.MustCompile(`Responder Id: (\S+)`).FindString(out)
+	}
+	before := responder()
+	require.NotEmpty(t, before)
+	hangup := func(logged string) {
+		require.NoError(t, d.cmd.Process.Signal(syscall.SIGHUP))
+		require.Eventually(t, func() bool {
+			_, out := d.get("/healthz")
+			text, err := os.ReadFile(filepath.Join(d.dir, "log"))
+			return out == "" && err == nil && strings.Contains(string(text), logged)
+		}, 20*time.Second, 20*time.Millisecond, logged)
+	}
+	sh(t, d.dir, "cp ocsp.key old.key; cp cert01.key ocsp.key")
+	hangup("[pem.delegate] key")
+	require.Equal(t, before, responder())
+	sh(t, d.dir, `openssl req -new -key ocsp.key -subj /CN=new -out new.csr
+		printf 'extendedKeyUsage=OCSPSigning\nkeyUsage=digitalSignature\n1.3.6.1.5.5.7.48.1.5=ASN1:NULL\n' >new.ext
+		openssl x509 -req -in new.csr -CA ca.pem -CAkey ca.key -set_serial 0x7e -extfile new.ext -out ocsp.pem`)
+	hangup("error: <nil>")
+	require.NotEqual(t, before, responder())
+	d.stop(t)
+}
+
+// What cannot work ends the process with the setting and a cure.
+func TestErrorsNameTheSetting(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ old, new, want string }{
+		"unknown key":  {"ca_uid", "ca_udi", "ca_udi"},
+		"driver":       {`driver = "sqlite"`, `driver = "oracle"`, `driver must be one of ["pgx" "sqlite" "mysql"]`},
+		"no table":     {"migrate = true", "migrate = false", "run Migrate first"},
+		"no file":      {`"ocsp.pem"`, `"missing.pem"`, "[pem.delegate] certificate: give its file in PEM: open missing.pem"},
+		"wrong key":    {`"ocsp.key"`, `"ca.key"`, "[pem.delegate] key: give its file in PEM, not encrypted"},
+		"not a uid":    {`responder_uid = "delegate"`, `responder_uid = "d"`, `responder_uid = "d"`},
+		"bad validity": {"cache_ttl_secs = 86400", "cache_ttl_secs = 1", "cache_ttl_secs = 1"},
+		"listen":       {`"127.0.0.1:8889"`, `"127.0.0.1:99999"`, "[server] listen"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d, _ := prepare(t, c.old, c.new)
+			out, err := d.command().CombinedOutput()
+			require.Error(t, err)
+			require.Contains(t, string(out), c.want)
+		})
+	}
+}
+
+// The settings of the unit leave little that the server could do to the machine.
+func TestUnitIsHardened(t *testing.T) {
+	t.Parallel()
+	analyze, err := exec.LookPath("systemd-analyze")
+	if err != nil {
+		unit, err := os.ReadFile("ocspd.service")
+		require.NoError(t, err)
+		require.Contains(t, string(unit), "ProtectSystem=strict")
+		return
+	}
+	out, err := exec.Command(analyze, "security", "--offline=yes", "--no-pager", "--threshold=19",
+		"ocspd.service").CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	require.Contains(t, string(out), "OK")
+}
+
+// What the Containerfile runs builds, from pinned images, and does not run as root.
+func TestContainerfile(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("Containerfile")
+	require.NoError(t, err)
+	for _, from := range regexp.MustCompile(`(?m)^FROM (\S+)`).FindAllStringSubmatch(string(text), -1) {
+		require.Regexp(t, `^(scratch|\S+:\d+\.\d+\.\d+-\S+)$`, from[1])
+	}
+	require.Regexp(t, `(?m)^USER [1-9]\d*:`, string(text))
+	run := regexp.MustCompile(`(?m)^RUN (go build .*)$`).FindStringSubmatch(string(text))
+	require.Len(t, run, 2)
+	binary := filepath.Join(t.TempDir(), "ocspd")
+	sh(t, ".", "GOWORK=off CGO_ENABLED=0 "+strings.Replace(run[1], "/ocspd", binary, 1))
+	info, err := os.Stat(binary)
+	require.NoError(t, err)
+	require.NotZero(t, info.Size())
+}
