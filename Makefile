@@ -1,7 +1,8 @@
-.PHONY: check test consistency simulate faults fuzz bench soak house demo first-command cluster tidy release-check toolchains apidiff cover \
+.PHONY: check test hosts consistency simulate faults fuzz bench soak house demo first-command cluster tidy release-check toolchains apidiff cover \
 	supply sbom licenses dist
 
 MODULES := . ocspfasthttp ocspotel ocspsql ocspsql/pgfeed ocspredis interop simulation bench examples
+HOSTS := examples/ocspd examples/stapling examples/stepca examples/kmip
 FUZZTIME ?= 5s
 ROUNDS ?= 40000
 VERSION ?= v0.0.0
@@ -15,6 +16,10 @@ check:
 # missing, if it may, and names what it left out.
 test:
 	./scripts/test.sh $(MODULES)
+
+# Programs that embed the responder, each a module of its own, outside go.work.
+hosts:
+	./scripts/hosts.sh $(wildcard $(HOSTS))
 
 # Changes at one replica, questions at the others, histories checked: ROUNDS in all, a quarter in
 # each mode. The tests make 10,000. For hours: make consistency ROUNDS=1000000

@@ -52,8 +52,8 @@ func (k *kms) Certificate(_ context.Context, uid string) (*x509.Certificate, err
 	if block, _ := pem.Decode(text); block != nil {
 		return x509.ParseCertificate(block.Bytes)
 	}
-	const text = "[pem.%s] certificate: give its file in PEM: %w"
-	return nil, fmt.Errorf(text, uid, cmp.Or(err, errors.New("it has no PEM")))
+	const wrong = "[pem.%s] certificate: give its file in PEM: %w"
+	return nil, fmt.Errorf(wrong, uid, cmp.Or(err, errors.New("it has no PEM")))
 }
 
 func (k *kms) Signer(_ context.Context, uid string) (crypto.Signer, error) {
@@ -93,7 +93,7 @@ func main() {
 	k := kms{OCSP: ocspconfig.Settings{Enabled: true, MaxStoreCalls: 16}}
 	err := toml.NewDecoder(must(os.Open(*path))).DisallowUnknownFields().Decode(&k)
 	if lines, ok := err.(fmt.Stringer); ok {
-		log.Fatalf("%s: correct or remove these lines:\n%s", *path, lines)
+		log.Fatalf("%s: correct or remove these lines:\n%s", *path, lines.String())
 	}
 	must(0, err)
 	ctx := context.Background()

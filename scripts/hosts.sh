@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# Checks modules that show hosts of the responder: scripts/hosts.sh MODULE... They are not in
+# go.work, since their dependencies would change everybody's versions. It ends with the times.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+[ $# -gt 0 ] || { echo "usage: scripts/hosts.sh MODULE..."; exit 2; }
+export GOWORK=off
+times=
+for module in "$@"; do
+	printf '\n== %s\n' "$module"
+	begun=$SECONDS
+	(cd "$module" && go mod tidy -diff && go vet ./... && go test -race -count=1 -timeout 15m ./...)
+	times+=$(printf '%5d s  %s' $((SECONDS - begun)) "$module")$'\n'
+done
+printf '\n== time: %d s\n%s' "$SECONDS" "$times"
