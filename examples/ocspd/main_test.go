@@ -245,3 +245,18 @@ func TestContainerfile(t *testing.T) {
 	require.NoError(t, err)
 	require.NotZero(t, info.Size())
 }
+
+// A query over a table of the operator's own, which has serial numbers in upper-case hex.
+func TestQueryOfTheOperator(t *testing.T) {
+	t.Parallel()
+	d, _ := prepare(t, "migrate = true", "migrate = false", "# query = ", "query = ",
+		"AND serial = ?", "AND serial = upper(?)", `# serial = "hex"`, `serial = "hex-octets"`)
+	d.exec(t, "sqlite", d.sqlite(), "CREATE TABLE certs (ca, serial, state, reason, revoked_at, "+
+		"PRIMARY KEY (ca, serial)); INSERT INTO certs VALUES ('ca', '01', 'Active', '', NULL), "+
+		"('ca', '0A', 'Deactivated', 'superseded', 1700000000)")
+	d.start(t)
+	require.Contains(t, d.ask(t, "-cert cert01.pem"), "cert01.pem: good")
+	require.Contains(t, d.ask(t, "-cert cert0a.pem"), "superseded")
+	require.Contains(t, d.ask(t, "-cert cert02.pem"), "cert02.pem: unknown")
+	d.stop(t)
+}

@@ -12,7 +12,7 @@ issue() { # NAME SERIAL EXTENSIONS
 		-extfile "$1.ext" -out "$1.pem" 2>/dev/null
 	rm "$1.csr" "$1.ext"
 }
-issue ocsp 7f 'extendedKeyUsage=OCSPSigning\nkeyUsage=critical,digitalSignature\n1.3.6.1.5.5.7.48.1.5=ASN1:NULL\n'
+issue ocsp 7f0123456789abcdef01 'extendedKeyUsage=OCSPSigning\nkeyUsage=critical,digitalSignature\n1.3.6.1.5.5.7.48.1.5=ASN1:NULL\n'
 now=$(date +%s)
 for serial in 01 02 03 04 05 06 07 08 09 0a; do
 	issue "cert$serial" "$serial" 'extendedKeyUsage=serverAuth\n'
