@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
@@ -35,9 +36,9 @@ func TestMain(m *testing.M) {
 
 // server is the program, and what its clients have.
 type server struct {
-	dir, python, ocsp string
-	ca                *ocsptest.CA
-	env               []string
+	dir, python, kmip, ocsp string
+	ca                      *ocsptest.CA
+	env                     []string
 }
 
 // TestKMIP drives the program with the client of PyKMIP, over mutual TLS, and asks with openssl.
@@ -112,6 +113,20 @@ func TestKMIP(t *testing.T) {
 			t.Errorf("after refusals: %q", got)
 		}
 	})
+	t.Run("a client without a certificate", func(t *testing.T) {
+		roots := x509.NewCertPool()
+		roots.AddCert(s.ca.Certificate)
+		conn, err := tls.Dial("tcp", s.kmip, &tls.Config{RootCAs: roots})
+		if err == nil { // in TLS 1.3 the refusal comes with the first read
+			must(t, conn.SetDeadline(time.Now().Add(10*time.Second)))
+			_, err = conn.Read(make([]byte, 1))
+			must(t, conn.Close())
+		}
+		var refused *net.OpError
+		if !errors.As(err, &refused) || refused.Op != "remote error" {
+			t.Errorf("%v", err)
+		}
+	})
 	for _, version := range []string{"1_0", "1_1", "1_2", "1_3", "2_0"} {
 		t.Run(version, func(t *testing.T) {
 			cert := s.ca.Issue(ocsptest.Options{})
@@ -126,7 +141,10 @@ func TestKMIP(t *testing.T) {
 // start starts the program with a CA of its own.
 func start(t *testing.T) *server {
 	t.Helper()
-	s := &server{dir: t.TempDir(), ocsp: freeAddress(t), ca: ocsptest.NewCA(ocsptest.Options{})}
+	s := &server{
+		dir: t.TempDir(), kmip: freeAddress(t), ocsp: freeAddress(t),
+		ca: ocsptest.NewCA(ocsptest.Options{}),
+	}
 	_, err := exec.LookPath("openssl")
 	needs(t, "openssl", err)
 	s.python, err = pyKMIP(t)
@@ -136,12 +154,11 @@ func start(t *testing.T) *server {
 		cert, key := s.ca.IssueKey(ocsptest.Options{})
 		s.pair(t, name, cert, key)
 	}
-	address := freeAddress(t)
-	_, port, err := net.SplitHostPort(address)
+	_, port, err := net.SplitHostPort(s.kmip)
 	must(t, err)
 	s.env = append(os.Environ(), "KMIP_PORT="+port)
 	var log bytes.Buffer
-	cmd := exec.Command(os.Args[0], "-kmip", address, "-ocsp", s.ocsp)
+	cmd := exec.Command(os.Args[0], "-kmip", s.kmip, "-ocsp", s.ocsp)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = s.dir, &log, &log
 	cmd.Env = append(os.Environ(), programVariable+"=1")
 	must(t, cmd.Start())
@@ -152,7 +169,7 @@ func start(t *testing.T) *server {
 			t.Log(log.String())
 		}
 	})
-	for _, a := range []string{address, s.ocsp} {
+	for _, a := range []string{s.kmip, s.ocsp} {
 		for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
 			conn, err := net.Dial("tcp", a)
 			if err == nil {

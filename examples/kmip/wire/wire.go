@@ -45,6 +45,8 @@ const (
 	idle       = 5 * time.Minute
 )
 
+var errRequest = errors.New("not a KMIP request, or too long a one")
+
 // Failure is an error with its Result Reason.
 type Failure struct {
 	Reason uint32
@@ -77,7 +79,7 @@ func Serve(conn net.Conn, do func(operation int, payload []byte) (uid string, er
 		}
 		tag, length := binary.BigEndian.Uint32(head)>>8, binary.BigEndian.Uint32(head[4:])
 		if tag != requestMessage || length > maxMessage {
-			return errors.New("no KMIP request, or too long a one")
+			return errRequest
 		}
 		request := make([]byte, length)
 		if _, err := io.ReadFull(conn, request); err != nil {

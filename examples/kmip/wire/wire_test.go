@@ -64,16 +64,19 @@ func TestServe(t *testing.T) {
 		}
 	}
 	go func() { _, _ = client.Write([]byte("GET / HTTP/1.1\r\n")) }()
-	if err := <-ended; err == nil {
-		t.Error("HTTP was taken for KMIP")
+	if err := <-ended; !errors.Is(err, errRequest) {
+		t.Errorf("HTTP: %v", err)
 	}
 }
 
 func TestServeBounds(t *testing.T) {
 	client, server := net.Pipe()
-	go func() { _, _ = client.Write([]byte{0x42, 0, 0x78, 1, 0x7f, 0xff, 0xff, 0xff}) }()
-	if err := Serve(server, do); err == nil {
-		t.Error("a message of 2 GB is read")
+	go func() {
+		_, _ = client.Write([]byte{0x42, 0, 0x78, 1, 0x7f, 0xff, 0xff, 0xff})
+		_ = client.Close()
+	}()
+	if err := Serve(server, do); !errors.Is(err, errRequest) {
+		t.Errorf("a message of 2 GB: %v", err)
 	}
 }
 
