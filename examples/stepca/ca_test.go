@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -24,7 +23,6 @@ import (
 	"github.com/smallstep/certificates/pki"
 	"github.com/smallstep/cli-utils/step"
 	"go.step.sm/crypto/pemutil"
-	"go.step.sm/crypto/x509util"
 
 	"github.com/kmsocsp/ocsp"
 	"github.com/kmsocsp/ocsp/ocsptest"
@@ -95,10 +93,13 @@ func newHost(t *testing.T, database *db.Config) *host {
 	h.cfg, err = p.GenerateConfig()
 	check(t, err)
 	h.cfg.Address, h.cfg.DB = freeAddress(t), database
-	url := fmt.Sprintf("{ \"ocspServer\": \"http://%s/ocsp\",", h.ocsp)
-	template := strings.Replace(x509util.DefaultLeafTemplate, "{", url, 1)
+	template, err := os.ReadFile("leaf.tpl")
+	check(t, err)
+	file := filepath.Join(h.dir, "leaf.tpl")
+	template = bytes.ReplaceAll(template, []byte("ocsp.example"), []byte(h.ocsp))
+	check(t, os.WriteFile(file, template, 0o600))
 	h.cfg.AuthorityConfig.Provisioners[0].(*provisioner.JWK).Options = &provisioner.Options{
-		X509: &provisioner.X509Options{Template: template},
+		X509: &provisioner.X509Options{TemplateFile: file},
 	}
 	check(t, h.cfg.Save(filepath.Join(h.dir, "ca.json")))
 	check(t, os.WriteFile(filepath.Join(h.dir, "password.txt"), []byte(password+"\n"), 0o600))

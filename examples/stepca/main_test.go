@@ -109,8 +109,8 @@ func testStepCA(t *testing.T, database *db.Config) {
 	// All of it is in the database.
 	h.stop(t)
 	h.start(t)
-	if out := h.openssl(t, "-cert", good, "-cert", revoked); !strings.Contains(out, good+": good\n") ||
-		!strings.Contains(out, revoked+": revoked\n") {
+	out := h.openssl(t, "-cert", good, "-cert", revoked)
+	if !strings.Contains(out, good+": good\n") || !strings.Contains(out, revoked+": revoked\n") {
 		t.Error(out)
 	}
 }
