@@ -3,10 +3,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"flag"
 	"log"
 	"math/big"
@@ -15,7 +17,9 @@ import (
 	"time"
 
 	"github.com/kmsocsp/ocsp"
-	"github.com/kmsocsp/ocsp/examples/kmip/wire"
+	"github.com/ovh/kmip-go"
+	"github.com/ovh/kmip-go/kmipserver"
+	"github.com/ovh/kmip-go/payloads"
 )
 
 func main() {
@@ -34,22 +38,20 @@ func main() {
 		Cache:   ocsp.CacheOptions{StatusTTL: time.Hour}, // or until Invalidate
 	})
 	check(err)
-	handler := ocsp.Mount("/ocsp", k.responder.Handler(), nil)
-	server := &http.Server{Addr: *ocspAddress, Handler: handler, ReadHeaderTimeout: 5 * time.Second}
+	server := &http.Server{Addr: *ocspAddress, ReadHeaderTimeout: 5 * time.Second,
+		Handler: ocsp.Mount("/ocsp", k.responder.Handler(), nil)}
 	go func() { check(server.ListenAndServe()) }()
 
 	clients := x509.NewCertPool()
 	clients.AddCert(ca.Leaf)
-	listener, err := tls.Listen("tcp", *kmipAddress, &tls.Config{
-		Certificates: []tls.Certificate{own},
-		ClientAuth:   tls.RequireAndVerifyClientCert, ClientCAs: clients,
-	})
+	listener, err := tls.Listen("tcp", *kmipAddress, &tls.Config{Certificates: []tls.Certificate{own},
+		ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: clients})
 	check(err)
-	for {
-		conn, err := listener.Accept()
-		check(err)
-		go func() { _ = wire.Serve(conn, k.do) }()
+	executor := kmipserver.NewBatchExecutor()
+	for operation := range transitions {
+		executor.Route(operation, k)
 	}
+	check(kmipserver.NewServer(listener, executor).Serve())
 }
 
 func check(err error) {
@@ -58,7 +60,7 @@ func check(err error) {
 	}
 }
 
-// kms has the certificates of one CA. It is the KMIP server, and an ocsp.CertStore.
+// kms has the certificates of one CA. It executes KMIP's operations, and is an ocsp.CertStore.
 type kms struct {
 	ca        *x509.Certificate
 	responder *ocsp.Responder
@@ -77,72 +79,72 @@ func (k *kms) FindBySerial(_ context.Context, _ string, serial *big.Int) (ocsp.R
 	return ocsp.Record{}, ocsp.ErrNotFound
 }
 
-// put stores a record, and has the next answer say so before the KMIP client hears of it.
-func (k *kms) put(uid string, record ocsp.Record) (string, error) {
-	k.records[uid] = record
-	serial, _ := new(big.Int).SetString(uid, 16)
-	return uid, k.responder.Invalidate(context.Background(), "ca", serial)
-}
-
-const compromise = 0 // Revoke because of KeyCompromise or CACompromise
-
-// transitions are those of KMIP 1.4 section 3.22.
-var transitions = map[int]map[ocsp.State]ocsp.State{
-	wire.Activate: {ocsp.PreActive: ocsp.Active},
-	wire.Revoke:   {ocsp.Active: ocsp.Deactivated},
-	compromise: {ocsp.PreActive: ocsp.Compromised, ocsp.Active: ocsp.Compromised,
-		ocsp.Deactivated: ocsp.Compromised, ocsp.Destroyed: ocsp.DestroyedCompromised},
-	wire.Destroy: {ocsp.PreActive: ocsp.Destroyed, ocsp.Deactivated: ocsp.Destroyed,
+// transitions are those of KMIP 1.4 section 3.22. State 0 is that of no certificate.
+var transitions = map[kmip.Operation]map[ocsp.State]ocsp.State{
+	kmip.OperationRegister: {0: ocsp.PreActive},
+	kmip.OperationActivate: {ocsp.PreActive: ocsp.Active},
+	kmip.OperationRevoke:   {ocsp.Active: ocsp.Deactivated},
+	kmip.OperationDestroy: {ocsp.PreActive: ocsp.Destroyed, ocsp.Deactivated: ocsp.Destroyed,
 		ocsp.Compromised: ocsp.DestroyedCompromised},
 }
 
-// do executes an operation on the object with a Unique Identifier.
-func (k *kms) do(operation int, payload []byte) (uid string, err error) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	switch operation {
-	case wire.Register:
-		return k.register(wire.Find(payload, wire.Certificate, wire.CertificateValue))
-	case wire.Activate, wire.Revoke, wire.Destroy:
-	default:
-		return "", wire.Fail(wire.OperationNotSupported, "not an operation of this server")
-	}
-	uid = string(wire.Find(payload, wire.UniqueIdentifier))
-	record, ok := k.records[uid]
-	if !ok {
-		return "", wire.Fail(wire.ItemNotFound, "no such certificate")
-	}
-	if operation == wire.Revoke {
-		code := wire.Number(wire.Find(payload, wire.RevocationReason, wire.RevocationReasonCode))
-		if record.Reason, err = ocsp.ReasonFromKMIP(code); err != nil {
-			return "", wire.Fail(wire.InvalidField, err.Error())
-		}
-		if record.Reason == ocsp.KeyCompromise || record.Reason == ocsp.CACompromise {
-			operation = compromise
-		}
-	}
-	next, ok := transitions[operation][record.State]
-	if !ok {
-		return "", wire.Fail(wire.PermissionDenied, "not in the state "+record.State.String())
-	}
-	if record.State = next; next > ocsp.Active && record.RevokedAt.IsZero() {
-		record.RevokedAt = time.Now()
-	}
-	return k.put(uid, record)
-}
+// compromised are those of Revoke for KeyCompromise or CACompromise.
+var compromised = map[ocsp.State]ocsp.State{ocsp.PreActive: ocsp.Compromised,
+	ocsp.Active: ocsp.Compromised, ocsp.Deactivated: ocsp.Compromised,
+	ocsp.Destroyed: ocsp.DestroyedCompromised}
 
-// register adds a certificate of the CA.
-func (k *kms) register(der []byte) (string, error) {
-	cert, err := x509.ParseCertificate(der)
-	if err == nil {
-		err = cert.CheckSignatureFrom(k.ca)
+// HandleOperation implements kmipserver.OperationHandler, for the operations of transitions.
+func (k *kms) HandleOperation(_ context.Context, request kmip.OperationPayload) (
+	response kmip.OperationPayload, err error) {
+	uid, change, allowed := "", ocsp.Record{}, transitions[request.Operation()]
+	switch r := request.(type) {
+	case *payloads.RegisterRequestPayload:
+		uid, change.NotAfter, err = k.parse(r.Object)
+		response = &payloads.RegisterResponsePayload{UniqueIdentifier: uid}
+	case *payloads.ActivateRequestPayload:
+		uid = r.UniqueIdentifier
+		response = &payloads.ActivateResponsePayload{UniqueIdentifier: uid}
+	case *payloads.RevokeRequestPayload:
+		uid = r.UniqueIdentifier
+		response = &payloads.RevokeResponsePayload{UniqueIdentifier: uid}
+		change.Reason, err = ocsp.ReasonFromKMIP(uint32(r.RevocationReason.RevocationReasonCode))
+		if change.Reason == ocsp.KeyCompromise || change.Reason == ocsp.CACompromise {
+			allowed = compromised
+		}
+	case *payloads.DestroyRequestPayload:
+		uid = r.UniqueIdentifier
+		response = &payloads.DestroyResponsePayload{UniqueIdentifier: uid}
 	}
 	if err != nil {
-		return "", wire.Fail(wire.InvalidField, err.Error())
+		return nil, kmipserver.Errorf(kmip.ResultReasonInvalidField, "%v", err)
 	}
-	uid := cert.SerialNumber.Text(16)
-	if _, ok := k.records[uid]; ok {
-		return "", wire.Fail(wire.InvalidField, "the certificate is registered")
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	record := k.records[uid]
+	next, ok := allowed[record.State]
+	if !ok && record.State == 0 {
+		return nil, kmipserver.ErrItemNotFound
 	}
-	return k.put(uid, ocsp.Record{State: ocsp.PreActive, NotAfter: cert.NotAfter})
+	if !ok {
+		return nil, kmipserver.ErrPermissionDenied
+	}
+	if next > ocsp.Active && record.RevokedAt.IsZero() {
+		record.RevokedAt = time.Now()
+	}
+	record.State, record.Reason = next, cmp.Or(change.Reason, record.Reason)
+	record.NotAfter = cmp.Or(record.NotAfter, change.NotAfter)
+	k.records[uid] = record
+	serial, _ := new(big.Int).SetString(uid, 16)
+	// The next answer has the change before the client hears of it, or if it hangs up.
+	return response, k.responder.Invalidate(context.Background(), "ca", serial)
+}
+
+// parse returns the Unique Identifier and the end of a certificate of the CA.
+func (k *kms) parse(object kmip.Object) (uid string, notAfter time.Time, err error) {
+	if object, ok := object.(*kmip.Certificate); ok {
+		if cert, err := object.X509Certificate(); err == nil {
+			return cert.SerialNumber.Text(16), cert.NotAfter, cert.CheckSignatureFrom(k.ca)
+		}
+	}
+	return "", notAfter, errors.New("not an X.509 certificate")
 }

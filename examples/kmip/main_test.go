@@ -15,12 +15,17 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/kmsocsp/ocsp"
-	"github.com/kmsocsp/ocsp/examples/kmip/wire"
 	"github.com/kmsocsp/ocsp/ocsptest"
+	"github.com/ovh/kmip-go"
+	"github.com/ovh/kmip-go/kmipclient"
+	"github.com/ovh/kmip-go/kmipserver"
+	"github.com/ovh/kmip-go/payloads"
 )
 
 const programVariable = "KMIP_TEST_PROGRAM"
@@ -36,15 +41,46 @@ func TestMain(m *testing.M) {
 
 // server is the program, and what its clients have.
 type server struct {
-	dir, python, kmip, ocsp string
-	ca                      *ocsptest.CA
-	env                     []string
+	dir, kmip, ocsp string
+	ca              *ocsptest.CA
 }
 
-// TestKMIP drives the program with the client of PyKMIP, over mutual TLS, and asks with openssl.
-func TestKMIP(t *testing.T) {
+// A client does what the arguments say: register FILE, activate UID, revoke UID REASON, destroy
+// UID, get UID. It returns the Unique Identifier, or "refused: " and KMIP's reason.
+type client interface {
+	do(t *testing.T, args ...string) string
+}
+
+// TestClients drives the program with two clients, over mutual TLS, and asks with openssl.
+func TestClients(t *testing.T) {
 	s := start(t)
-	kmip := s.connect(t, "1_4")
+	t.Run("kmip-go", func(t *testing.T) {
+		exercise(t, s, func(t *testing.T, minor int32) client { return s.kmipGo(t, minor) })
+	})
+	t.Run("PyKMIP", func(t *testing.T) {
+		python, err := pyKMIP(t)
+		needs(t, "python3-pykmip", err)
+		exercise(t, s, func(t *testing.T, minor int32) client { return s.pyKMIP(t, python, minor) })
+	})
+	t.Run("without a certificate", func(t *testing.T) {
+		roots := x509.NewCertPool()
+		roots.AddCert(s.ca.Certificate)
+		conn, err := tls.Dial("tcp", s.kmip, &tls.Config{RootCAs: roots})
+		if err == nil { // in TLS 1.3 the refusal comes with the first read
+			must(t, conn.SetDeadline(time.Now().Add(10*time.Second)))
+			_, err = conn.Read(make([]byte, 1))
+			must(t, conn.Close())
+		}
+		var refused *net.OpError
+		if !errors.As(err, &refused) || refused.Op != "remote error" {
+			t.Errorf("%v", err)
+		}
+	})
+}
+
+// exercise connects clients of KMIP 1.4, and of each version before.
+func exercise(t *testing.T, s *server, connect func(t *testing.T, minor int32) client) {
+	kmip := connect(t, 4)
 	type step struct{ operation, want string } // want is what openssl prints
 	register := step{"register", "good"}
 	activate := step{"activate", "good"}
@@ -52,10 +88,12 @@ func TestKMIP(t *testing.T) {
 	compromised := step{"revoke KEY_COMPROMISE", "revoked keyCompromise"}
 	for name, steps := range map[string][]step{
 		"key compromise": {register, activate, compromised, {"destroy", compromised.want}},
-		"CA compromise":  {register, activate, {"revoke CA_COMPROMISE", "revoked cACompromise"}},
+		"CA compromise": {register, activate, {"revoke CA_COMPROMISE", "revoked cACompromise"},
+			{"destroy", "revoked cACompromise"}},
 		"affiliation": {register, activate,
 			{"revoke AFFILIATION_CHANGED", "revoked affiliationChanged"}},
-		"superseded": {register, activate, {"revoke SUPERSEDED", "revoked superseded"}},
+		"superseded": {register, activate, {"revoke SUPERSEDED", "revoked superseded"},
+			{"destroy", "revoked superseded"}},
 		"cessation": {register, activate,
 			{"revoke CESSATION_OF_OPERATION", destroy.want}, destroy},
 		"unspecified":        {register, activate, {"revoke UNSPECIFIED", "revoked "}},
@@ -97,7 +135,7 @@ func TestKMIP(t *testing.T) {
 			{"activate", uid, "refused: ITEM_NOT_FOUND"},
 			{"register", other, "refused: INVALID_FIELD"},
 			{"register", file, uid},
-			{"register", file, "refused: INVALID_FIELD"},
+			{"register", file, "refused: PERMISSION_DENIED"},
 			{"revoke", uid, "SUPERSEDED", "refused: PERMISSION_DENIED"},
 			{"activate", uid, uid},
 			{"activate", uid, "refused: PERMISSION_DENIED"},
@@ -113,25 +151,11 @@ func TestKMIP(t *testing.T) {
 			t.Errorf("after refusals: %q", got)
 		}
 	})
-	t.Run("a client without a certificate", func(t *testing.T) {
-		roots := x509.NewCertPool()
-		roots.AddCert(s.ca.Certificate)
-		conn, err := tls.Dial("tcp", s.kmip, &tls.Config{RootCAs: roots})
-		if err == nil { // in TLS 1.3 the refusal comes with the first read
-			must(t, conn.SetDeadline(time.Now().Add(10*time.Second)))
-			_, err = conn.Read(make([]byte, 1))
-			must(t, conn.Close())
-		}
-		var refused *net.OpError
-		if !errors.As(err, &refused) || refused.Op != "remote error" {
-			t.Errorf("%v", err)
-		}
-	})
-	for _, version := range []string{"1_0", "1_1", "1_2", "1_3", "2_0"} {
-		t.Run(version, func(t *testing.T) {
+	for minor := range int32(4) {
+		t.Run(fmt.Sprintf("1.%d", minor), func(t *testing.T) {
 			cert := s.ca.Issue(ocsptest.Options{})
 			file := s.write(t, "*.pem", "CERTIFICATE", cert.Raw)
-			if out := s.connect(t, version).do(t, "register", file); out != cert.SerialNumber.Text(16) {
+			if out := connect(t, minor).do(t, "register", file); out != cert.SerialNumber.Text(16) {
 				t.Error(out)
 			}
 		})
@@ -147,20 +171,15 @@ func start(t *testing.T) *server {
 	}
 	_, err := exec.LookPath("openssl")
 	needs(t, "openssl", err)
-	s.python, err = pyKMIP(t)
-	needs(t, "python3-pykmip", err)
 	s.pair(t, "ca", s.ca.Certificate, s.ca.Key)
 	for _, name := range []string{"server", "client"} {
 		cert, key := s.ca.IssueKey(ocsptest.Options{})
 		s.pair(t, name, cert, key)
 	}
-	_, port, err := net.SplitHostPort(s.kmip)
-	must(t, err)
-	s.env = append(os.Environ(), "KMIP_PORT="+port)
 	var log bytes.Buffer
 	cmd := exec.Command(os.Args[0], "-kmip", s.kmip, "-ocsp", s.ocsp)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = s.dir, &log, &log
-	cmd.Env = append(os.Environ(), programVariable+"=1")
+	cmd.Env = append(os.Environ(), programVariable+"=1", "GORACE=halt_on_error=1")
 	must(t, cmd.Start())
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill()
@@ -217,18 +236,99 @@ func (s *server) write(t *testing.T, name, kind string, der []byte) string {
 	return file
 }
 
-// client is client.py on one connection.
-type client struct {
+// goClient is the client of kmip-go.
+type goClient struct{ *kmipclient.Client }
+
+func (s *server) kmipGo(t *testing.T, minor int32) client {
+	t.Helper()
+	file := func(name string) string { return filepath.Join(s.dir, name) }
+	c, err := kmipclient.Dial(s.kmip, kmipclient.WithRootCAFile(file("ca.pem")),
+		kmipclient.WithClientCertFiles(file("client.pem"), file("client.key")),
+		kmipclient.EnforceVersion(
+			kmip.ProtocolVersion{ProtocolVersionMajor: 1, ProtocolVersionMinor: minor}))
+	must(t, err)
+	t.Cleanup(func() { must(t, c.Close()) })
+	return goClient{c}
+}
+
+// reasons has kmip-go's revocation reasons by PyKMIP's names.
+var reasons = map[string]kmip.RevocationReasonCode{
+	"UNSPECIFIED":            kmip.RevocationReasonCodeUnspecified,
+	"KEY_COMPROMISE":         kmip.RevocationReasonCodeKeyCompromise,
+	"CA_COMPROMISE":          kmip.RevocationReasonCodeCACompromise,
+	"AFFILIATION_CHANGED":    kmip.RevocationReasonCodeAffiliationChanged,
+	"SUPERSEDED":             kmip.RevocationReasonCodeSuperseded,
+	"CESSATION_OF_OPERATION": kmip.RevocationReasonCodeCessationOfOperation,
+}
+
+// refusals has PyKMIP's names of kmip-go's result reasons.
+var refusals = map[kmip.ResultReason]string{
+	kmip.ResultReasonItemNotFound:          "ITEM_NOT_FOUND",
+	kmip.ResultReasonInvalidField:          "INVALID_FIELD",
+	kmip.ResultReasonPermissionDenied:      "PERMISSION_DENIED",
+	kmip.ResultReasonOperationNotSupported: "OPERATION_NOT_SUPPORTED",
+}
+
+func (c goClient) do(t *testing.T, args ...string) string {
+	t.Helper()
+	var request kmip.OperationPayload
+	switch args[0] {
+	case "register":
+		data, err := os.ReadFile(args[1])
+		must(t, err)
+		request = c.Register().PemCertificate(data).RequestPayload()
+	case "activate":
+		request = c.Activate(args[1]).RequestPayload()
+	case "revoke":
+		request = c.Revoke(args[1]).WithRevocationReasonCode(reasons[args[2]]).RequestPayload()
+	case "destroy":
+		request = c.Destroy(args[1]).RequestPayload()
+	default:
+		request = c.Get(args[1]).RequestPayload()
+	}
+	results, err := c.Batch(t.Context(), request)
+	must(t, err)
+	return outcome(t, results[0])
+}
+
+// outcome returns the Unique Identifier of a response, or why the request was refused.
+func outcome(t *testing.T, result kmip.ResponseBatchItem) string {
+	t.Helper()
+	if result.ResultStatus != kmip.ResultStatusSuccess {
+		if result.ResponsePayload != nil {
+			t.Errorf("refused with %v", result.ResponsePayload)
+		}
+		return "refused: " + refusals[result.ResultReason]
+	}
+	switch r := result.ResponsePayload.(type) {
+	case *payloads.RegisterResponsePayload:
+		return r.UniqueIdentifier
+	case *payloads.ActivateResponsePayload:
+		return r.UniqueIdentifier
+	case *payloads.RevokeResponsePayload:
+		return r.UniqueIdentifier
+	case *payloads.DestroyResponsePayload:
+		return r.UniqueIdentifier
+	}
+	t.Fatalf("a response with %T", result.ResponsePayload)
+	return ""
+}
+
+// pyClient is client.py on one connection.
+type pyClient struct {
 	in  io.Writer
 	out *bufio.Scanner
 }
 
-func (s *server) connect(t *testing.T, version string) *client {
+func (s *server) pyKMIP(t *testing.T, python string, minor int32) client {
 	t.Helper()
 	script, err := filepath.Abs("client.py")
 	must(t, err)
-	cmd := exec.Command(s.python, script)
-	cmd.Dir, cmd.Stderr, cmd.Env = s.dir, os.Stderr, append(s.env, "KMIP_VERSION="+version)
+	_, port, err := net.SplitHostPort(s.kmip)
+	must(t, err)
+	cmd := exec.Command(python, script)
+	cmd.Dir, cmd.Stderr = s.dir, os.Stderr
+	cmd.Env = append(os.Environ(), "KMIP_PORT="+port, fmt.Sprintf("KMIP_VERSION=1_%d", minor))
 	in, err := cmd.StdinPipe()
 	must(t, err)
 	out, err := cmd.StdoutPipe()
@@ -238,11 +338,11 @@ func (s *server) connect(t *testing.T, version string) *client {
 		must(t, in.Close())
 		must(t, cmd.Wait())
 	})
-	return &client{in, bufio.NewScanner(out)}
+	return &pyClient{in, bufio.NewScanner(out)}
 }
 
 // do has the client send a request, and returns what it prints.
-func (c *client) do(t *testing.T, args ...string) string {
+func (c *pyClient) do(t *testing.T, args ...string) string {
 	t.Helper()
 	_, err := fmt.Fprintln(c.in, strings.Join(args, " "))
 	must(t, err)
@@ -271,24 +371,26 @@ func (s *server) openssl(t *testing.T, file string) string {
 	return status + " " + reason
 }
 
-// TestTimes: what comes after a revocation does not change when it was.
+// TestTimes: what comes after a revocation does not change when it was. No operation changes the
+// end of the certificate.
 func TestTimes(t *testing.T) {
 	k, uid := newKMS(t)
-	payload := func(reason byte) []byte { return revokePayload(uid, reason) }
-	for _, step := range []struct {
-		operation int
-		payload   []byte
-	}{
-		{wire.Activate, payload(0)}, {wire.Revoke, payload(5)},
-		{wire.Destroy, payload(0)}, {wire.Revoke, payload(2)},
+	for _, request := range []kmip.OperationPayload{
+		&payloads.ActivateRequestPayload{UniqueIdentifier: uid},
+		revoke(uid, kmip.RevocationReasonCodeSuperseded),
+		&payloads.DestroyRequestPayload{UniqueIdentifier: uid},
+		revoke(uid, kmip.RevocationReasonCodeKeyCompromise),
 	} {
 		before := k.records[uid]
-		if _, err := k.do(step.operation, step.payload); err != nil {
+		if _, err := k.HandleOperation(t.Context(), request); err != nil {
 			t.Fatal(err)
 		}
 		after := k.records[uid]
+		if after.NotAfter.IsZero() || !after.NotAfter.Equal(before.NotAfter) {
+			t.Errorf("%T: end %v, then %v", request, before.NotAfter, after.NotAfter)
+		}
 		if !before.RevokedAt.IsZero() && !after.RevokedAt.Equal(before.RevokedAt) {
-			t.Errorf("operation %d: %v, then %v", step.operation, before.RevokedAt, after.RevokedAt)
+			t.Errorf("%T: %v, then %v", request, before.RevokedAt, after.RevokedAt)
 		}
 	}
 	r := k.records[uid]
@@ -302,26 +404,53 @@ func TestRefusals(t *testing.T) {
 	k, uid := newKMS(t)
 	before := k.records[uid]
 	for name, c := range map[string]struct {
-		operation int
-		payload   []byte
-		want      uint32
+		request kmip.OperationPayload
+		want    kmip.ResultReason
 	}{
-		"no reason":           {wire.Revoke, revokePayload(uid, 0), wire.InvalidField},
-		"no such reason":      {wire.Revoke, revokePayload(uid, 8), wire.InvalidField},
-		"no operation":        {0, revokePayload(uid, 2), wire.OperationNotSupported},
-		"another's":           {wire.Activate, revokePayload("1", 0), wire.ItemNotFound},
-		"nothing":             {wire.Destroy, nil, wire.ItemNotFound},
-		"no certificate":      {wire.Register, nil, wire.InvalidField},
-		"not after PreActive": {wire.Revoke, revokePayload(uid, 5), wire.PermissionDenied},
+		"no reason":      {revoke(uid, 0), kmip.ResultReasonInvalidField},
+		"no such reason": {revoke(uid, 8), kmip.ResultReasonInvalidField},
+		"another's": {&payloads.ActivateRequestPayload{UniqueIdentifier: "1"},
+			kmip.ResultReasonItemNotFound},
+		"nothing": {&payloads.DestroyRequestPayload{}, kmip.ResultReasonItemNotFound},
+		"no certificate": {&payloads.RegisterRequestPayload{Object: &kmip.Certificate{}},
+			kmip.ResultReasonInvalidField},
+		"a key": {&payloads.RegisterRequestPayload{Object: &kmip.SymmetricKey{}},
+			kmip.ResultReasonInvalidField},
+		"not after PreActive": {revoke(uid, kmip.RevocationReasonCodeSuperseded),
+			kmip.ResultReasonPermissionDenied},
 	} {
-		_, err := k.do(c.operation, c.payload)
-		var failure wire.Failure
-		if !errors.As(err, &failure) || failure.Reason != c.want || k.records[uid] != before {
-			t.Errorf("%s: %v, %+v", name, err, k.records[uid])
+		response, err := k.HandleOperation(t.Context(), c.request)
+		var refusal kmipserver.Error
+		if !errors.As(err, &refusal) || refusal.Reason != c.want || response != nil {
+			t.Errorf("%s: %v, %v", name, response, err)
+		}
+		if len(k.records) != 1 || k.records[uid] != before {
+			t.Errorf("%s: %+v", name, k.records)
 		}
 	}
 	if _, err := k.FindBySerial(t.Context(), "ca", big.NewInt(-1)); !errors.Is(err, ocsp.ErrNotFound) {
 		t.Error(err)
+	}
+}
+
+// TestConcurrent: of clients that activate a certificate at once, one does.
+func TestConcurrent(t *testing.T) {
+	k, uid := newKMS(t)
+	var done atomic.Int32
+	var clients sync.WaitGroup
+	for range 16 {
+		clients.Go(func() {
+			request := &payloads.ActivateRequestPayload{UniqueIdentifier: uid}
+			if _, err := k.HandleOperation(t.Context(), request); err == nil {
+				done.Add(1)
+			} else if !errors.Is(err, kmipserver.ErrPermissionDenied) {
+				t.Error(err)
+			}
+		})
+	}
+	clients.Wait()
+	if n := done.Load(); n != 1 {
+		t.Errorf("%d have activated it", n)
 	}
 }
 
@@ -336,16 +465,20 @@ func newKMS(t *testing.T) (k *kms, uid string) {
 	})
 	must(t, err)
 	t.Cleanup(func() { must(t, k.responder.Close()) })
-	uid, err = k.register(ca.Issue(ocsptest.Options{}).Raw)
+	cert := ca.Issue(ocsptest.Options{})
+	_, err = k.HandleOperation(t.Context(), &payloads.RegisterRequestPayload{
+		Object: &kmip.Certificate{
+			CertificateType: kmip.CertificateTypeX_509, CertificateValue: cert.Raw,
+		},
+	})
 	must(t, err)
-	return k, uid
+	return k, cert.SerialNumber.Text(16)
 }
 
-func revokePayload(uid string, reason byte) []byte {
-	payload := append([]byte{0x42, 0, 0x94, 7, 0, 0, 0, byte(len(uid))}, uid...)
-	payload = append(payload, make([]byte, -len(uid)&7)...)
-	return append(payload, 0x42, 0, 0x81, 1, 0, 0, 0, 16,
-		0x42, 0, 0x82, 5, 0, 0, 0, 4, 0, 0, 0, reason, 0, 0, 0, 0)
+func revoke(uid string, code kmip.RevocationReasonCode) kmip.OperationPayload {
+	return &payloads.RevokeRequestPayload{
+		UniqueIdentifier: uid, RevocationReason: kmip.RevocationReason{RevocationReasonCode: code},
+	}
 }
 
 func freeAddress(t *testing.T) string {
