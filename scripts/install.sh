@@ -19,8 +19,10 @@ clients="openssl=openssl curl=curl ocsptool=gnutls-bin gnutls-cli=gnutls-bin
 	node=nodejs npm=npm nginx=nginx varnishd=varnish apache2=apache2 haproxy=haproxy
 	stunnel4=stunnel4 caddy=caddy freeradius=freeradius eapol_test=eapoltest
 	sssd=sssd-common /usr/libexec/sssd/p11_child=sssd-common"
+hosts="/usr/lib/postgresql/*/bin/initdb=postgresql openssl=openssl
+	/usr/lib/python3/dist-packages/kmip=python3-pykmip systemd-analyze=systemd"
 measuring="wrk=wrk nginx=nginx openssl=openssl"
-all="$build $databases $browser $model $clients wrk=wrk"
+all="$build $databases $browser $model $clients $hosts wrk=wrk"
 
 # present reports whether a program or file is there. Debian's servers are not in everyone's PATH.
 present() {
@@ -52,7 +54,7 @@ needed=
 set -f
 for name; do
 	case $name in
-	build | databases | browser | model | clients | measuring | all) needed+=" ${!name}" ;;
+	build | databases | browser | model | clients | hosts | measuring | all) needed+=" ${!name}" ;;
 	*)
 		found=
 		for pair in $all; do [ "${pair#*=}" != "$name" ] || found=" $pair" needed+=" $pair"; done
