@@ -65,9 +65,9 @@ tidy:
 release-check:
 	go run ./scripts/release -check
 
-# All modules built and the root tested with the oldest release of Go that go.mod allows, and the newest.
+# What is published, built and tested with the oldest release of Go that go.mod allows, and the newest.
 toolchains:
-	./scripts/toolchains.sh $(MODULES)
+	./scripts/toolchains.sh
 
 # How the exported API differs from that of the last tag.
 apidiff:

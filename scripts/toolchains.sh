@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Builds all modules and tests the root module with the first release of Go that go.mod allows, and
-# with the newest. The go command downloads them; one that it cannot have is left out, and said so.
+# Builds the published modules, and tests the library, with the first release of Go that go.mod allows
+# and with the newest. The go command downloads them; one that it cannot have is left out, and said so.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 floor=$(awk '$1 == "go" { print $2 }' go.mod)
+modules=$(go run ./scripts/release -list)
 newest=$(go list -m go@latest | awk '{ print $2 }')
 for version in "$floor" "$newest"; do
 	begun=$SECONDS
@@ -13,7 +14,7 @@ for version in "$floor" "$newest"; do
 		echo "left out: go $version cannot be downloaded from here"
 		continue
 	fi
-	for module in "$@"; do (cd "$module" && go build ./...); done
-	go test -count=1 . ./internal/... ./ocspconfig ./ocsptest ./cmd/...
+	for module in $modules; do (cd "$module" && go build ./...); done
+	go test -vet=off -count=1 . ./internal/... ./ocspconfig
 	echo "$((SECONDS - begun)) s"
 done
