@@ -36,7 +36,8 @@ func Example() {
 	// Output: <nil> / certificate is revoked
 }
 
-// A store that fails is an error to the client, and never a status.
+// A store that fails is an error to the client, unless an answer about the certificate is cached: that
+// stands in after a second of failures, without ocsp.CacheOptions.FailClosed.
 func ExampleFault() {
 	ca, store := ocsptest.NewCA(ocsptest.Options{}), ocsptest.NewStore()
 	cert := ca.Issue(ocsptest.Options{})

@@ -213,7 +213,7 @@ type RemoteCache struct {
 
 var _ ocsp.RemoteCache = (*RemoteCache)(nil)
 
-// NewCache returns an empty cache.
+// NewRemoteCache returns an empty cache.
 func NewRemoteCache() *RemoteCache { return &RemoteCache{values: map[string][]byte{}} }
 
 // Get implements ocsp.RemoteCache.

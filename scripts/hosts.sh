@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Checks modules that show hosts of the responder: scripts/hosts.sh MODULE... They are not in
 # go.work, since their dependencies would change everybody's versions. It installs what is missing, if
-it may; tests that lack something are skipped, or fail with OCSP_REQUIRE_TOOLS=1. It ends with the
-times.
+# it may; tests that lack something are skipped, or fail with OCSP_REQUIRE_TOOLS=1. It ends with the
+# times.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 [ $# -gt 0 ] || { echo "usage: scripts/hosts.sh MODULE..."; exit 2; }

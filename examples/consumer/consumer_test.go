@@ -16,8 +16,13 @@ const program = `package main
 import (
 	"context"
 	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"database/sql"
+	"encoding/asn1"
 	"errors"
 	"fmt"
 	"log"
@@ -73,8 +78,35 @@ type tester struct{}
 
 func (tester) Fatal(args ...any) { panic(fmt.Sprint(args...)) }
 
-func ownTest(t tester, yourCheck func(*xocsp.Response) error) {
+func ownTest(t tester) {
 	TEST
+}
+
+func delegate(serial *big.Int, now time.Time, caCert *x509.Certificate, key, caKey crypto.Signer) ([]byte, error) {
+	DELEGATE
+	return der, err
+}
+
+// checkDelegate reports whether New would accept what delegate makes, without a warning.
+func checkDelegate() error {
+	ca := ocsptest.NewCA(ocsptest.Options{})
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return err
+	}
+	der, err := delegate(new(big.Int).SetBytes([]byte(rand.Text()[:16])), time.Now(), ca.Certificate, key, ca.Key)
+	if err != nil {
+		return err
+	}
+	issuer := ca.Issuer()
+	if issuer.ResponderCertificate, err = x509.ParseCertificate(der); err != nil {
+		return err
+	}
+	issuer.Signer = key
+	for _, finding := range ocsp.CheckDelegate(issuer, ocsp.ProfilePrivate) {
+		return errors.New(finding.String())
+	}
+	return nil
 }
 
 func auth(next http.Handler) http.Handler {
@@ -142,13 +174,13 @@ func main() {
 		fmt.Println(err)
 		os.Exit(1)
 	}
-	ownTest(tester{}, func(r *xocsp.Response) error {
-		if r.Status != xocsp.Good {
-			return errors.New("revoked")
-		}
-		return nil
-	})
+	ownTest(tester{})
 	fmt.Println("own test good")
+	if err := checkDelegate(); err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+	fmt.Println("delegate good")
 }
 `
 
@@ -163,8 +195,8 @@ func TestDocumentationAsAConsumer(t *testing.T) {
 	}
 	source := program
 	blocks := regexp.MustCompile("(?s)<!-- consumer: (\\w+) -->\n```go\n(.*?)```").FindAllStringSubmatch(string(text), -1)
-	if len(blocks) != 7 {
-		t.Fatalf("README.md and docs/EMBED.md have %d marked blocks of code, not 7", len(blocks))
+	if len(blocks) != 8 {
+		t.Fatalf("README.md and docs/EMBED.md have %d marked blocks of code, not 8", len(blocks))
 	}
 	for _, block := range blocks {
 		source = strings.Replace(source, strings.ToUpper(block[1])+"\n", block[2], 1)
@@ -184,7 +216,7 @@ func TestDocumentationAsAConsumer(t *testing.T) {
 	run(t, dir, edit...)
 	run(t, dir, "mod", "tidy")
 	out := run(t, dir, "run", ".")
-	for _, want := range []string{"stdlib good", "chi good", "gin good", "own test good"} {
+	for _, want := range []string{"stdlib good", "chi good", "gin good", "own test good", "delegate good"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("no %q in:\n%s", want, out)
 		}
