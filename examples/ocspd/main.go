@@ -26,7 +26,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"go.opentelemetry.io/otel/exporters/prometheus"
 	"go.opentelemetry.io/otel/sdk/metric"
-	xocsp "golang.org/x/crypto/ocsp"
 	_ "modernc.org/sqlite" // the driver "sqlite"
 
 	"github.com/kmsocsp/ocsp"
@@ -64,13 +63,10 @@ func (k *kms) Signer(_ context.Context, uid string) (crypto.Signer, error) {
 	return pair.PrivateKey.(crypto.Signer), nil // every key that package tls reads is one
 }
 
-var (
-	drivers = []string{"", "pgx", "sqlite", "mysql"}                   // as ocspsql.Dialect
-	serials = []string{"", "unsigned", "hex", "decimal", "hex-octets"} // as ocspsql.SerialForm
-)
-
 // open opens the store. Its pool has a connection for each call that the responder may make.
 func (k *kms) open(ctx context.Context) ocsp.CertStore {
+	drivers := []string{"", "pgx", "sqlite", "mysql"}                   // as ocspsql.Dialect
+	serials := []string{"", "unsigned", "hex", "decimal", "hex-octets"} // as ocspsql.SerialForm
 	dialect, form := slices.Index(drivers, k.Store.Driver), slices.Index(serials, k.Store.Serial)
 	if dialect < 1 || form < 0 {
 		log.Fatalf("driver must be one of %q, serial one of %q", drivers[1:], serials)
@@ -84,6 +80,7 @@ func (k *kms) open(ctx context.Context) ocsp.CertStore {
 	if k.Store.Migrate {
 		must(0, ocspsql.Migrate(ctx, db, ocspsql.Dialect(dialect)))
 	}
+	log.SetPrefix(fmt.Sprintf("%smigrate = %t (true: make it): ", log.Prefix(), k.Store.Migrate))
 	return must(ocspsql.Open(ctx, db, ocspsql.Dialect(dialect)))
 }
 
@@ -91,47 +88,50 @@ func main() {
 	path := flag.String("config", "ocspd.toml", "the file of settings")
 	flag.Parse()
 	k := kms{OCSP: ocspconfig.Settings{Enabled: true, MaxStoreCalls: 16}}
+	log.SetPrefix("-config " + *path + ": ")
 	err := toml.NewDecoder(must(os.Open(*path))).DisallowUnknownFields().Decode(&k)
 	if lines, ok := err.(fmt.Stringer); ok {
-		log.Fatalf("%s: correct or remove these lines:\n%s", *path, lines.String())
+		log.Fatalf("correct or remove these lines:\n%s", lines.String())
 	}
 	must(0, err)
+	if s := k.Server; s.Listen == "" || s.Admin == "" { // net/http would take port 80 everywhere
+		log.Fatalf("[server] listen = %q, admin = %q: give both an address and port", s.Listen, s.Admin)
+	}
 	ctx := context.Background()
-	log.SetPrefix(*path + ": [store] ")
-	k.CertStore = k.open(ctx)
-	log.SetPrefix("")
 	provider := metric.NewMeterProvider(metric.WithReader(must(prometheus.New())))
 	observer := must(ocspotel.New(ocspotel.Options{MeterProvider: provider}))
 	var issuer ocsp.Issuer
-	configure := func() (*ocsp.Responder, error) {
-		return ocspconfig.New(ctx, k.OCSP, &k, func(c *ocsp.Config) {
-			issuer, c.Observe = c.Issuers[0], observer.Observe
-		})
-	}
-	responder := must(configure())
+	option := func(c *ocsp.Config) { issuer, c.Observe = c.Issuers[0], observer.Observe }
+	responder := must(ocspconfig.New(ctx, k.OCSP, &k, option))
 	ca := must(k.Certificate(ctx, k.OCSP.CAUID))
-	probe := must(xocsp.CreateRequest(ca, ca, nil)) // its answer needs the store and the key
+	log.SetPrefix(*path + ": [store] ")
+	k.CertStore = k.open(ctx) // after all else is read: a faulty start makes no database
+	log.SetPrefix("")
+	ready := func(w http.ResponseWriter, r *http.Request) { // a lookup: no answer that counts
+		_, err := k.FindBySerial(r.Context(), k.OCSP.CAUID, ca.SerialNumber)
+		if err != nil && !errors.Is(err, ocsp.ErrNotFound) {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		}
+	}
 	admin := http.NewServeMux()
 	admin.Handle("/metrics", promhttp.Handler())
 	admin.HandleFunc("/healthz", func(http.ResponseWriter, *http.Request) {})
-	admin.HandleFunc("/readyz", func(w http.ResponseWriter, r *http.Request) {
-		if a := responder.Respond(r.Context(), probe); a.Outcome == ocsp.OutcomeTryLater {
-			http.Error(w, a.Err.Error(), http.StatusServiceUnavailable)
-		}
-	})
+	admin.Handle("/readyz", http.TimeoutHandler(http.HandlerFunc(ready), 5*time.Second, "store: slow"))
 	server := &http.Server{Addr: k.Server.Listen, Handler: responder.Handler()}
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGHUP, syscall.SIGTERM, os.Interrupt)
+	log.Printf("starts: listen %s, admin %s, CA %s, signer [pem.%s]", k.Server.Listen,
+		k.Server.Admin, ca.Subject, cmp.Or(k.OCSP.ResponderUID, k.OCSP.CAUID))
 	go serve("admin", &http.Server{Addr: k.Server.Admin, Handler: admin})
 	go serve("listen", server)
 	for <-signals == syscall.SIGHUP {
-		checked, err := configure() // of what the files hold now
+		checked, err := ocspconfig.New(ctx, k.OCSP, &k, option) // of what the files hold now
 		if err == nil {
 			err = errors.Join(checked.Close(), responder.SetIssuer(issuer))
 		}
 		log.Printf("certificates and key read again; error: %v", err)
 	}
-	must(0, errors.Join(server.Shutdown(ctx), responder.Close())) // the timeouts bound it
+	log.Print(must("ended", errors.Join(server.Shutdown(ctx), responder.Close()))) // in bounded time
 }
 
 func serve(key string, s *http.Server) {

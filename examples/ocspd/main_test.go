@@ -94,6 +94,13 @@ func (d *daemon) stop(t *testing.T) {
 	require.NoError(t, <-d.ended)
 }
 
+func (d *daemon) log(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(d.dir, "log"))
+	require.NoError(t, err)
+	return string(text)
+}
+
 func (d *daemon) get(path string) (code int, body string) {
 	response, err := http.Get("http://" + d.admin + path)
 	if err != nil {
@@ -156,6 +163,27 @@ func TestTenCertificatesInSQLite(t *testing.T) {
 	code, _ = d.get("/healthz")
 	require.Equal(t, http.StatusOK, code)
 	d.stop(t)
+	require.Equal(t, 2, strings.Count(d.log(t), "\n"))
+	require.Contains(t, d.log(t), "starts: listen "+d.listen+", admin "+d.admin+
+		", CA CN=Ten CA, signer [pem.delegate]\n")
+	require.Contains(t, d.log(t), " ended\n")
+}
+
+// Probes count as no answers. They fail while the table does not answer.
+func TestReadiness(t *testing.T) {
+	t.Parallel()
+	d, _ := prepare(t)
+	d.start(t) // which has asked
+	_, metrics := d.get("/metrics")
+	require.NotContains(t, metrics, "ocsp_answers_total")
+	d.exec(t, "sqlite", d.sqlite(), "ALTER TABLE ocsp_certificates RENAME TO away")
+	code, body := d.get("/readyz")
+	require.Equal(t, http.StatusServiceUnavailable, code)
+	require.Contains(t, body, "ocsp_certificates")
+	d.exec(t, "sqlite", d.sqlite(), "ALTER TABLE away RENAME TO ocsp_certificates")
+	code, _ = d.get("/readyz")
+	require.Equal(t, http.StatusOK, code)
+	d.stop(t)
 }
 
 // SIGHUP takes a new delegate, and keeps the former one while the files do not fit each other.
@@ -189,18 +217,26 @@ func TestHangupReadsKeyAndCertificate(t *testing.T) {
 	d.stop(t)
 }
 
-// What cannot work ends the process with the setting and a cure.
+// What cannot work ends the process with the setting and a cure. Most of it does so before a database
+// is made.
 func TestErrorsNameTheSetting(t *testing.T) {
 	t.Parallel()
-	for name, c := range map[string]struct{ old, new, want string }{
-		"unknown key":  {"ca_uid", "ca_udi", "ca_udi"},
-		"driver":       {`driver = "sqlite"`, `driver = "oracle"`, `driver must be one of ["pgx" "sqlite" "mysql"]`},
-		"no table":     {"migrate = true", "migrate = false", "run Migrate first"},
-		"no file":      {`"ocsp.pem"`, `"missing.pem"`, "[pem.delegate] certificate: give its file in PEM: open missing.pem"},
-		"wrong key":    {`"ocsp.key"`, `"ca.key"`, "[pem.delegate] key: give its file in PEM, not encrypted"},
-		"not a uid":    {`responder_uid = "delegate"`, `responder_uid = "d"`, `responder_uid = "d"`},
-		"bad validity": {"cache_ttl_secs = 86400", "cache_ttl_secs = 1", "cache_ttl_secs = 1"},
-		"listen":       {`"127.0.0.1:8889"`, `"127.0.0.1:99999"`, "[server] listen"},
+	for name, c := range map[string]struct {
+		old, new, want string
+		opens          bool
+	}{
+		"unknown key":  {old: "ca_uid", new: "ca_udi", want: "ca_udi"},
+		"driver":       {old: `driver = "sqlite"`, new: `driver = "oracle"`, want: `driver must be one of ["pgx" "sqlite" "mysql"]`},
+		"no table":     {old: "migrate = true", new: "migrate = false", want: "[store] migrate = false (true: make it)", opens: true},
+		"no file":      {old: `"ocsp.pem"`, new: `"missing.pem"`, want: "[pem.delegate] certificate: give its file in PEM: open missing.pem"},
+		"wrong key":    {old: `"ocsp.key"`, new: `"ca.key"`, want: "[pem.delegate] key: give its file in PEM, not encrypted"},
+		"not a uid":    {old: `responder_uid = "delegate"`, new: `responder_uid = "d"`, want: `responder_uid = "d"`},
+		"bad validity": {old: "cache_ttl_secs = 86400", new: "cache_ttl_secs = 1", want: "cache_ttl_secs = 1"},
+		"listen":       {old: `"127.0.0.1:8889"`, new: `"127.0.0.1:99999"`, want: "[server] listen", opens: true},
+		"empty listen": {old: `"127.0.0.1:8889"`, new: `""`, want: `[server] listen = "", admin = "127.0.0.1:`},
+		"empty admin":  {old: `"127.0.0.1:8890"`, new: `""`, want: `admin = "": give both an address and port`},
+		"no listen":    {old: "listen = ", new: "# listen = ", want: `[server] listen = ""`},
+		"no admin":     {old: "admin = ", new: "# admin = ", want: `admin = "": give both an address and port`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -208,8 +244,23 @@ func TestErrorsNameTheSetting(t *testing.T) {
 			out, err := d.command().CombinedOutput()
 			require.Error(t, err)
 			require.Contains(t, string(out), c.want)
+			database := filepath.Join(d.dir, "certificates.db")
+			if c.opens {
+				require.FileExists(t, database)
+			} else {
+				require.NoFileExists(t, database)
+			}
 		})
 	}
+}
+
+func TestNoSettings(t *testing.T) {
+	t.Parallel()
+	d, _ := prepare(t)
+	require.NoError(t, os.Remove(filepath.Join(d.dir, "ocspd.toml")))
+	out, err := d.command().CombinedOutput()
+	require.Error(t, err)
+	require.Regexp(t, `^-config ocspd\.toml: .*open ocspd\.toml: `, string(out))
 }
 
 // The settings of the unit leave little that the server could do to the machine.
