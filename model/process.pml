@@ -28,15 +28,6 @@ inline load(status, trusted) {
 	fi
 }
 
-#define FREE(r) (reads[r].holds == 0)
-#if READS == 4
-#define ROOM (FREE(0) || FREE(1) || FREE(2) || FREE(3))
-#elif READS == 3
-#define ROOM (FREE(0) || FREE(1) || FREE(2))
-#else
-#define ROOM (FREE(0) || FREE(1))
-#endif
-
 /* statuses.Memory.Look: the generation, without the lock, and then the entry. If the stripe has no
  * entry, that takes no lock either. */
 inline Look() {
@@ -50,30 +41,6 @@ inline Look() {
 #ifdef ENTRY_BEFORE_GENERATION
 	look = generation
 #endif
-}
-
-/* statuses.stripe.current */
-inline findCurrent() {
-	current = NIL;
-	for (i : 0 .. READS - 1) {
-		if
-		:: reads[i].flying && !reads[i].passed -> current = i
-		:: else
-		fi
-	}
-}
-
-/* statuses.Read.begin */
-inline start() {
-	slot = 0;
-	do
-	:: reads[slot].holds > 0 -> slot++
-	:: else -> break
-	od;
-	reads[slot].holds = 2; /* the request, and the one who runs it */
-	reads[slot].flying = true;
-	reads[slot].generation = generation;
-	mine = slot
 }
 
 /* statuses.How */
@@ -262,17 +229,6 @@ over:
 	}
 }
 
-/* The host or another program writes to the store. */
-inline write() {
-	if
-	:: history[version] != GOOD -> history[version + 1] = GOOD
-	:: history[version] != HELD -> history[version + 1] = HELD
-	:: version > 0 && history[version] != REVOKED -> history[version + 1] = REVOKED
-	:: UNISSUED_TOO && history[version] != UNISSUED -> history[version + 1] = UNISSUED
-	fi;
-	version++
-}
-
 /* The host revokes, holds or releases, and then calls Invalidate. */
 proctype Revoker() {
 	byte removed; /* the version of the store when Invalidate removed the entry */
@@ -315,8 +271,6 @@ end:
 	:: atomic { neighbours > 0 && !locked -> neighbours--; generation++ } /* statuses.Memory.Invalidate */
 	od
 }
-
-#define RUNS(r) (reads[r].flying && !reads[r].done)
 
 /* A read, in a goroutine of its own: storeRead.ask. */
 proctype StoreRead(byte r) {

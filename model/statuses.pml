@@ -208,3 +208,55 @@ inline fail(r) {
 	reads[r].failed = true;
 	reads[r].done = (reads[r].shared -> CLOSED : SIGNAL)
 }
+
+/* Whether there is a free slot. */
+#define FREE(r) (reads[r].holds == 0)
+#if READS == 4
+#define ROOM (FREE(0) || FREE(1) || FREE(2) || FREE(3))
+#elif READS == 3
+#define ROOM (FREE(0) || FREE(1) || FREE(2))
+#else
+#define ROOM (FREE(0) || FREE(1))
+#endif
+
+/* statuses.stripe.current */
+inline findCurrent() {
+	current = NIL;
+	for (i : 0 .. READS - 1) {
+		if
+		:: reads[i].flying && !reads[i].passed -> current = i
+		:: else
+		fi
+	}
+}
+
+/* statuses.Read.begin */
+inline start() {
+	slot = 0;
+	do
+	:: reads[slot].holds > 0 -> slot++
+	:: else -> break
+	od;
+	reads[slot].holds = 2; /* the request, and the one who runs it */
+	reads[slot].flying = true;
+	reads[slot].generation = generation;
+#ifdef LEASED
+	reads[slot].lease = leaseGen;
+	reads[slot].at = TIMED(at);
+#endif
+	mine = slot
+}
+
+/* The host or another program writes to the store. */
+inline write() {
+	if
+	:: history[version] != GOOD -> history[version + 1] = GOOD
+	:: history[version] != HELD -> history[version + 1] = HELD
+	:: version > 0 && history[version] != REVOKED -> history[version + 1] = REVOKED
+	:: UNISSUED_TOO && history[version] != UNISSUED -> history[version + 1] = UNISSUED
+	fi;
+	version++
+}
+
+/* Whether a read is being run. */
+#define RUNS(r) (reads[r].flying && !reads[r].done)
