@@ -7,21 +7,23 @@
  *	(f) the last change that was made StatusTTL or longer before. TTL 0 is no bound here.
  *
  * Messages are late, doubled, or lost: with the connection, or alone so that the feed notices it.
- * Reads may end long after the store has returned.
+ * Reads may end long after the store has returned. If LAG is not 0, the process reads a replica of
+ * the store, which has each change less than LAG after it was made. No feed helps against that:
+ * (e) is not claimed then, and (f) is LAG later.
  *
- * The bounds: ticks 1 to END of the clock, REQUESTS requests one after the other, READS reads, WRITES
- * changes, LEASES leases. Requests that share a read are in process.pml.
+ * The bounds: ticks 1 to END of the clock, REQUESTS requests one after the other, READS reads,
+ * WRITES changes, LEASES leases. Requests that share a read are in process.pml.
  */
 #define LEASED
 #define TIMED(t) (TTL == 0 -> 0 : t) /* without StatusTTL these times do not matter */
 #include "statuses.pml"
 
 byte now = 1;       /* the clock */
-byte written[4];    /* when the versions of the store were written; 0: they are not yet, or TTL is 0 */
+byte written[4];    /* when the versions of the store were written; 0: not yet, or TTL is 0 */
 byte published[4];  /* when they were published; 0: they are not yet */
 byte requests = REQUESTS;
 
-/* The connection of Follow: what is published while it listens, and its own pulses, in one order. */
+/* The connection of Follow: what is published while it listens, and its own pulses, in order. */
 bool listening;
 byte sent;          /* when the pulse that is under way was sent; 0: none is */
 mtype = { changed, pulse, lost };
@@ -130,11 +132,12 @@ broken:
 #endif
 
 /* The versions of which an answer to a request that arrives now may be the first. */
-#define DUE(n) (published[n] && published[n] + MAXLAG <= now || written[n] && written[n] + TTL <= now)
+#define HEARD(n) (LAG == 0 && published[n] && published[n] + MAXLAG <= now)
+#define DUE(n)   (HEARD(n) || written[n] && written[n] + TTL + LAG <= now)
 #define LEAST (DUE(3) -> 3 : (DUE(2) -> 2 : (DUE(1) -> 1 : 0)))
 
-/* Requests: exchange.attempt. The request does not wait for a read that has begun already: it passes
- * it, which is statuses.Read.Pass. */
+/* Requests: exchange.attempt. The request does not wait for a read that has begun already: it
+ * passes it, which is statuses.Read.Pass. */
 proctype Request() {
 	byte least;      /* the bound of the claim */
 	byte at;         /* when the request arrived, as it reads the clock */
@@ -215,9 +218,10 @@ end:
 	:: atomic { /* source.find */
 		RUNS(r) && reads[r].status == NONE -> reads[r].status = history[version]
 	   }
-#ifdef STORE_LAGS
-	:: atomic { RUNS(r) && reads[r].status == NONE && version > 0 -> reads[r].status = history[version - 1] }
-#endif
+	:: atomic { /* source.find, of a replica of the store that has not the last change yet */
+		RUNS(r) && reads[r].status == NONE && version > 0 && now < written[version] + LAG ->
+		reads[r].status = history[version - 1]
+	   }
 	:: atomic { /* statuses.Read.End */
 		RUNS(r) && reads[r].status != NONE && !locked -> finish(r); Release(r)
 	   }

@@ -10,6 +10,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"embed"
 	"flag"
@@ -18,7 +19,9 @@ import (
 	"os/exec"
 	"os/signal"
 	"regexp"
+	"slices"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -33,7 +36,7 @@ func main() {
 	only := flag.String("only", "", "run what has a name that this `pattern` matches")
 	write := flag.String("write", "", "write the tables into this `file` too, between their markers")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := run(ctx, *mutate, *ci, *only, *write); err != nil {
 		fmt.Fprintln(os.Stderr, "model:", err)
@@ -53,15 +56,13 @@ func run(ctx context.Context, mutate, ci bool, only, write string) error {
 	}
 	var checks, faults []job
 	for _, c := range configurations {
-		if !mutate && c.small == ci && pattern.MatchString(c.name) {
+		if !mutate && (c.small || !ci) && pattern.MatchString(c.name) {
 			checks = append(checks, job{configuration: c})
 		}
 	}
 	for _, m := range mutations {
-		if (mutate || ci && m.cheap) && pattern.MatchString(m.define) {
-			c := m.of
-			c.limit = mutationLimit
-			faults = append(faults, job{configuration: c, mutation: &m})
+		if (mutate || ci && slices.Contains(cheap, m.define)) && pattern.MatchString(m.define) {
+			faults = append(faults, job{configuration: m.of, mutation: &m})
 		}
 	}
 	if len(checks)+len(faults) == 0 {
@@ -117,8 +118,8 @@ func configurationTable(results []result) string {
 	b.WriteString("| configuration | what is in it | claims | states | seconds | |\n")
 	b.WriteString("|---|---|---|--:|--:|---|\n")
 	for _, r := range results {
-		fmt.Fprintf(&b, "| %s: %s | %s | %s | %s | %.0f | %s |\n", r.model, r.name, r.what,
-			claims[r.model], thousands(r.states), r.seconds, r.verdict())
+		fmt.Fprintf(&b, "| %s: %s | %s | %s | %s | %.1f | %s |\n", r.model, r.name, r.what,
+			cmp.Or(r.claims, claims[r.model]), thousands(r.states), r.seconds, r.verdict())
 	}
 	return b.String()
 }
@@ -131,6 +132,9 @@ func mutationTable(results []result) string {
 		broke := r.broke
 		if broke == "" {
 			broke = "**none**: " + r.verdict()
+		}
+		if slices.Contains(stated, r.mutation.define) {
+			broke += " †"
 		}
 		fmt.Fprintf(&b, "| %s | %s | %s | %s: %s | %s | %.1f |\n", r.mutation.invariant,
 			r.mutation.what, broke, r.model, r.name, thousands(r.states), r.seconds)

@@ -1,12 +1,12 @@
 /*
- * One process. Requests about one certificate look, begin or join a read of the store or wait behind
- * an earlier one, and send what they learnt. Meanwhile the host writes to its store and calls
- * Invalidate, another program writes and calls nothing, a neighbour on the stripe is invalidated,
- * entries are evicted, StatusTTL passes, reads outlast the patience, fail, or return a record that
- * cannot be used, and the store is silent.
+ * One process. Requests about one certificate look, begin or join a read of the store or wait
+ * behind an earlier one, and send what they learnt. Meanwhile the host writes to its store and
+ * calls Invalidate, another program writes and calls nothing, a neighbour on the stripe is
+ * invalidated, entries are evicted, StatusTTL passes, reads outlast the patience, fail, or return a
+ * record that cannot be used, and the store is silent.
  *
- * The bounds: REQUESTERS requests at a time, REQUESTS in total, TRIES attempts each, READS reads that
- * are in flight or waited for, WRITES changes of the status, NEIGHBOURS fences of a neighbour.
+ * The bounds: REQUESTERS requests at a time, REQUESTS in total, TRIES attempts each, READS reads
+ * that are in flight or waited for, WRITES changes of the status, NEIGHBOURS fences of a neighbour.
  */
 #include "statuses.pml"
 
@@ -21,6 +21,7 @@ byte told;        /* the earliest that fits all that was answered */
 /* statuses.Look.load. StatusTTL may have passed by now, whenever that is. */
 inline load(status, trusted) {
 	assert(entry == last); /* an entry is what this process last knew for certain */
+	assert(entry != UNISSUED); /* a serial that the store does not know leaves no entry */
 	status = entry;
 	if
 	:: trusted = false
@@ -141,7 +142,7 @@ read:
 	fi;
 
 	if
-	:: atomic { /* reads.waitFor and waiter.wait: the read has ended */
+	:: atomic { /* waiter.waitFor and waiter.wait: the read has ended */
 		reads[mine].done == SIGNAL || reads[mine].done == CLOSED ->
 		reads[mine].done = (reads[mine].done == CLOSED -> CLOSED : TAKEN);
 		if
@@ -169,7 +170,7 @@ read:
 		:: else
 		fi
 	   }
-	:: atomic { /* reads.waitFor: the request waits no longer, or the store is silent */
+	:: atomic { /* waiter.waitFor: the request waits no longer, or the store is silent */
 		how == behind && OUTLASTS && !locked ->
 #ifndef NOT_PASSED
 		reads[mine].passed = reads[mine].flying; /* statuses.Read.Pass */
@@ -268,7 +269,9 @@ end:
 		}
 #endif
 	   }
-	:: atomic { neighbours > 0 && !locked -> neighbours--; generation++ } /* statuses.Memory.Invalidate */
+	:: atomic { /* statuses.Memory.Invalidate, of a neighbour */
+		neighbours > 0 && !locked -> neighbours--; generation++
+	   }
 	od
 }
 

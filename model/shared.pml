@@ -32,7 +32,7 @@ byte requests = REQUESTS;
 /* since[s] is the last tick in which the store had the status s. */
 byte lastHad[3];
 
-byte ever[3];  /* the set of thisUpdates of the answers with a status that were ever signed */
+byte ever[3];  /* the set of the times of the answers with a status that were ever signed */
 byte known[6]; /* signed.Memory: thisUpdate, by status and encoding, 0: there is none */
 byte tomb[3];  /* thisUpdate of the tombstone, by status */
 byte sent[3];  /* for (i): the latest thisUpdate that was sent, by status */
@@ -118,11 +118,7 @@ inline send(s, this) {
 }
 
 /* What remote.check refuses, besides what nobody signed. */
-#ifdef OLD_IS_FETCHED
-#define RECENT true
-#else
 #define RECENT (now < REFRESH(found))
-#endif
 #ifdef OTHER_STATUS_IS_FETCHED
 #define SAME true
 #else

@@ -15,6 +15,9 @@ import (
 	"time"
 )
 
+// limit is when a search stops. Without an error until then it is not complete.
+const limit = 2 * time.Minute
+
 // job is one run of a verifier.
 type job struct {
 	configuration
@@ -25,7 +28,7 @@ type job struct {
 type result struct {
 	job
 	states   int64
-	seconds  float64
+	seconds  float64 // of a processor
 	errors   int
 	complete bool   // all states were visited, as far as no two had one hash
 	broke    string // the claim that did not hold
@@ -37,14 +40,16 @@ func (r *result) ok() bool { return (r.errors > 0) == (r.mutation != nil) }
 // verdict says what the run has shown.
 func (r *result) verdict() string {
 	switch {
+	case r.errors > 0 && r.mutation != nil:
+		return "found: " + cmp.Or(r.broke, r.message)
 	case r.errors > 0:
 		return "**error**: " + cmp.Or(r.broke, r.message)
 	case r.complete && r.bits > 0:
-		return "hashed: nearly complete"
+		return "hashed"
 	case r.complete:
 		return "complete"
 	}
-	return "not complete: stopped"
+	return "stopped"
 }
 
 // verifyAll runs jobs, as many at a time as parallel.
@@ -94,7 +99,7 @@ func verify(ctx context.Context, j job) (r result, err error) {
 	if _, err := command(ctx, dir, "spin", append(defines, "-a", file)...); err != nil {
 		return r, err
 	}
-	flags := []string{"-O2", "-w", "-DSAFETY", "-DMEMLIM=2500", "-o", "pan", "pan.c"}
+	flags := []string{"-O1", "-w", "-DSAFETY", "-DMEMLIM=2500", "-o", "pan", "pan.c"}
 	if j.bits > 0 {
 		flags = append(flags, "-DBITSTATE")
 	}
@@ -105,7 +110,7 @@ func verify(ctx context.Context, j job) (r result, err error) {
 	if j.bits > 0 {
 		args = append(args, fmt.Sprintf("-w%d", j.bits), "-k3")
 	}
-	limited, cancel := context.WithTimeout(ctx, j.limit)
+	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	pan := exec.CommandContext(limited, filepath.Join(dir, "pan"), args...)
 	pan.Dir = dir
@@ -119,6 +124,10 @@ func verify(ctx context.Context, j job) (r result, err error) {
 		return r, fmt.Errorf("%s: pan failed (%w):\n%s", j.name, err, output)
 	}
 	r.complete = r.complete && limited.Err() == nil
+	r.seconds = pan.ProcessState.UserTime().Seconds()
+	if strings.HasPrefix(r.message, "invalid end state") {
+		r.broke = "every request ends"
+	}
 	if r.errors > 0 && strings.Contains(r.message, "assertion") {
 		replay, err := command(ctx, dir, "spin", append(defines, "-t", "-k", file+".trail", file)...)
 		if err != nil && replay == "" {
@@ -135,7 +144,6 @@ func verify(ctx context.Context, j job) (r result, err error) {
 var (
 	panStates  = regexp.MustCompile(`(?m)^\s*([0-9.e+]+) states, stored`)
 	panErrors  = regexp.MustCompile(`errors: (\d+)`)
-	panSeconds = regexp.MustCompile(`(?m)^pan: elapsed time ([0-9.e+-]+) seconds`)
 	panMessage = regexp.MustCompile(`(?m)^pan:1: (.*)$`)
 	// panPartial is in the output if states were left out.
 	panPartial = regexp.MustCompile(
@@ -155,9 +163,6 @@ func (r *result) parse(output string) bool {
 	r.states = int64(n)
 	if r.errors, err = strconv.Atoi(failures[1]); err != nil {
 		return false
-	}
-	if m := panSeconds.FindStringSubmatch(output); m != nil {
-		r.seconds, _ = strconv.ParseFloat(m[1], 64)
 	}
 	if m := panMessage.FindStringSubmatch(output); m != nil {
 		r.message = m[1]

@@ -110,7 +110,8 @@ inline spoil(ended) {
 			reads[i].spoiled = true;
 #endif
 #ifndef LAST_EVENT_ONLY
-			reads[i].spoiled = reads[i].spoiled || reads[i].other != NONE && reads[i].other != reads[ended].status;
+			reads[i].spoiled = reads[i].spoiled ||
+				reads[i].other != NONE && reads[i].other != reads[ended].status;
 #endif
 #ifndef END_IS_NO_EVENT
 			reads[i].other = reads[ended].status
@@ -123,6 +124,7 @@ inline spoil(ended) {
 /* statuses.Memory.record */
 inline record(r) {
 #ifdef LEASED
+	bound = (entry == reads[r].status -> entryLease : 0);
 #ifndef RECORD_LOWER_LEASE
 	if
 	:: entry == reads[r].status && (reads[r].lease < entryLease || reads[r].at < entryAt)
@@ -136,6 +138,7 @@ inline record(r) {
 #ifndef RECORD_LOWER_LEASE
 	fi;
 #endif
+	assert(entryLease >= bound); /* progress: a status that is confirmed loses no lease */
 #endif
 	entry = reads[r].status
 }
@@ -215,8 +218,10 @@ inline fail(r) {
 #define ROOM (FREE(0) || FREE(1) || FREE(2) || FREE(3))
 #elif READS == 3
 #define ROOM (FREE(0) || FREE(1) || FREE(2))
-#else
+#elif READS == 2
 #define ROOM (FREE(0) || FREE(1))
+#else
+#define ROOM FREE(0)
 #endif
 
 /* statuses.stripe.current */
