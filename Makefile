@@ -1,4 +1,4 @@
-.PHONY: check test hosts consistency simulate faults fuzz bench soak house demo first-command cluster tidy release-check toolchains apidiff cover \
+.PHONY: check test hosts consistency model mutations simulate faults fuzz bench soak house demo first-command cluster tidy release-check toolchains apidiff cover \
 	supply sbom licenses dist
 
 MODULES := . ocspfasthttp ocspotel ocspsql ocspsql/pgfeed ocspredis interop simulation bench examples
@@ -35,6 +35,16 @@ simulate:
 # Plants faults into copies of the source, one at a time. Fails if one is not found.
 faults:
 	go run ./simulation/faults
+
+# The freshness protocol, checked with Spin, in two minutes: it says what is complete.
+model:
+	./scripts/install.sh build model
+	go run ./model -write docs/RELIABILITY.md
+
+# Each rule of the protocol taken out of the model, in ten minutes. Every one must be found.
+mutations:
+	./scripts/install.sh build model
+	go run ./model -mutations -write docs/RELIABILITY.md
 
 # Looks for inputs that break a parser, counts, and adds to the corpus. Longer: make fuzz FUZZTIME=10m
 fuzz:

@@ -86,6 +86,12 @@ go vet "${packages[@]}"
 (cd scripts/tools && GOWORK=off go mod tidy -diff)
 "$(./scripts/tool.sh staticcheck)" "${packages[@]}"
 
+# The smallest configurations. make model and make mutations run them all.
+if command -v spin >/dev/null; then
+	step "the model: three configurations, and the three cheapest mutations"
+	go run ./model -ci
+fi
+
 # One go command for all modules: it builds while it tests, and as many packages run side by side as
 # there are processors. Those that take longest are named first, so that none is left for the end.
 step "tests with the race detector"
