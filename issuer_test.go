@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
+	"fmt"
 	"log/slog"
 	"math/big"
 	"strings"
@@ -16,6 +17,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	xocsp "golang.org/x/crypto/ocsp"
 
@@ -680,4 +682,85 @@ func TestIssuerIDsMove(t *testing.T) {
 	require.NoError(t, r.responder.SetIssuer(moved))
 	a = r.responder.Respond(r.Context(), r.request(r.leaf))
 	require.Equal(t, "second", a.Responses[0].IssuerID)
+}
+
+// heldStore is a store whose calls wait for their records.
+type heldStore struct{ calls chan chan ocsp.Record }
+
+func (s *heldStore) FindBySerial(context.Context, string, *big.Int) (ocsp.Record, error) {
+	record := make(chan ocsp.Record)
+	s.calls <- record
+	return <-record, nil
+}
+
+// While a read is in flight the issuer is removed and set again, or gets another store. What the
+// read returns may be later than the status that the new issuer trusts meanwhile.
+func TestAnswerOfAFormerIssuerEndsTrust(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(r *ocsp.Responder, issuer *ocsp.Issuer){
+		"removed": func(r *ocsp.Responder, issuer *ocsp.Issuer) { r.RemoveIssuer(issuer.ID) },
+		"another store": func(_ *ocsp.Responder, issuer *ocsp.Issuer) {
+			issuer.Store = &heldStore{issuer.Store.(*heldStore).calls}
+		},
+	} {
+		for _, several := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, several %t", name, several), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					ca := ocsptest.NewCA(ocsptest.Options{})
+					leaf := ca.Issue(ocsptest.Options{})
+					client := ocsptest.Client{}
+					der := client.Request(ca.Certificate, leaf)
+					if several {
+						der = client.Request(ca.Certificate, leaf, leaf)
+					}
+					store := &heldStore{make(chan chan ocsp.Record)}
+					issuer := ca.Issuer()
+					issuer.Store = store
+					r, err := ocsp.New(ocsp.Config{
+						Issuers: []ocsp.Issuer{issuer}, Timeout: time.Minute,
+						Cache: ocsp.CacheOptions{StatusTTL: time.Hour, StorePatience: time.Second},
+					})
+					require.NoError(t, err)
+					defer func() { require.NoError(t, r.Close()) }()
+					ask := func() chan int {
+						status := make(chan int, 1)
+						go func() {
+							a := r.Respond(t.Context(), der)
+							resp, err := xocsp.ParseResponseForCert(a.DER, leaf, ca.Certificate)
+							if assert.NoError(t, err, "%v", a.Err) {
+								status <- resp.Status
+							} else {
+								status <- -1
+							}
+						}()
+						return status
+					}
+					slow := ask()
+					former := <-store.calls
+					time.Sleep(5 * time.Second)
+					change(r, &issuer)
+					require.NoError(t, r.SetIssuer(issuer))
+
+					second := ask()
+					record := <-store.calls
+					record <- ocsp.Record{State: ocsp.Active}
+					require.Equal(t, xocsp.Good, <-second)
+					revoked := ocsp.Record{State: ocsp.Compromised, RevokedAt: time.Now()}
+					former <- revoked
+					go func() {
+						for {
+							select {
+							case record := <-store.calls:
+								record <- revoked
+							case <-t.Context().Done():
+								return
+							}
+						}
+					}()
+					require.Equal(t, xocsp.Revoked, <-slow)
+					require.Equal(t, xocsp.Revoked, <-ask(), "good is not trusted any more")
+				})
+			})
+		}
+	}
 }

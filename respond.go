@@ -48,7 +48,8 @@ type request struct {
 	own      bool // the host asks for itself: policies for clients do not apply
 	start    time.Time
 
-	match certIDMatch // of the first CertID
+	registry *registry   // the issuers when the request came
+	match    certIDMatch // of the first CertID
 
 	// About the certificate, if the request is about one.
 	id    *codec.CertID
@@ -169,12 +170,12 @@ func (x *exchange) answer(ctx context.Context, der []byte, now time.Time) (*repl
 			return x.refuse(outcome, err), now
 		}
 	}
-	issuers := x.issuers.load()
+	x.registry = x.issuers.load()
 	if len(x.req.Entries) > 1 {
-		return x.answerMany(ctx, issuers, now)
+		return x.answerMany(ctx, now)
 	}
 	x.id = &x.req.Entries[0].CertID
-	match, ok := issuers.byCertID[string(x.id.Issuer)]
+	match, ok := x.registry.byCertID[string(x.id.Issuer)]
 	if !ok {
 		return x.refuse(OutcomeUnauthorized, errNoIssuer), now
 	}
@@ -273,7 +274,24 @@ func (x *exchange) attempt(ctx, caller context.Context, now time.Time) (*reply, 
 	if p == nil || p.outcome == 0 && !p.Alive(now.Unix()) || !look.Stands() {
 		return nil, now
 	}
+	if p.outcome == 0 {
+		x.supersede(x.match.authority, x.id)
+	}
 	return p, now
+}
+
+// supersede is called before an answer is sent. If SetIssuer or RemoveIssuer replaced the issuer or
+// its stores since the request came, the former ones may have reported what is later than what the
+// present ones did and is trusted: that is forgotten.
+func (x *exchange) supersede(a *authority, id *codec.CertID) {
+	present := x.issuers.load()
+	if present == x.registry {
+		return
+	}
+	if match, ok := present.byCertID[string(id.Issuer)]; ok && match.asked != a.asked {
+		key := match.status(id.Serial)
+		x.memory.Invalidate(&key)
+	}
 }
 
 // status returns what may be answered about a certificate, and notes how long that took.
@@ -457,10 +475,8 @@ func (x *exchange) refresh(
 }
 
 // answerMany answers for several certificates with one signature. Such answers are not cached.
-func (x *exchange) answerMany(
-	ctx context.Context, issuers *registry, now time.Time,
-) (*reply, time.Time) {
-	matches, signing, err := issuers.matchAll(x.req.Entries, x.cfg.Strict)
+func (x *exchange) answerMany(ctx context.Context, now time.Time) (*reply, time.Time) {
+	matches, signing, err := x.registry.matchAll(x.req.Entries, x.cfg.Strict)
 	if err != nil {
 		return x.refuse(OutcomeUnauthorized, err), now
 	}
@@ -530,6 +546,11 @@ func (x *exchange) attemptMany(
 	for _, look := range looks {
 		if !look.Stands() {
 			return nil, now
+		}
+	}
+	for i := range matches {
+		if matches[i].authority != nil {
+			x.supersede(signing, &x.req.Entries[i].CertID)
 		}
 	}
 	return x.serve(outcome, p, nil), now
