@@ -440,4 +440,16 @@ var faults = []fault{
 		old:  "if old.Status != a.Status || old.ID == a.ID {",
 		new:  "if old.ID == a.ID {",
 	},
+	{
+		name: "the end of another read makes a spoiled one good",
+		file: statusesDir + "read.go",
+		old:  "r.spoiled = r.spoiled || r.event && r.other != ended.status",
+		new:  "r.spoiled = r.event && r.other != ended.status",
+	},
+	{
+		name: "a request joins a read of another serial",
+		file: statusesDir + "read.go",
+		old:  "if !r.passed && r.key == *key {",
+		new:  "if !r.passed && [issuerSize]byte(r.key[:]) == [issuerSize]byte(key[:]) {",
+	},
 }
