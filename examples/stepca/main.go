@@ -46,7 +46,7 @@ func main() {
 func run(ctx context.Context, file, passwordFile, listen string) error {
 	password, err := os.ReadFile(passwordFile)
 	if err != nil {
-		return err
+		return fmt.Errorf("-password-file: give the file with the password of the CA's keys: %w", err)
 	}
 	password = bytes.TrimSpace(password)
 	cfg, err := config.LoadConfiguration(file)

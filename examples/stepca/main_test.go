@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
+	"io/fs"
 	"math/big"
 	"os/exec"
 	"path/filepath"
@@ -24,6 +25,7 @@ import (
 func TestStepCA(t *testing.T) {
 	_, err := exec.LookPath("openssl")
 	needs(t, err, exec.ErrNotFound)
+	t.Run("Badger", func(t *testing.T) { testStepCA(t, badger(t)) })
 	t.Run("bbolt", func(t *testing.T) { testStepCA(t, bbolt(t)) })
 	t.Run("PostgreSQL", func(t *testing.T) {
 		server, err := servers.PostgreSQL()
@@ -32,6 +34,11 @@ func TestStepCA(t *testing.T) {
 		// The CA creates the database.
 		testStepCA(t, &db.Config{Type: "postgresql", DataSource: server.PostgresURL("stepca")})
 	})
+}
+
+// badger is what "step ca init" sets up.
+func badger(t *testing.T) *db.Config {
+	return &db.Config{Type: "badgerv2", DataSource: t.TempDir()}
 }
 
 func bbolt(t *testing.T) *db.Config {
@@ -117,7 +124,12 @@ func testStepCA(t *testing.T, database *db.Config) {
 
 // TestStore: what only the database says.
 func TestStore(t *testing.T) {
-	database, err := db.New(bbolt(t))
+	t.Run("Badger", func(t *testing.T) { testStore(t, badger(t)) })
+	t.Run("bbolt", func(t *testing.T) { testStore(t, bbolt(t)) })
+}
+
+func testStore(t *testing.T, configuration *db.Config) {
+	database, err := db.New(configuration)
 	check(t, err)
 	ca, other := ocsptest.NewCA(ocsptest.Options{}), ocsptest.NewCA(ocsptest.Options{})
 	s := store{database.(*db.DB), ca.Certificate}
@@ -160,6 +172,14 @@ func TestStore(t *testing.T) {
 	check(t, database.Shutdown())
 	if _, err := ask(mine.SerialNumber); err == nil || errors.Is(err, ocsp.ErrNotFound) {
 		t.Errorf("a database that is closed: %v", err)
+	}
+}
+
+// TestNoPasswordFile: the error names the flag that is missing.
+func TestNoPasswordFile(t *testing.T) {
+	err := run(context.Background(), "ca.json", "", "127.0.0.1:0")
+	if !errors.Is(err, fs.ErrNotExist) || !strings.HasPrefix(err.Error(), "-password-file: ") {
+		t.Error(err)
 	}
 }
 
