@@ -19,7 +19,7 @@ clients="openssl=openssl curl=curl ocsptool=gnutls-bin gnutls-cli=gnutls-bin
 	node=nodejs npm=npm nginx=nginx varnishd=varnish apache2=apache2 haproxy=haproxy
 	stunnel4=stunnel4 caddy=caddy freeradius=freeradius eapol_test=eapoltest
 	sssd=sssd-common /usr/libexec/sssd/p11_child=sssd-common"
-hosts="/usr/lib/postgresql/*/bin/initdb=postgresql openssl=openssl
+hosts="/usr/lib/postgresql/*/bin/initdb=postgresql mariadbd=mariadb-server openssl=openssl
 	/usr/lib/python3/dist-packages/kmip=python3-pykmip systemd-analyze=systemd"
 measuring="wrk=wrk nginx=nginx openssl=openssl"
 all="$build $databases $browser $model $clients $hosts wrk=wrk"

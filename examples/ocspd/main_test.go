@@ -2,6 +2,8 @@ package main
 
 import (
 	"database/sql"
+	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -16,6 +18,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/kmsocsp/ocsp/internal/servers"
 )
 
 // TestMain runs the server itself when a test has started this binary as one.
@@ -30,6 +34,7 @@ func TestMain(m *testing.M) {
 // daemon is a server in a process of its own, in a directory with what ten.sh makes.
 type daemon struct {
 	dir, listen, admin string
+	script             string // ten.sh
 	cmd                *exec.Cmd
 	ended              chan error
 }
@@ -58,7 +63,7 @@ func prepare(t *testing.T, replacements ...string) (d *daemon, rows string) {
 	require.NoError(t, err)
 	text, err := os.ReadFile("ocspd.toml")
 	require.NoError(t, err)
-	d = &daemon{dir: t.TempDir(), listen: freeAddress(t), admin: freeAddress(t)}
+	d = &daemon{dir: t.TempDir(), listen: freeAddress(t), admin: freeAddress(t), script: script}
 	replacements = append(replacements, "127.0.0.1:8889", d.listen, "127.0.0.1:8890", d.admin)
 	settings := strings.NewReplacer(replacements...).Replace(string(text))
 	require.NoError(t, os.WriteFile(filepath.Join(d.dir, "ocspd.toml"), []byte(settings), 0o600))
@@ -120,8 +125,7 @@ func (d *daemon) ask(t *testing.T, what string) string {
 	return sh(t, d.dir, "openssl ocsp -issuer ca.pem -CAfile ca.pem -url http://"+d.listen+"/ "+what)
 }
 
-// exec runs SQL. The SQLite file is where the settings have it.
-func (d *daemon) exec(t *testing.T, driver, source, query string) {
+func execSQL(t *testing.T, driver, source, query string) {
 	t.Helper()
 	db, err := sql.Open(driver, source)
 	require.NoError(t, err)
@@ -130,16 +134,57 @@ func (d *daemon) exec(t *testing.T, driver, source, query string) {
 	require.NoError(t, db.Close())
 }
 
+// sqlite returns the source of the SQLite file, which is where the settings have it.
 func (d *daemon) sqlite() string {
 	return "file:" + filepath.Join(d.dir, "certificates.db") + "?_pragma=busy_timeout(5000)"
 }
 
 func TestTenCertificatesInSQLite(t *testing.T) {
 	t.Parallel()
-	d, rows := prepare(t)
+	testTenCertificates(t, "sqlite", "", "x'")
+}
+
+func TestTenCertificatesInPostgreSQL(t *testing.T) {
+	t.Parallel()
+	server := startServer(t, servers.PostgreSQL)
+	testTenCertificates(t, "pgx", server.PostgresURL("postgres"), `'\x`)
+}
+
+func TestTenCertificatesInMariaDB(t *testing.T) {
+	t.Parallel()
+	server := startServer(t, servers.MariaDB)
+	execSQL(t, "mysql", server.MySQLSource(""), "CREATE DATABASE ocspd")
+	testTenCertificates(t, "mysql", server.MySQLSource("ocspd"), "x'")
+}
+
+func startServer(t *testing.T, start func() (*servers.Server, error)) *servers.Server {
+	t.Helper()
+	server, err := start()
+	if errors.Is(err, servers.ErrMissing) && os.Getenv("OCSP_REQUIRE_TOOLS") != "1" {
+		t.Skip(err)
+	}
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, server.Remove()) })
+	return server
+}
+
+// testTenCertificates looks into a database whose literals of octets begin with hex. Without a source
+// it is the one of the settings.
+func testTenCertificates(t *testing.T, driver, source, hex string) {
+	var replacements []string
+	if source != "" {
+		replacements = []string{`driver = "sqlite"`, fmt.Sprintf("driver = %q", driver),
+			`source = "`, fmt.Sprintf("source = %q # ", source)}
+	}
+	d, _ := prepare(t, replacements...)
+	if source == "" {
+		source = d.sqlite()
+	}
 	d.start(t)
 	require.Contains(t, d.ask(t, "-serial 1"), "1: unknown")
-	d.exec(t, "sqlite", d.sqlite(), rows)
+	for row := range strings.Lines(sh(t, d.dir, "HEX="+strconv.Quote(hex)+" "+d.script)) {
+		execSQL(t, driver, source, row)
+	}
 	for serial := 1; serial <= 10; serial++ {
 		want := "good"
 		if serial == 3 {
@@ -153,8 +198,8 @@ func TestTenCertificatesInSQLite(t *testing.T) {
 	require.Contains(t, d.ask(t, "-serial 11"), "11: unknown")
 
 	// The next answer after a revocation says so.
-	d.exec(t, "sqlite", d.sqlite(), "UPDATE ocsp_certificates SET state = 'Deactivated', "+
-		"reason = 'superseded', revoked_at = unixepoch() WHERE serial = x'05'")
+	execSQL(t, driver, source, fmt.Sprintf("UPDATE ocsp_certificates SET state = 'Deactivated', "+
+		"reason = 'superseded', revoked_at = %d WHERE serial = %s05'", time.Now().Unix(), hex))
 	require.Contains(t, d.ask(t, "-cert cert05.pem"), "cert05.pem: revoked")
 
 	code, metrics := d.get("/metrics")
@@ -176,11 +221,11 @@ func TestReadiness(t *testing.T) {
 	d.start(t) // which has asked
 	_, metrics := d.get("/metrics")
 	require.NotContains(t, metrics, "ocsp_answers_total")
-	d.exec(t, "sqlite", d.sqlite(), "ALTER TABLE ocsp_certificates RENAME TO away")
+	execSQL(t, "sqlite", d.sqlite(), "ALTER TABLE ocsp_certificates RENAME TO away")
 	code, body := d.get("/readyz")
 	require.Equal(t, http.StatusServiceUnavailable, code)
 	require.Contains(t, body, "ocsp_certificates")
-	d.exec(t, "sqlite", d.sqlite(), "ALTER TABLE away RENAME TO ocsp_certificates")
+	execSQL(t, "sqlite", d.sqlite(), "ALTER TABLE away RENAME TO ocsp_certificates")
 	code, _ = d.get("/readyz")
 	require.Equal(t, http.StatusOK, code)
 	d.stop(t)
@@ -191,7 +236,7 @@ func TestHangupReadsKeyAndCertificate(t *testing.T) {
 	t.Parallel()
 	d, rows := prepare(t)
 	d.start(t)
-	d.exec(t, "sqlite", d.sqlite(), rows)
+	execSQL(t, "sqlite", d.sqlite(), rows)
 	responder := func() string {
 		out := d.ask(t, "-cert cert01.pem -resp_text -no_nonce")
 		return regexp.MustCompile(`Responder Id: (\S+)`).FindString(out)
@@ -302,7 +347,7 @@ func TestQueryOfTheOperator(t *testing.T) {
 	t.Parallel()
 	d, _ := prepare(t, "migrate = true", "migrate = false", "# query = ", "query = ",
 		"AND serial = ?", "AND serial = upper(?)", `# serial = "hex"`, `serial = "hex-octets"`)
-	d.exec(t, "sqlite", d.sqlite(), "CREATE TABLE certs (ca, serial, state, reason, revoked_at, "+
+	execSQL(t, "sqlite", d.sqlite(), "CREATE TABLE certs (ca, serial, state, reason, revoked_at, "+
 		"PRIMARY KEY (ca, serial)); INSERT INTO certs VALUES ('ca', '01', 'Active', '', NULL), "+
 		"('ca', '0A', 'Deactivated', 'superseded', 1700000000)")
 	d.start(t)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -54,6 +55,62 @@ func (s *Server) initPostgreSQL(initdb string) error {
 // PostgresURL returns the URL of a database of a PostgreSQL server; "postgres" is always there.
 func (s *Server) PostgresURL(database string) string {
 	return fmt.Sprintf("postgres://tester:%s@%s/%s?sslmode=disable", Password, s.Address(), database)
+}
+
+// MariaDB starts a new MariaDB server.
+func MariaDB() (*Server, error) {
+	program, err := find("mariadbd", "/usr/sbin/mariadbd", "mariadb-server")
+	if err != nil {
+		return nil, err
+	}
+	s, err := prepare("mysql")
+	if err != nil {
+		return nil, err
+	}
+	err = s.initMariaDB(program)
+	if err == nil {
+		err = s.Start()
+	}
+	if err != nil {
+		return nil, errors.Join(err, s.Remove())
+	}
+	return s, nil
+}
+
+// initMariaDB makes a server without defaults, so that the machine's own and its files are left alone.
+func (s *Server) initMariaDB(program string) error {
+	install, err := find("mariadb-install-db", "/usr/bin/mariadb-install-db", "mariadb-server")
+	if err != nil {
+		return err
+	}
+	client, err := find("mariadb", "/usr/bin/mariadb", "mariadb-client")
+	if err != nil {
+		return err
+	}
+	grant := "CREATE USER IF NOT EXISTS tester@'127.0.0.1' IDENTIFIED BY '" + Password + "';\n" +
+		"GRANT ALL ON *.* TO tester@'127.0.0.1';\n"
+	if err := s.write("init.sql", grant); err != nil {
+		return err
+	}
+	data, port := "--datadir="+filepath.Join(s.dir, "data"), fmt.Sprintf("--port=%d", s.Port)
+	if err := s.run(install, "--no-defaults", data, "--auth-root-authentication-method=normal", "--skip-test-db", "--skip-log-bin"); err != nil {
+		return err
+	}
+	s.stop = "-TERM"
+	s.command = []string{program, "--no-defaults", data, port, "--bind-address=127.0.0.1", "--socket=" + filepath.Join(s.dir, "sock"),
+		"--pid-file=" + filepath.Join(s.dir, "pid"), "--tmpdir=" + s.dir, "--init-file=" + filepath.Join(s.dir, "init.sql"),
+		"--skip-name-resolve", "--innodb-flush-log-at-trx-commit=2", "--innodb-buffer-pool-size=256M"}
+	s.ready = func() error {
+		cmd := exec.Command(client, "--no-defaults", "--protocol=tcp", "--host=127.0.0.1", port, "--user=tester", "--connect-timeout=1", "--execute=SELECT 1")
+		cmd.Env = append(os.Environ(), "MYSQL_PWD="+Password)
+		return cmd.Run()
+	}
+	return nil
+}
+
+// MySQLSource returns the data source name of a database of a MariaDB server, as the driver "mysql" has it.
+func (s *Server) MySQLSource(database string) string {
+	return fmt.Sprintf("tester:%s@tcp(%s)/%s", Password, s.Address(), database)
 }
 
 // Redis starts a new Redis server.

@@ -13,7 +13,7 @@ import (
 )
 
 func TestServers(t *testing.T) {
-	for name, start := range map[string]func() (*Server, error){"PostgreSQL": PostgreSQL, "Redis": Redis} {
+	for name, start := range map[string]func() (*Server, error){"PostgreSQL": PostgreSQL, "MariaDB": MariaDB, "Redis": Redis} {
 		t.Run(name, func(t *testing.T) {
 			s, err := start()
 			if errors.Is(err, ErrMissing) && os.Getenv("OCSP_REQUIRE_TOOLS") != "1" {
