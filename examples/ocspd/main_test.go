@@ -34,7 +34,6 @@ func TestMain(m *testing.M) {
 // daemon is a server in a process of its own, in a directory with what ten.sh makes.
 type daemon struct {
 	dir, listen, admin string
-	script             string // ten.sh
 	cmd                *exec.Cmd
 	ended              chan error
 }
@@ -59,15 +58,21 @@ func freeAddress(t *testing.T) string {
 // prepare makes the directory. The settings are those of the repository, with the replacements.
 func prepare(t *testing.T, replacements ...string) (d *daemon, rows string) {
 	t.Helper()
+	return prepareFor(t, "x'", replacements...)
+}
+
+// prepareFor does it for a database whose literals of octets begin with hex.
+func prepareFor(t *testing.T, hex string, replacements ...string) (d *daemon, rows string) {
+	t.Helper()
 	script, err := filepath.Abs("ten.sh")
 	require.NoError(t, err)
 	text, err := os.ReadFile("ocspd.toml")
 	require.NoError(t, err)
-	d = &daemon{dir: t.TempDir(), listen: freeAddress(t), admin: freeAddress(t), script: script}
+	d = &daemon{dir: t.TempDir(), listen: freeAddress(t), admin: freeAddress(t)}
 	replacements = append(replacements, "127.0.0.1:8889", d.listen, "127.0.0.1:8890", d.admin)
 	settings := strings.NewReplacer(replacements...).Replace(string(text))
 	require.NoError(t, os.WriteFile(filepath.Join(d.dir, "ocspd.toml"), []byte(settings), 0o600))
-	return d, sh(t, d.dir, script)
+	return d, sh(t, d.dir, "HEX="+strconv.Quote(hex)+" "+script)
 }
 
 func (d *daemon) command() *exec.Cmd {
@@ -168,21 +173,20 @@ func startServer(t *testing.T, start func() (*servers.Server, error)) *servers.S
 	return server
 }
 
-// testTenCertificates looks into a database whose literals of octets begin with hex. Without a source
-// it is the one of the settings.
+// testTenCertificates looks into a database. Without a source it is the one of the settings.
 func testTenCertificates(t *testing.T, driver, source, hex string) {
 	var replacements []string
 	if source != "" {
 		replacements = []string{`driver = "sqlite"`, fmt.Sprintf("driver = %q", driver),
 			`source = "`, fmt.Sprintf("source = %q # ", source)}
 	}
-	d, _ := prepare(t, replacements...)
+	d, rows := prepareFor(t, hex, replacements...)
 	if source == "" {
 		source = d.sqlite()
 	}
 	d.start(t)
 	require.Contains(t, d.ask(t, "-serial 1"), "1: unknown")
-	for row := range strings.Lines(sh(t, d.dir, "HEX="+strconv.Quote(hex)+" "+d.script)) {
+	for row := range strings.Lines(rows) {
 		execSQL(t, driver, source, row)
 	}
 	for serial := 1; serial <= 10; serial++ {
