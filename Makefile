@@ -71,7 +71,8 @@ cluster:
 tidy:
 	go run ./scripts/release -tidy
 
-# Publishes the tree into a directory and uses each module from there, as importers do.
+# Publishes the tree into a directory and uses each module from there, as importers do. The modules
+# that are not published are built at that version too.
 release-check:
 	go run ./scripts/release -check
 

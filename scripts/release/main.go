@@ -2,10 +2,12 @@
 // that is published has no replace directive: importers would not see it. In this repository go.work
 // takes its place.
 //
-//	release VERSION   writes VERSION into the go.mod files of the published modules, checks that
-//	                  they resolve, commits, and tags each module. It pushes nothing.
+//	release VERSION   writes VERSION into all go.mod files, checks that the published modules
+//	                  resolve and that the others build, commits, and tags each published module.
+//	                  It pushes nothing.
 //	release -check    publishes the working tree into a directory, under a version and under a
-//	                  pseudo-version, and uses each module from there as its importers would
+//	                  pseudo-version, uses each module from there as its importers would, and
+//	                  builds the modules that are not published
 //	release -tidy     runs go mod tidy in every module; with -diff it only reports what is untidy
 //	release -list     prints the directories of the published modules
 package main
@@ -18,6 +20,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -60,14 +63,18 @@ func main() {
 }
 
 // checkAll publishes the working tree under a version and under a pseudo-version, and tries both.
+// The modules that are not published are built once: they find the others in the tree, by replace.
 func checkAll() error {
-	for _, version := range []string{"v0.99.0", "v0.99.1-0.20260102030405-0123456789ab"} {
+	for i, version := range []string{"v0.99.0", "v0.99.1-0.20260102030405-0123456789ab"} {
 		p, err := publish(version)
 		if err != nil {
 			return err
 		}
-		err = errors.Join(p.try(), p.remove())
-		if err != nil {
+		err = p.try()
+		if err == nil && i == 0 {
+			_, err = p.fit()
+		}
+		if err := errors.Join(err, p.remove()); err != nil {
 			return err
 		}
 	}
@@ -110,7 +117,21 @@ func release(version string) error {
 	if err := p.try(); err != nil {
 		return err
 	}
-	for _, dir := range published {
+	if err := p.commit(tags); err != nil {
+		return err
+	}
+	fmt.Printf("committed and tagged %s; to publish:\n\t%s\n", version,
+		strings.Join(pushes(tags), "\n\t"))
+	return nil
+}
+
+// commit writes the version into the go.mod files of the working tree, commits and tags.
+func (p *publication) commit(tags []string) error {
+	others, err := p.fit()
+	if err != nil {
+		return err
+	}
+	for _, dir := range slices.Concat(published, others) {
 		for _, name := range []string{"go.mod", "go.sum"} {
 			file := filepath.Join(dir, name)
 			data, err := os.ReadFile(filepath.Join(p.tree, file))
@@ -125,7 +146,7 @@ func release(version string) error {
 	if changed, err := output("git", "status", "--porcelain"); err != nil {
 		return err
 	} else if changed != "" {
-		if _, err := output("git", "commit", "-qam", "release: "+version); err != nil {
+		if _, err := output("git", "commit", "-qam", "release: "+p.version); err != nil {
 			return err
 		}
 	}
@@ -134,7 +155,15 @@ func release(version string) error {
 			return err
 		}
 	}
-	fmt.Printf("committed and tagged %s; to publish:\n\tgit push --atomic origin HEAD %s\n",
-		version, strings.Join(tags, " "))
 	return nil
+}
+
+// pushes returns the commands that push the tags. The root module's goes last and alone: it starts
+// the release workflow, which looks for the others. GitHub starts no workflow for tags of which more
+// than three are pushed at once.
+func pushes(tags []string) []string {
+	return []string{
+		"git push --atomic origin HEAD " + strings.Join(tags[1:], " "),
+		"git push origin " + tags[0],
+	}
 }

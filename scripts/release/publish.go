@@ -80,7 +80,7 @@ func copyTree(to string) error {
 // been published.
 func (p *publication) add(dir string) error {
 	module := filepath.Join(p.tree, dir)
-	requires, replaces, err := goMod(module)
+	_, replaces, err := goMod(module)
 	if err != nil {
 		return err
 	}
@@ -88,16 +88,8 @@ func (p *publication) add(dir string) error {
 		return fmt.Errorf("go.mod has a replace directive, which importers do not see: " +
 			"remove it, since go.work replaces it here")
 	}
-	edit := []string{"mod", "edit"}
-	for _, other := range published {
-		if slices.Contains(requires, modulePath(other)) {
-			edit = append(edit, "-require="+modulePath(other)+"@"+p.version)
-		}
-	}
-	if len(edit) > 2 {
-		if err := p.run(module, edit...); err != nil {
-			return err
-		}
+	if _, err := p.require(module); err != nil {
+		return err
 	}
 	if err := p.run(module, "mod", "tidy"); err != nil {
 		return err
@@ -127,6 +119,52 @@ func (p *publication) add(dir string) error {
 		}
 	}
 	return nil
+}
+
+// require makes the module in a folder require the version of those that are published, and reports
+// whether it requires any.
+func (p *publication) require(module string) (any bool, err error) {
+	requires, _, err := goMod(module)
+	edit := []string{"mod", "edit"}
+	for _, other := range published {
+		if slices.Contains(requires, modulePath(other)) {
+			edit = append(edit, "-require="+modulePath(other)+"@"+p.version)
+		}
+	}
+	if err != nil || len(edit) == 2 {
+		return false, err
+	}
+	return true, p.run(module, edit...)
+}
+
+// fit makes the modules of the tree that are not published require the version, tidies and builds
+// them, and returns their directories. What they replace requires the version too, so that the go
+// command builds them only once they name it.
+func (p *publication) fit() (dirs []string, err error) {
+	err = filepath.WalkDir(p.tree, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.Name() != "go.mod" {
+			return err
+		}
+		module := filepath.Dir(path)
+		dir, err := filepath.Rel(p.tree, module)
+		if err != nil || slices.Contains(published, filepath.ToSlash(dir)) {
+			return err
+		}
+		if fits, err := p.require(module); err != nil || !fits {
+			return err
+		}
+		for _, args := range [][]string{{"mod", "tidy"}, {"build", "-o", os.DevNull, "./..."}} {
+			// They replace all that is published here: the machine's own caches have the rest.
+			cmd := exec.Command("go", args...)
+			cmd.Dir, cmd.Env = module, append(os.Environ(), "GOWORK=off", "GOFLAGS=")
+			if out, err := cmd.CombinedOutput(); err != nil {
+				return fmt.Errorf("%s: go %s: %w\n%s", dir, strings.Join(args, " "), err, out)
+			}
+		}
+		dirs = append(dirs, dir)
+		return nil
+	})
+	return dirs, err
 }
 
 // goMod returns what the go.mod file of a directory requires, and how many replace directives it
