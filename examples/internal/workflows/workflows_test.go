@@ -210,6 +210,46 @@ func TestMatrix(t *testing.T) {
 	require.Equal(t, "${{ matrix.os }}", jobs["check"].RunsOn)
 }
 
+// What reads tags has them: a checkout brings none by itself, and the API would be compared with none.
+func TestTagsAreThere(t *testing.T) {
+	t.Parallel()
+	workflows, _ := read(t)
+	for _, j := range []job{workflows["test.yml"].Jobs["everything"], workflows["release.yml"].Jobs["release"]} {
+		require.True(t, slices.ContainsFunc(j.Steps, func(s step) bool {
+			return strings.HasPrefix(s.Uses, "actions/checkout@") && s.With["fetch-depth"] == "0"
+		}))
+	}
+	everything, err := os.ReadFile(filepath.Join(root, ".ci", "run"))
+	require.NoError(t, err)
+	require.Contains(t, string(everything), "apidiff")
+	// From empty caches it takes about an hour.
+	require.GreaterOrEqual(t, workflows["test.yml"].Jobs["everything"].Timeout, 120)
+}
+
+// A toolchain that cannot be had is left out, unless continuous integration asks for it: the first
+// as well as the newest. The go command here is one that downloads nothing.
+func TestToolchainsMustBeThere(t *testing.T) {
+	t.Parallel()
+	bin := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(bin, "go"), []byte(`#!/bin/sh
+case "$1 $2" in
+"list -m") [ -z "$OFFLINE" ] && echo "go 1.99.0" ;;
+version*) [ "$GOTOOLCHAIN" != "go$MISSING" ] && [ -z "$OFFLINE" ] ;;
+esac
+`), 0o755))
+	for _, missing := range []string{"MISSING=1.26.0", "MISSING=1.99.0", "OFFLINE=1"} {
+		for _, required := range []string{"", "1"} {
+			cmd := exec.Command("bash", "scripts/toolchains.sh")
+			cmd.Dir = root
+			cmd.Env = append(os.Environ(), "PATH="+bin+string(os.PathListSeparator)+os.Getenv("PATH"),
+				missing, "OCSP_REQUIRE_TOOLS="+required)
+			out, err := cmd.CombinedOutput()
+			require.Contains(t, string(out), "cannot be downloaded from here", missing)
+			require.Equal(t, required == "", err == nil, "%s: %s", missing, out)
+		}
+	}
+}
+
 // Dependabot updates each module of the repository, and the actions.
 func TestDependabot(t *testing.T) {
 	t.Parallel()
