@@ -90,7 +90,7 @@ supply:
 	go run ./scripts/supply reproduce
 	go run ./scripts/supply vulns $(VULNS)
 
-# A CycloneDX bill of materials of each published module, in dist/: make sbom VERSION=v0.1.0
+# A CycloneDX bill of materials of each published module and of ocspd, in dist/: make sbom VERSION=v0.1.0
 sbom:
 	go run ./scripts/supply sbom -version $(VERSION)
 

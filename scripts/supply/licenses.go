@@ -17,6 +17,12 @@ const licensesFile = "docs/LICENSES.md"
 // anything of a host but to keep its notice.
 var allowed = []string{"Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "ISC", "MIT"}
 
+// alsoDeployed has the licences that what the daemon is linked with may have besides. Whoever changes
+// a file that has the MPL must publish that file; SQLite is in the public domain.
+var alsoDeployed = []string{"MPL-2.0", publicDomain}
+
+const publicDomain = "LicenseRef-public-domain"
+
 // A license is what the licence files of a module say.
 type license struct {
 	kinds []string // SPDX identifiers, sorted
@@ -25,9 +31,23 @@ type license struct {
 
 var licenseName = regexp.MustCompile(`(?i)^(licen[cs]e|copying|unlicense)([-._].*)?$`)
 
-// licenseOf reads the licence files in the directories of the packages of a component that are
+// licenseOf returns the licence of a component, which must be allowed, or one of more.
+func licenseOf(c *component, more ...string) (license, error) {
+	l, err := readLicense(c)
+	if err != nil {
+		return l, err
+	}
+	for _, kind := range l.kinds {
+		if !slices.Contains(allowed, kind) && !slices.Contains(more, kind) {
+			return l, fmt.Errorf("%s %s: the licence %s is not allowed", c.path, c.version, kind)
+		}
+	}
+	return l, nil
+}
+
+// readLicense reads the licence files in the directories of the packages of a component that are
 // linked, and in those above them.
-func licenseOf(c *component) (license, error) {
+func readLicense(c *component) (license, error) {
 	var l license
 	dirs := map[string]bool{}
 	for dir := range c.packages {
@@ -41,7 +61,8 @@ func licenseOf(c *component) (license, error) {
 			return l, err
 		}
 		for _, e := range entries {
-			if e.IsDir() || !licenseName.MatchString(e.Name()) || strings.HasSuffix(e.Name(), ".go") {
+			if e.IsDir() || !licenseName.MatchString(e.Name()) || strings.HasSuffix(e.Name(), ".go") ||
+				strings.HasSuffix(e.Name(), "-LOGO") { // of a picture
 				continue
 			}
 			file := filepath.Join(dir, e.Name())
@@ -66,11 +87,6 @@ func licenseOf(c *component) (license, error) {
 	slices.Sort(l.kinds)
 	slices.Sort(l.files)
 	l.kinds = slices.Compact(l.kinds)
-	for _, kind := range l.kinds {
-		if !slices.Contains(allowed, kind) {
-			return l, fmt.Errorf("%s %s: the licence %s is not allowed", c.path, c.version, kind)
-		}
-	}
 	return l, nil
 }
 
@@ -81,6 +97,8 @@ var sentences = []struct{ kind, text string }{
 	{"ISC", "permission to use copy modify and or distribute this software for any purpose with or without fee"},
 	{"ISC", "permission to use copy modify and distribute this software for any purpose with or without fee"},
 	{"MPL-2.0", "mozilla public license version 2 0"},
+	{"FTL", "the freetype license"},
+	{publicDomain, "dedicated to the public domain by the authors"},
 	{"EPL", "eclipse public license"},
 	{"CDDL", "common development and distribution license"},
 	{"GPL", "gnu general public license"},
@@ -102,8 +120,9 @@ func isGNU(kind string) bool { return strings.HasSuffix(kind, "GPL") }
 func recognize(text string) (kinds []string, err error) {
 	words := notWords.ReplaceAllString(strings.ToLower(text), " ")
 	for _, s := range sentences {
-		// The MPL names the licences of GNU, which may take its place.
-		if strings.Contains(words, s.text) && !(slices.Contains(kinds, "MPL-2.0") && isGNU(s.kind)) {
+		// These two name the licences of GNU, which may take their place.
+		choice := slices.Contains(kinds, "MPL-2.0") || slices.Contains(kinds, "FTL")
+		if strings.Contains(words, s.text) && !(choice && isGNU(s.kind)) {
 			kinds = append(kinds, s.kind)
 		}
 	}
@@ -132,48 +151,105 @@ func writeLicenses() error {
 
 // licenseList returns the content of docs/LICENSES.md.
 func licenseList(root string) (string, error) {
-	linked := map[string]*component{}
-	users := map[string][]string{}
-	for _, dir := range published {
+	linked, used := licenseTable{}, licenseTable{}
+	for _, dir := range append(slices.Clone(published), daemon) {
 		all, err := componentsOf(root, dir)
 		if err != nil {
 			return "", err
 		}
-		for path, c := range all {
-			if own(path) {
-				continue
+		for _, c := range all {
+			if _, err := licenseOf(c, mayLink(dir)...); err != nil {
+				return "", err
 			}
-			key := path + " | " + c.version
-			if linked[key] == nil {
-				linked[key] = c
-			}
-			maps.Copy(linked[key].packages, c.packages)
-			users[key] = append(users[key], name(dir))
 		}
+		linked.add(dir, all)
 	}
-	var b strings.Builder
-	b.WriteString(licensesHead)
-	for _, key := range slices.Sorted(maps.Keys(linked)) {
-		l, err := licenseOf(linked[key])
+	for _, dir := range slices.Concat(published, unpublished) {
+		packages := []string{"-test", "./..."}
+		if dir == tools {
+			packages = []string{"tool"}
+		}
+		all, err := componentsOf(root, dir, packages...)
 		if err != nil {
 			return "", err
 		}
-		fmt.Fprintf(&b, "| %s | %s | %s |\n", key, strings.Join(l.kinds, ", "),
-			strings.Join(users[key], ", "))
+		maps.DeleteFunc(all, func(_ string, c *component) bool { return linked[c.row()] != nil })
+		used.add(dir, all)
+	}
+	var b strings.Builder
+	for _, part := range []struct {
+		head  string
+		table licenseTable
+	}{{licensesHead, linked}, {licensesUsed, used}} {
+		b.WriteString(part.head)
+		for _, row := range slices.Sorted(maps.Keys(part.table)) {
+			r := part.table[row]
+			l, err := readLicense(r.component)
+			if err != nil {
+				return "", err
+			}
+			fmt.Fprintf(&b, "| %s | %s | %s |\n", row, strings.Join(l.kinds, ", "), strings.Join(r.users, ", "))
+		}
 	}
 	return b.String(), nil
 }
 
+// mayLink returns the licences that the module in a directory may be linked with, besides those that
+// are allowed.
+func mayLink(dir string) []string {
+	if dir == daemon {
+		return alsoDeployed
+	}
+	return nil
+}
+
+// A licenseTable has a row for each version of a module, by its first cells.
+type licenseTable map[string]*licenseRow
+
+type licenseRow struct {
+	*component
+	users []string
+}
+
+// add adds the components of the module in a directory, without those of this repository.
+func (t licenseTable) add(dir string, all map[string]*component) {
+	for path, c := range all {
+		if own(path) {
+			continue
+		}
+		if t[c.row()] == nil {
+			t[c.row()] = &licenseRow{component: c}
+		}
+		r := t[c.row()]
+		maps.Copy(r.packages, c.packages)
+		r.users = append(r.users, name(dir))
+	}
+}
+
+// row returns the first cells of the row of a component.
+func (c *component) row() string { return c.path + " | " + c.version }
+
 const licensesHead = `# Licences of dependencies
 
-What the published modules are linked with, on Linux, macOS and Windows, without what only their
-tests need. This project has the Apache License 2.0. "make licenses" writes this page from the
-licence files in the modules. A test fails if it is out of date, and if a licence is not one of
-` + "`Apache-2.0`, `BSD-2-Clause`, `BSD-3-Clause`, `ISC` and `MIT`" + `.
+What the published modules and the stand-alone server examples/ocspd are linked with, on Linux, macOS
+and Windows, without what only their tests need. This project has the Apache License 2.0. "make
+licenses" writes this page from the licence files in the modules. A test fails if it is out of date,
+and if a licence is not one of ` + "`Apache-2.0`, `BSD-2-Clause`, `BSD-3-Clause`, `ISC` and `MIT`" + `.
+What only ocspd is linked with may also be in the public domain, or have the licence ` + "`MPL-2.0`" + `,
+under which whoever changes one of its files publishes that file.
 
 Licences of a part count too: where there are several, all of them apply. Who distributes a program
 must pass on their notices: releases of ocspcheck have them in NOTICES.txt.
 
 | Module | Version | Licence | Linked into |
+|---|---|---|---|
+`
+
+const licensesUsed = `
+## Not linked into any of these
+
+What tests, the other examples, measurements and tools of this repository use besides.
+
+| Module | Version | Licence | Used by |
 |---|---|---|---|
 `

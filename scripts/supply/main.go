@@ -1,10 +1,11 @@
 // Command supply says what the published modules and ocspcheck are made of. It runs in the root
 // folder of the tree.
 //
-//	supply sbom -version v0.1.0    writes a CycloneDX bill of materials of each module to dist/
+//	supply sbom -version v0.1.0    writes CycloneDX bills of materials, also of ocspd, to dist/
 //	supply build                   builds ocspcheck for all platforms, with checksums, into dist/
 //	supply reproduce               builds ocspcheck twice, in two folders, and compares
 //	supply licenses                writes docs/LICENSES.md
+//	supply outdated                lists the direct dependencies that are behind, in all modules
 //	supply vulns                   runs govulncheck if its database can be had
 //	supply tags -version v0.1.0    checks that HEAD is that version of every module
 package main
@@ -16,7 +17,7 @@ import (
 	"os"
 )
 
-const usage = "usage: supply sbom|build|reproduce|licenses|vulns|tags [flags]"
+const usage = "usage: supply sbom|build|reproduce|licenses|outdated|vulns|tags [flags]"
 
 func main() {
 	if err := run(os.Args[1:]); err != nil {
@@ -49,6 +50,8 @@ func run(args []string) error {
 		return reproduce()
 	case "licenses":
 		return writeLicenses()
+	case "outdated":
+		return listOutdated()
 	case "vulns":
 		return findVulnerabilities(*database, *require)
 	case "tags":

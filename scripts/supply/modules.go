@@ -19,6 +19,15 @@ import (
 // published has the directories of the modules that users import.
 var published = []string{".", "ocspfasthttp", "ocspotel", "ocspredis", "ocspsql", "ocspsql/pgfeed"}
 
+// daemon is the directory of a program that is deployed, though nobody imports its module.
+const daemon = "examples/ocspd"
+
+// tools is the directory of the module of the programs that scripts run.
+const tools = "scripts/tools"
+
+// unpublished has the directories of the modules that are tested here with the published ones.
+var unpublished = []string{"bench", "examples", daemon, "interop", tools, "simulation"}
+
 // platforms have the packages that the published modules are built of.
 var platforms = []platform{
 	{"linux", "amd64"}, {"linux", "arm64"}, {"darwin", "amd64"}, {"darwin", "arm64"},
@@ -100,14 +109,17 @@ func newView(root, dir string) (*view, error) {
 	return v, nil
 }
 
-// componentsOf returns the components of the module in a directory below root.
-func componentsOf(root, dir string) (map[string]*component, error) {
+// componentsOf returns the components of the module in a directory below root: of the packages, which
+// go list gets as its arguments, or else of what others can use.
+func componentsOf(root, dir string, packages ...string) (map[string]*component, error) {
 	v, err := newView(root, dir)
 	if err != nil {
 		return nil, err
 	}
 	var all map[string]*component
-	packages, err := v.importable()
+	if len(packages) == 0 {
+		packages, err = v.importable()
+	}
 	if err == nil {
 		all, err = v.components(packages...)
 	}

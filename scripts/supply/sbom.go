@@ -55,12 +55,12 @@ type bomDependency struct {
 	DependsOn []string `json:"dependsOn"`
 }
 
-// writeBOMs writes a bill of materials for each published module.
+// writeBOMs writes a bill of materials for each published module and for the daemon.
 func writeBOMs(out, version string) error {
 	if err := os.MkdirAll(out, 0o755); err != nil {
 		return err
 	}
-	for _, dir := range published {
+	for _, dir := range append(slices.Clone(published), daemon) {
 		b, err := newBOM(".", dir, version)
 		if err != nil {
 			return err
@@ -101,7 +101,7 @@ func newBOM(root, dir, version string) (*bom, error) {
 		return "pkg:golang/" + c.path + "@" + strings.ReplaceAll(c.version, "+", "%2B")
 	}
 	for _, c := range sorted(all) {
-		l, err := licenseOf(c)
+		l, err := licenseOf(c, mayLink(dir)...)
 		if err != nil {
 			return nil, err
 		}

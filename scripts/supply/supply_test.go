@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -19,7 +20,7 @@ const root = "../.."
 // has the versions, and "go mod why" finds the modules that no package needs, on any platform.
 func TestBillsAreTrue(t *testing.T) {
 	t.Parallel()
-	for _, dir := range published {
+	for _, dir := range append(slices.Clone(published), daemon) {
 		t.Run(name(dir), func(t *testing.T) {
 			t.Parallel()
 			bill, err := newBOM(root, dir, "v1.2.3")
@@ -114,6 +115,8 @@ func TestRecognize(t *testing.T) {
 		bsd:                          {"BSD-2-Clause"},
 		bsd + ": * Neither the name": {"BSD-3-Clause"},
 		"Mozilla Public License Version 2.0, or GNU General Public License":         {"MPL-2.0"},
+		"The FreeType License, or the GNU General Public License":                   {"FTL"},
+		"Dedicated to the public domain by the authors.":                            {publicDomain},
 		"GNU AFFERO GENERAL PUBLIC LICENSE":                                         {"AGPL"},
 		"MIT License, with the Commons Clause\n" + bsd + "neither the name, " + bsd: {"Commons-Clause", "BSD-3-Clause", "BSD-2-Clause"},
 	} {
@@ -144,8 +147,15 @@ func TestLicensesAreRefused(t *testing.T) {
 	require.Equal(t, license{[]string{"Apache-2.0"}, []string{"LICENSE"}}, l)
 
 	write(filepath.Join(dir, "a", "COPYING.txt"), "GNU Lesser General Public License")
-	_, err = licenseOf(c)
+	_, err = licenseOf(c, alsoDeployed...)
 	require.ErrorContains(t, err, "the licence LGPL is not allowed")
+
+	write(filepath.Join(dir, "a", "COPYING.txt"), "Mozilla Public License Version 2.0")
+	_, err = licenseOf(c, mayLink("ocspsql")...)
+	require.ErrorContains(t, err, "the licence MPL-2.0 is not allowed")
+	l, err = licenseOf(c, mayLink(daemon)...)
+	require.NoError(t, err)
+	require.Equal(t, []string{"Apache-2.0", "MPL-2.0"}, l.kinds)
 
 	write(filepath.Join(dir, "a", "COPYING.txt"), "mine")
 	_, err = licenseOf(c)
