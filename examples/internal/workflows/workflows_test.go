@@ -222,7 +222,7 @@ func TestTagsAreThere(t *testing.T) {
 	everything, err := os.ReadFile(filepath.Join(root, ".ci", "run"))
 	require.NoError(t, err)
 	require.Contains(t, string(everything), "apidiff")
-	// From empty caches it takes about an hour.
+	// make test alone takes 12 minutes, and 20 more from empty caches.
 	require.GreaterOrEqual(t, workflows["test.yml"].Jobs["everything"].Timeout, 120)
 }
 
