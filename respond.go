@@ -340,7 +340,10 @@ func (x *exchange) mayStandIn(err error, now time.Time) bool {
 // if there is none.
 func (x *exchange) standIn(now time.Time) (*reply, time.Time) {
 	look, d, found := x.findStandIn(now)
-	if found == nil || !look.Stands() {
+	if found == nil {
+		return nil, now
+	}
+	if now = x.clock.now(); !found.Alive(now.Unix()) || !look.Stands() {
 		return nil, now
 	}
 	return x.signatures.write(d, &look, found, &x.scratch), now
