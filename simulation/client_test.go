@@ -98,6 +98,9 @@ func (w *world) read(o *op) string {
 		return text
 	}
 	stale := a.Outcome == ocsp.OutcomeStale
+	if stale && w.p.ttl == 0 && errors.Is(a.Err, ocsp.ErrStoreBusy) {
+		w.failures = append(w.failures, fmt.Sprintf("request %d: stands in for a busy store", o.id))
+	}
 	nonce, err := ocsptest.ResponseNonce(a.DER)
 	if err != nil {
 		w.failures = append(w.failures, fmt.Sprintf("request %d: %v", o.id, err))

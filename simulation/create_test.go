@@ -124,9 +124,9 @@ func (w *world) issuer(p *replica, issuer, signer int) ocsp.Issuer {
 	}
 }
 
-// choose returns serials that lie in the memory of statuses in the same order in each world, and do
-// not share a stripe, so that the hash makes no difference to what is evicted and invalidated. Each
-// has one octet of zeros more than the one before. Long ones are known to that memory by a hash.
+// choose returns serials that lie in the memory of statuses in the same order in each world, or all
+// on one stripe, so that the hash makes no difference to what is evicted and invalidated. Each has
+// one octet of zeros more than the one before. Long ones are known to that memory by a hash.
 func (w *world) choose(n int) (serials []*big.Int) {
 	var seeds []maphash.Seed
 	stripes := 0
@@ -142,10 +142,15 @@ func (w *world) choose(n int) (serials []*big.Int) {
 	}
 	content := make([]byte, size+n)
 	fits := func() bool {
-		for i := range n {
-			key := statuses.NewKey(0, content[:size+i])
-			for _, seed := range seeds {
-				if int(maphash.Bytes(seed, key[5:])&uint64(stripes-1))*n/stripes != i {
+		for _, seed := range seeds {
+			first := -1
+			for i := range n {
+				key := statuses.NewKey(0, content[:size+i])
+				stripe := int(maphash.Bytes(seed, key[5:]) & uint64(stripes-1))
+				if first < 0 {
+					first = stripe
+				}
+				if w.p.neighbours && stripe != first || !w.p.neighbours && stripe*n/stripes != i {
 					return false
 				}
 			}

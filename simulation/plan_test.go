@@ -13,6 +13,7 @@ type plan struct {
 	flips                  bool // there are two states, so that former answers fit again
 	marked                 bool // each version has another end, so that an answer names its version
 	long                   bool // serials
+	neighbours             bool // the certificates share a stripe of the memory of statuses
 	twins                  int  // stores of an issuer: one has no certificates
 	tiny, compact          bool
 	disabled, failClosed   bool
@@ -82,7 +83,7 @@ func newPlan(c chooser) (p plan) {
 			p.ttl, p.feed, p.marked, p.goKeys, p.slow = 0, false, false, c.one(2), 10
 		}
 	}
-	p.long = c.one(4)
+	p.long, p.neighbours = c.one(4), p.reps == 1 && c.one(2)
 	if !p.changes {
 		p.twins = []int{0, 0, emptyFirst, emptyLast}[c.n(4)]
 	}

@@ -1,11 +1,15 @@
 package simulation
 
 import (
+	"context"
 	"flag"
 	"fmt"
 	mathrand "math/rand/v2"
+	"os"
 	"runtime"
+	"runtime/pprof"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -54,6 +58,9 @@ func TestSimulation(t *testing.T) {
 	took := time.Since(s.begun)
 	fmt.Printf("simulation: %d worlds, %d revocations (%.0f/s), %d requests: %v\n",
 		s.worlds, s.revocations, float64(s.revocations)/took.Seconds(), s.requests, s.outcomes)
+	if s.revocations < *leastFlag {
+		t.Errorf("%d revocations, want %d", s.revocations, *leastFlag)
+	}
 }
 
 // sum counts what several goroutines simulate.
@@ -69,7 +76,7 @@ type sum struct {
 func (s *sum) more() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return time.Since(s.begun) < *forFlag || s.revocations < *leastFlag
+	return time.Since(s.begun) < *forFlag
 }
 
 // run runs one world more.
@@ -93,9 +100,15 @@ func (s *sum) run(t *testing.T) {
 	}
 }
 
+// init lets the traceback of a panic in a goroutine of the library have the seed, a label.
+func init() {
+	settings := append(strings.Fields(os.Getenv("GODEBUG")), "tracebacklabels=1")
+	os.Setenv("GODEBUG", strings.Join(settings, ","))
+}
+
 // seededWorld runs the world of a seed. It prints the seed if the world ends in a panic, or takes
 // too long.
-func seededWorld(t *testing.T, seed uint64) *world {
+func seededWorld(t *testing.T, seed uint64) (w *world) {
 	late := time.AfterFunc(20*time.Second, func() {
 		fmt.Printf("simulation: the world of seed %d does not end\n", seed)
 	})
@@ -105,7 +118,9 @@ func seededWorld(t *testing.T, seed uint64) *world {
 			panic(fmt.Sprintf("seed %d: %v", seed, v))
 		}
 	}()
-	return run(t, seeded(seed), changes)
+	label := pprof.Labels("seed", strconv.FormatUint(seed, 10))
+	pprof.Do(t.Context(), label, func(context.Context) { w = run(t, seeded(seed), changes) })
+	return w
 }
 
 // TestReplay runs worlds twice. All events must be the same, in the same order.
