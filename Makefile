@@ -32,12 +32,13 @@ consistency:
 	cd examples && OCSP_REQUIRE_TOOLS=1 go test -count=1 -timeout 0 -run TestConsistency -v \
 		./kms -rounds $(ROUNDS)
 
-# Ten minutes of worlds that replay from their seeds, with a million revocations at the least.
+# Ten minutes of worlds that replay from their seeds. Fails if they have less than a million revocations.
 simulate:
 	go test -vet=off -count=1 -timeout 60m -v -run 'TestSimulation$$' ./simulation -for 10m -least 1000000
 
-# Plants faults into copies of the source, one at a time. Fails if one is not found.
+# Plants faults into a copy of the source, one at a time, in half an hour. Fails if one is not found.
 faults:
+	./scripts/install.sh build
 	go run ./simulation/faults
 
 # The freshness protocol, checked with Spin, in two minutes: it says what is complete.

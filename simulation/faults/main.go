@@ -1,8 +1,8 @@
 // Command faults plants faults into a copy of the source, one at a time, and looks for each with
-// the simulation, and then with the stress tests. It prints which found what, and how soon, and
-// fails if a fault is not found.
+// the simulation, and then with the stress tests. A seed that fails must not fail without the fault.
+// It prints which found what, and how soon, and fails if a fault is not found.
 //
-//	go run ./simulation/faults [-for 60s] [-only REGEXP]
+//	go run ./simulation/faults [-for 5m] [-only REGEXP]
 package main
 
 import (
@@ -21,7 +21,7 @@ import (
 )
 
 var (
-	forFlag  = flag.Duration("for", time.Minute, "how long the simulation looks for a fault")
+	forFlag  = flag.Duration("for", 5*time.Minute, "how long the simulation looks for a fault")
 	onlyFlag = flag.String("only", "", "look for the faults whose names match only")
 )
 
@@ -50,8 +50,16 @@ func run() error {
 	if err := copyTree(dir, strings.TrimSpace(string(root))); err != nil {
 		return err
 	}
-	if found, err := look(dir, 5*time.Second); err != nil || found != "" {
-		return fmt.Errorf("without a fault: %s %w", found, err)
+	switch failed, err := look(dir, 5*time.Second); {
+	case err != nil:
+		return fmt.Errorf("without a fault: %w", err)
+	case failed != nil:
+		return fmt.Errorf("without a fault: seed %s fails", failed.seed)
+	}
+	for _, tests := range stress {
+		if out, err := goTest(dir, 5*time.Minute, tests...); err != nil {
+			return fmt.Errorf("without a fault: %w\n%s", err, out)
+		}
 	}
 	found := map[string]int{}
 	total := 0
@@ -87,7 +95,8 @@ func (f *fault) find(dir string) (by, after string, err error) {
 	if err != nil {
 		return "", "", err
 	}
-	defer os.WriteFile(path, text, 0o600)
+	restore := func() error { return os.WriteFile(path, text, 0o600) }
+	defer restore()
 	changed, err := f.plant(string(text))
 	if err != nil {
 		return "", "", err
@@ -95,19 +104,54 @@ func (f *fault) find(dir string) (by, after string, err error) {
 	if err := os.WriteFile(path, []byte(changed), 0o600); err != nil {
 		return "", "", err
 	}
-	if after, err = look(dir, *forFlag); err != nil || after != "" {
-		return "simulation", after, err
+	failed, err := look(dir, min(*forFlag, brief))
+	if failed == nil && err == nil {
+		if by, after, err = runStress(dir); err != nil || by != nothing {
+			return by, after, err
+		}
+		failed, err = look(dir, *forFlag)
 	}
-	begun := time.Now()
-	for _, tests := range [][]string{
-		{".", "-run", "^TestStress$", "-stress.seeds", "100"}, {"./internal/statuses"},
-	} {
-		if _, err := goTest(dir, 5*time.Minute, append([]string{"-race"}, tests...)...); err != nil {
-			return "stress of " + tests[0], time.Since(begun).Round(time.Second).String(), nil
+	if failed == nil || err != nil {
+		return nothing, "", err
+	}
+	if err := restore(); err != nil {
+		return "", "", err
+	}
+	if out, err := simulate(dir, time.Minute, "-seed", failed.seed); err != nil {
+		return "", "", fmt.Errorf("seed %s fails without the fault too: %w\n%s", failed.seed, err, out)
+	}
+	return "simulation", failed.after, nil
+}
+
+// brief is how long the simulation looks before the stress tests do.
+const brief = time.Minute
+
+// runStress looks for a fault with the stress tests. It returns the test that failed.
+func runStress(dir string) (by, after string, err error) {
+	for _, tests := range stress {
+		begun := time.Now()
+		out, err := goTest(dir, 5*time.Minute, tests...)
+		after = time.Since(begun).Round(time.Second).String()
+		switch name := testPattern.FindSubmatch(out); {
+		case err == nil:
+		case name != nil:
+			return string(name[1]), after, nil
+		case bytes.Contains(out, []byte("WARNING: DATA RACE")):
+			return "the race detector", after, nil
+		default:
+			return "", "", fmt.Errorf("%w\n%s", err, out)
 		}
 	}
 	return nothing, "", nil
 }
+
+// stress are the tests that look for what the simulation does not find.
+var stress = [][]string{
+	{"-race", "./internal/statuses"}, {"-race", ".", "-run", "^TestStress$", "-stress.seeds", "100"},
+}
+
+// testPattern is the name of a test that has failed.
+var testPattern = regexp.MustCompile(`(?m)^--- FAIL: (\w+)`)
 
 // plant returns the text of the file with the fault.
 func (f *fault) plant(text string) (string, error) {
@@ -118,23 +162,45 @@ func (f *fault) plant(text string) (string, error) {
 	return before + f.after + strings.Replace(rest, f.old, f.new, 1), nil
 }
 
-// afterPattern is what the simulation prints when it fails.
-var afterPattern = regexp.MustCompile(`seed \d+, after ([0-9a-zµ.]+):`)
+// failure is a world that is not as promised.
+type failure struct{ seed, after string }
 
-// look runs the simulation until it fails, or for that long. It returns how soon it failed.
-func look(dir string, limit time.Duration) (after string, err error) {
-	out, err := goTest(filepath.Join(dir, "simulation"), limit+time.Minute,
-		"-run", "^TestSimulation$", "-v", ".", "-for", limit.String())
+// What the simulation prints of a world that fails, that does not end, and that ends in a panic, in
+// a goroutine of its own or in one of the library, which has the seed as a label.
+var failurePatterns = []struct {
+	*regexp.Regexp
+	what string
+}{
+	{regexp.MustCompile(`seed (\d+), after ([0-9a-zµ.]+):`), ""},
+	{regexp.MustCompile(`the world of seed (\d+) does not end`), "no end"},
+	{regexp.MustCompile(`panic: seed (\d+):`), "a panic"},
+	{regexp.MustCompile(`labels:{"?seed"?: "?(\d+)`), "a panic"},
+}
+
+// look runs the simulation until it fails, or for that long. It returns nil if it does not fail.
+func look(dir string, limit time.Duration) (*failure, error) {
+	begun := time.Now()
+	out, err := simulate(dir, limit+time.Minute, "-for", limit.String())
 	if err == nil {
-		return "", nil
+		return nil, nil
 	}
-	switch match := afterPattern.FindSubmatch(out); {
-	case match != nil:
-		return string(match[1]), nil
-	case bytes.Contains(out, []byte("panic:")), bytes.Contains(out, []byte("fatal error:")):
-		return "a panic", nil
+	took := time.Since(begun).Round(time.Second)                  // with the build
+	text, _, _ := bytes.Cut(out, []byte("panic: test timed out")) // and all goroutines
+	for _, p := range failurePatterns {
+		switch match := p.FindSubmatch(text); {
+		case match == nil:
+		case p.what == "":
+			return &failure{seed: string(match[1]), after: string(match[2])}, nil
+		default:
+			return &failure{string(match[1]), fmt.Sprintf("%s within %v", p.what, took)}, nil
+		}
 	}
-	return "", fmt.Errorf("%w\n%s", err, out)
+	return nil, fmt.Errorf("%w\n%s", err, out)
+}
+
+func simulate(dir string, limit time.Duration, args ...string) ([]byte, error) {
+	args = append([]string{"-run", "^TestSimulation$", "-v", "."}, args...)
+	return goTest(filepath.Join(dir, "simulation"), limit, args...)
 }
 
 func goTest(dir string, limit time.Duration, args ...string) ([]byte, error) {

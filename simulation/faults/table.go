@@ -452,4 +452,34 @@ var faults = []fault{
 		old:  "if !r.passed && r.key == *key {",
 		new:  "if !r.passed && [issuerSize]byte(r.key[:]) == [issuerSize]byte(key[:]) {",
 	},
+	{
+		name: "an answer stands in for a busy store",
+		file: "respond.go",
+		old:  "if !errors.Is(err, ErrStoreBusy) {",
+		new:  "if !errors.Is(err, ErrStoreBusy) || x.newer == 0 {",
+	},
+	{
+		name: "a stand-in is not checked before it is sent",
+		file: "respond.go",
+		old:  "!found.Alive(now.Unix()) || !look.Stands() {",
+		new:  "!found.Alive(now.Unix()) {",
+	},
+	{
+		name: "an answer that was overtaken is made of a read of the same second",
+		file: "respond.go",
+		old:  "x.newer = d.singles[0].read + 1",
+		new:  "x.newer = d.singles[0].read",
+	},
+	{
+		name: "what a former issuer's store reported stays trusted",
+		file: "respond.go",
+		old:  "if present == x.registry {",
+		new:  "if true {",
+	},
+	{
+		name: "a read from before a fence is joined",
+		file: statusesDir + "read.go",
+		old:  "if other.generation == generation && time.Since",
+		new:  "if time.Since",
+	},
 }
