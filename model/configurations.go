@@ -176,13 +176,17 @@ var (
 	// cheap are the mutations that -ci makes.
 	cheap = []string{"JOIN_EARLIER", "NO_FENCE", "SENT_WITHOUT_CHECK"}
 	// stated are those that break no claim about an answer, but an assertion of the rule itself.
-	stated = []string{"UNISSUED_IS_RECORDED", "RECORD_LOWER_LEASE"}
+	stated = []string{"JOIN_FENCED", "UNISSUED_IS_RECORDED", "RECORD_LOWER_LEASE"}
 )
 
 var mutations = []mutation{
 	{
 		"NOT_PASSED", "1 One after the other",
 		"a read that another begins beside is not passed", outlasting,
+	},
+	{
+		"JOIN_FENCED", "1 One after the other",
+		"a read from before a fence is joined", trusting,
 	},
 	{"JOIN_EARLIER", "2 Later than the request", "the earlier read is joined", tiny},
 	{"ENTRY_ANSWERS", "3 A read answers for itself", "the entry is answered at its end", faults},
@@ -197,11 +201,16 @@ var mutations = []mutation{
 	{"SPOILED_IS_RECORDED", "6 Spoiled means unknown", "a spoiled read is recorded", tiny},
 	{"SPOILED_LEAVES_ENTRY", "6 Spoiled means unknown", "the entry stays", overlap},
 	{"UNISSUED_IS_RECORDED", "6 Spoiled means unknown", "an unknown serial is recorded", faults},
+	{
+		"CONTRADICTED_FORGETS_NOTHING", "6 Spoiled means unknown",
+		"a record that cannot be used leaves the entry", patient,
+	},
 	{"FORGET_LEAVES_ENTRY", "7 Forget before fence", "Invalidate leaves the entry", tiny},
 	{"NO_FENCE", "7 Forget before fence", "there is no fence", tiny},
-	{"FENCE_BEFORE_FORGET", "7 Forget before fence", "the order", tiny},
+	{"FENCE_BEFORE_FORGET", "7 Forget before fence", "the fence comes before, without the lock", tiny},
 	{"ENTRY_BEFORE_GENERATION", "7 Forget before fence", "a look takes the entry first", tiny},
 	{"SENT_WITHOUT_CHECK", "Stands", "no last check", tiny},
+	{"STANDS_IN_WITHOUT_CHECK", "Stands", "no last check of a stand-in", faults},
 	{"LEASE_END_IS_IGNORED", "8 End before lease", "the end is not checked", leased},
 	{
 		"LEASE_GENERATION_IS_IGNORED", "8 End before lease",

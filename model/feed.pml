@@ -1,6 +1,6 @@
 /*
  * Several processes: one writes to the store and publishes, another follows the feed and answers.
- * More followers would not meet, except in the store. The claim is the bound of the feed, by the
+ * Followers share nothing but the store, so one will do. The claim is the bound of the feed, by the
  * clock: an answer is a status that the store had at some time not before
  *
  *	(e) the last change that was published MAXLAG or longer before the request arrived, and

@@ -31,7 +31,7 @@ func TestParse(t *testing.T) {
 		r = result{}
 		require.True(t, r.parse(partial+complete))
 		require.False(t, r.complete, partial)
-		require.True(t, r.ok())
+		require.False(t, r.ok())
 		require.Equal(t, "stopped", r.verdict())
 	}
 

@@ -47,6 +47,9 @@ inline Look() {
 /* statuses.How */
 mtype = { own, joined, behind, renewed };
 
+/* Whether no fence came since a read began. */
+#define UNFENCED(r) (reads[r].generation == generation)
+
 /* statuses.Memory.Begin. A request that waited behind a read releases it after this call; here it
  * does so in the same step, which nobody can tell. */
 inline Begin() {
@@ -60,15 +63,20 @@ inline Begin() {
 			how = renewed
 		:: else ->
 			if
-			:: current != NIL && reads[current].generation == generation ->
+#ifdef JOIN_FENCED
+			:: current != NIL ->
+#else
+			:: current != NIL && UNFENCED(current) ->
+#endif
 #ifdef JOIN_EARLIER
 				how = joined;
 #else
 				how = (mine == NIL || mine == current -> behind : joined);
 #endif
+				assert(how == behind || UNFENCED(current)); /* no request joins a fenced read */
 				reads[current].shared = true;
 				reads[current].holds++
-			:: current != NIL && (OUTLASTS || reads[current].generation != generation) ->
+			:: current != NIL && (OUTLASTS || !UNFENCED(current)) ->
 #ifndef NOT_PASSED
 				reads[current].passed = true;
 #endif
@@ -216,7 +224,11 @@ silent:
 	Look(); /* exchange.findStandIn */
 	atomic { /* exchange.standIn */
 		if
+#ifdef STANDS_IN_WITHOUT_CHECK
+		:: status != NONE -> standsIn = true; send()
+#else
 		:: status != NONE && look == generation -> standsIn = true; send()
+#endif
 		:: else
 		fi
 	};
@@ -291,7 +303,11 @@ end:
 	:: atomic { /* statuses.Read.Contradicted */
 		CONTRADICTIONS && RUNS(r) && reads[r].status == NONE && !locked ->
 		fail(r);
+#ifdef CONTRADICTED_FORGETS_NOTHING
+		last = NONE;
+#else
 		forget();
+#endif
 		Release(r)
 	   }
 	od

@@ -35,7 +35,13 @@ type result struct {
 	message  string // what pan wrote about the error
 }
 
-func (r *result) ok() bool { return (r.errors > 0) == (r.mutation != nil) }
+// ok reports whether the run shows what it is to show. A search that was stopped shows nothing.
+func (r *result) ok() bool {
+	if r.mutation != nil {
+		return r.errors > 0
+	}
+	return r.errors == 0 && r.complete
+}
 
 // verdict says what the run has shown.
 func (r *result) verdict() string {
