@@ -87,7 +87,7 @@ func slowSigner(ctx context.Context, o *options) (*result, error) {
 	return &result{
 		text: fmt.Sprintf(`A signer that takes %v, %d signatures at a time: %d a second at the most. %d clients ask about certificates that nobody
 asked about before, each as soon as it has its answer. Beside them %d requests a second come for %d cached answers. The
-server has one core for all of that; what its work costs others who wait for the core, whoever's signer it is, shows in
+server has one core for all of that; what its work costs others who wait for the core, whichever signer it is for, shows in
 the line of a signer that takes no time, which as many new certificates are asked about with.
 
 | cached answers, µs | median | 99th percentile |
