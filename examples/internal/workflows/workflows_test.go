@@ -37,6 +37,7 @@ type job struct {
 }
 
 type step struct {
+	If   string            `yaml:"if"`
 	Uses string            `yaml:"uses"`
 	Run  string            `yaml:"run"`
 	With map[string]string `yaml:"with"`
@@ -60,6 +61,7 @@ func read(t *testing.T) (map[string]workflow, map[string]string) {
 	require.Contains(t, workflows, "codeql.yml")
 	require.Contains(t, workflows, "scorecard.yml")
 	require.Contains(t, workflows, "release.yml")
+	require.Contains(t, workflows, "nightly.yml")
 	return workflows, texts
 }
 
@@ -172,6 +174,35 @@ func TestCommandsExist(t *testing.T) {
 	for _, command := range []string{"make check", ".ci/run", "make supply", "make dist"} {
 		require.Contains(t, ran, command)
 	}
+}
+
+// The simulation, the mutations of the model and the planted faults run each night, for as long as
+// they take. One that fails keeps no other from running.
+func TestNightly(t *testing.T) {
+	t.Parallel()
+	workflows, _ := read(t)
+	nightly := workflows["nightly.yml"]
+	var on struct {
+		Schedule []struct {
+			Cron string `yaml:"cron"`
+		} `yaml:"schedule"`
+	}
+	require.NoError(t, nightly.On.Decode(&on))
+	require.Len(t, on.Schedule, 1)
+	require.Regexp(t, `^\d+ \d+ \* \* \*$`, on.Schedule[0].Cron)
+	proof := nightly.Jobs["proof"]
+	require.GreaterOrEqual(t, proof.Timeout, 180)
+	var ran []string
+	for _, s := range proof.Steps {
+		if !strings.HasPrefix(s.Run, "make ") {
+			continue
+		}
+		if ran != nil {
+			require.Equal(t, "${{ !cancelled() }}", s.If, s.Run)
+		}
+		ran = append(ran, s.Run)
+	}
+	require.Equal(t, []string{"make simulate", "make mutations", "make faults"}, ran)
 }
 
 var goLine = regexp.MustCompile(`(?m)^go (\d+\.\d+(?:\.\d+)?)$`)
