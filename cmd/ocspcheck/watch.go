@@ -19,7 +19,7 @@ Measures how soon a revocation shows. It issues a canary certificate, asks each 
 and by GET until all answer good, so that caches store that, revokes it, and asks on. It reports the
 time from the end of the -revoke command to the first revoked answer and to the last good one, for
 each URL and method. Give the URL that clients use, and with more -url each hop behind it. The
-default is the URL in the certificate. Signatures are verified.
+default is all OCSP URLs in the first canary. Signatures are verified.
 
 COMMAND is a command line of the CA. It is split into words at spaces, outside of '…' and "…", and
 run without a shell; for one, write sh -c '…'. Placeholders in it:
@@ -100,7 +100,7 @@ func parseWatch(args []string, stderr io.Writer) (*watchOptions, error) {
 	fs.StringVar(&issue, "issue", "", "the `command` that issues a certificate; required")
 	fs.StringVar(&revoke, "revoke", "", "the `command` that revokes it; required")
 	fs.Var((*texts)(&o.urls), "url",
-		"a `URL` to ask (default the one in the certificate); may be repeated")
+		"a `URL` to ask (default those in the first canary); may be repeated")
 	fs.StringVar(&methods, "methods", "POST,GET", "the `methods` to ask by, separated by commas")
 	fs.Var(headers(o.header), "header",
 		"a `line` such as 'Authorization: Bearer …' for each request; may be repeated")

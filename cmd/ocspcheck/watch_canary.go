@@ -216,14 +216,14 @@ func (w *watch) canary(ctx context.Context, n int) (measures []*measure, err err
 	return measures, w.write(n, c, measures, revocation)
 }
 
-// setTargets makes the list of what to ask, when the first canary may have the URL.
+// setTargets makes the list of what to ask, when the first canary may have the URLs.
 func (w *watch) setTargets(c *canary) error {
 	if w.summaries != nil {
 		return nil
 	}
 	urls := w.urls
-	if len(urls) == 0 && len(c.cert.OCSPServer) > 0 {
-		urls = c.cert.OCSPServer[:1]
+	if len(urls) == 0 {
+		urls = c.cert.OCSPServer // clients may use any of them
 	}
 	if len(urls) == 0 {
 		return errors.New("give -url: there is none in the certificate")
@@ -231,7 +231,7 @@ func (w *watch) setTargets(c *canary) error {
 	for _, text := range urls {
 		u, err := parseURL(text)
 		if err != nil {
-			return fmt.Errorf("give -url: that in the certificate is no use: %w", err)
+			return fmt.Errorf("give -url: one in the certificate is no use: %w", err)
 		}
 		for _, method := range w.methods {
 			t := target{text, u.Redacted(), method}

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"io"
 	"math/big"
 	"net/http"
@@ -240,6 +241,31 @@ func TestWatchMeasures(t *testing.T) {
 func number16(serial string) *big.Int {
 	n, _ := new(big.Int).SetString(serial, 16)
 	return n
+}
+
+// Without -url all OCSP URLs in the certificate are asked: the second one leads through a cache.
+func TestWatchAsksCertificateURLs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPKI(t)
+		p.hosts["cache.test"] = caching(p.hosts["direct.test"], time.Minute)
+		p.issue = func(v values) error {
+			cert := p.ca.Issue(ocsptest.Options{Adjust: func(c *x509.Certificate) {
+				c.OCSPServer = []string{"http://direct.test/ocsp", "http://cache.test/ocsp"}
+			}})
+			p.store.Add(p.ca.ID, cert)
+			return os.WriteFile(v["{cert}"], pemOf(cert), 0o600)
+		}
+		assert.Equal(t, exitFailed, p.watch(t.Context(), "-within", "2s", "-stop", "-json"))
+		assert.Empty(t, p.errs.String())
+		var got []string
+		for _, line := range p.lines() {
+			got = append(got, fmt.Sprint(line.Method, " ", line.URL, " ", line.Outcome))
+		}
+		assert.Equal(t, []string{
+			"POST http://direct.test/ocsp ok", "GET http://direct.test/ocsp ok",
+			"POST http://cache.test/ocsp ok", "GET http://cache.test/ocsp late",
+		}, got)
+	})
 }
 
 // A cache of a minute is reported two seconds after the revocation, which is the bound.
