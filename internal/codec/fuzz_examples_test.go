@@ -3,9 +3,15 @@ package codec
 import (
 	"bytes"
 	"crypto"
+	"crypto/ed25519"
+	"crypto/x509"
 	"fmt"
+	"math/big"
+	"slices"
 	"sync"
 	"testing"
+
+	xocsp "golang.org/x/crypto/ocsp"
 )
 
 // exampleRequests has a request for each kind of difference, by its name. They are seeds.
@@ -94,6 +100,8 @@ var exampleRequests = sync.OnceValue(func() map[string][]byte {
 			req.RequestorName = []byte{0x82, 1, 'x'}
 		}),
 		"an unknown hash algorithm": withID(idOf(oid(0x2a), hashes, []byte{7})),
+		skippedByOCSP: withID(append(
+			id[:len(id):len(id)], tagContext0, 4, tagSequence, 2, 5, 0)),
 	}
 })
 
@@ -131,7 +139,7 @@ func TestExampleRequests(t *testing.T) {
 	t.Parallel()
 	examples := exampleRequests()
 	for _, list := range [][]difference[*judgedRequest]{
-		refusedRequests, refusedByASN1, refusedByOCSP,
+		refusedRequests, refusedByASN1, refusedByOCSP, skippedRequestsByOCSP,
 	} {
 		for _, d := range list {
 			der, ok := examples[d.name]
@@ -143,6 +151,154 @@ func TestExampleRequests(t *testing.T) {
 			verdict := fmt.Sprintf("ParseRequest: %v; encoding/asn1: %v: %x", err, secondErr, der)
 			if !d.holds(j) || d.why != "" && d.why != j.why {
 				t.Errorf("not %s: %s", d.name, verdict)
+			}
+		}
+	}
+}
+
+// responseParts are the elements of a response, in their order.
+type responseParts struct {
+	status, kind      []byte // of OCSPResponse and ResponseBytes
+	version, id       []byte // of ResponseData
+	produced          []byte
+	certID, certState []byte // of SingleResponse
+	this, next        []byte
+	more              []byte // what follows nextUpdate
+	singles           int    // how many there are
+	extensions        []byte // of ResponseData
+	algorithm         []byte
+	signature, certs  []byte
+}
+
+// goodParts are those of a response that this package may write.
+func goodParts() responseParts {
+	issuer := CertIDIssuer(crypto.SHA256, true, []byte("name"), []byte("key"))
+	return responseParts{
+		status: []byte{tagEnumerated, 1, byte(Successful)}, kind: responseType,
+		id: ByKey([]byte("key")), produced: appendTime(nil, 1),
+		certID: CertIDFrom(issuer, []byte{7}), certState: []byte{0x80, 0},
+		this: appendTime(nil, 2), next: appendTime(nil, 3), singles: 1,
+		algorithm: signatureAlgorithms[0].der, signature: []byte{tagBitString, 2, 0, 1},
+	}
+}
+
+// tbs returns the ResponseData.
+func (p *responseParts) tbs() []byte {
+	next := p.next
+	if next != nil {
+		next = appendTLV(nil, tagContext0, next)
+	}
+	single := appendTLV(nil, tagSequence, p.certID, p.certState, p.this, next, p.more)
+	list := appendTLV(nil, tagSequence, bytes.Repeat(single, p.singles))
+	return appendTLV(nil, tagSequence, p.version, p.id, p.produced, list, p.extensions)
+}
+
+func (p *responseParts) der() []byte {
+	basic := appendTLV(nil, tagSequence, p.tbs(), p.algorithm, p.signature, p.certs)
+	octets := appendTLV(nil, tagOctetString, basic)
+	explicit := appendTLV(nil, tagContext0, appendTLV(nil, tagSequence, p.kind, octets))
+	return appendTLV(nil, tagSequence, p.status, explicit)
+}
+
+// exampleResponses has a response for each kind of difference, by its name. They are seeds.
+var exampleResponses = sync.OnceValue(func() map[string][]byte {
+	with := func(change func(*responseParts)) []byte {
+		p := goodParts()
+		change(&p)
+		return p.der()
+	}
+	version := appendTLV(nil, tagContext0, []byte{tagInteger, 1, 0})
+	extension := func(tail ...byte) []byte { // the content of one, after its identifier
+		one := appendTLV(nil, tagSequence, append([]byte{tagOID, 1, 0x2a}, tail...))
+		return appendTLV(nil, tagContext1, appendTLV(nil, tagSequence, one))
+	}
+	at := func(text string) []byte { return appendTLV(nil, tagGeneralizedTime, []byte(text)) }
+	return map[string][]byte{
+		"a response about no certificate or several": with(func(p *responseParts) {
+			p.singles = 2
+		}),
+		"a version that is written out": with(func(p *responseParts) {
+			p.version = version
+		}),
+		"a SingleResponse without nextUpdate": with(func(p *responseParts) {
+			p.next = nil
+		}),
+		"a time with a zone": with(func(p *responseParts) {
+			p.this = at("20260102030405+0100")
+		}),
+		"a field that the syntax does not have, or a tag that its content does not fill": with(
+			func(p *responseParts) { // a UTCTime
+				p.produced = appendTLV(nil, 0x17, []byte("260102030405Z"))
+			}),
+		"a part that ParseResponse skips and encoding/asn1 cannot read": with(
+			func(p *responseParts) { p.certState = []byte{0x83, 0} }),
+		"a time with a fraction of a second": with(func(p *responseParts) {
+			p.next = at("20260102030405,5Z")
+		}),
+		skippedByOCSP: with(func(p *responseParts) {
+			p.version, p.extensions = version, extension(5, 0)
+		}),
+		"an error status beside an answer": with(func(p *responseParts) {
+			p.status = []byte{tagEnumerated, 1, byte(TryLater)}
+		}),
+		"another responseType than id-pkix-ocsp-basic": with(func(p *responseParts) {
+			p.kind = []byte{tagOID, 1, 0x2a}
+		}),
+		"a critical extension of a SingleResponse": with(func(p *responseParts) {
+			p.more = extension(1, 1, 0xff, tagOctetString, 0)
+		}),
+		"a CertID with an unknown hash algorithm": with(func(p *responseParts) {
+			p.certID = bytes.Replace(p.certID, oidSHA256, bytes.Repeat([]byte{0x2a}, len(oidSHA256)), 1)
+		}),
+		"an embedded certificate and an algorithm that x/crypto/ocsp does not know": with(
+			func(p *responseParts) {
+				key := ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
+				template := &x509.Certificate{SerialNumber: big.NewInt(1)}
+				cert, err := x509.CreateCertificate(nil, template, template, key.Public(), key)
+				if err != nil {
+					panic(err)
+				}
+				p.algorithm = AlgorithmIdentifier(x509.PureEd25519)
+				p.signature = appendTLV(nil, tagBitString, []byte{0}, ed25519.Sign(key, p.tbs()))
+				p.certs = CertsField(cert)
+			}),
+		"an embedded certificate that did not sign the response": with(func(p *responseParts) {
+			p.certs = CertsField([]byte{tagSequence, 0})
+		}),
+		"a responderID that is neither a name nor a hash": with(func(p *responseParts) {
+			p.id = []byte{0xa3, 0}
+		}),
+	}
+})
+
+// Each kind of difference has a seed that the readers judge so, and that is of no other kind.
+func TestExampleResponses(t *testing.T) {
+	t.Parallel()
+	examples := exampleResponses()
+	good := goodParts()
+	if j, err, secondErr := judgeResponse(good.der()); err != nil || secondErr != nil {
+		t.Errorf("ParseResponse: %v; encoding/asn1: %v: %x", err, secondErr, j.der)
+	}
+	for _, list := range [][]difference[*judgedResponse]{
+		refusedResponses, refusedResponsesByASN1, refusedResponsesByOCSP, skippedResponsesByOCSP,
+	} {
+		for _, d := range list {
+			der, ok := examples[d.name]
+			if !ok {
+				t.Errorf("there is no response that is %s", d.name)
+				continue
+			}
+			j, err, secondErr := judgeResponse(der)
+			_, otherErr := xocsp.ParseResponse(der, nil)
+			var kinds []string
+			for _, of := range responseDifferences(err, secondErr, otherErr) {
+				if of.holds(j) {
+					kinds = append(kinds, of.name)
+				}
+			}
+			if !slices.Equal(kinds, []string{d.name}) {
+				t.Errorf("not %s, but %q: ParseResponse: %v; encoding/asn1: %v; x/crypto/ocsp: %v: %x",
+					d.name, kinds, err, secondErr, otherErr, der)
 			}
 		}
 	}

@@ -214,8 +214,26 @@ var refusedByOCSP = append([]difference[*judgedRequest]{
 		func(j *judgedRequest) bool { return j.first.Entries[0].CertID.Hash == 0 }},
 }, refusedByASN1...)
 
-// skippedByOCSP is the difference of the requests that both strict readers refuse.
+// skippedByOCSP is the difference of what both strict readers refuse.
 const skippedByOCSP = "what encoding/asn1 refuses too, in a part that x/crypto/ocsp skips"
+
+// shortRequest is what x/crypto/ocsp reads of a request that is not signed.
+type shortRequest struct {
+	TBS struct {
+		Version       int           `asn1:"explicit,tag:0,default:0,optional"`
+		RequestorName asn1.RawValue `asn1:"explicit,tag:1,optional"`
+		List          []struct{ CertID secondCertID }
+	}
+}
+
+// skippedRequestsByOCSP are the requests that only x/crypto/ocsp accepts: encoding/asn1 accepts
+// them without what that does not read.
+var skippedRequestsByOCSP = []difference[*judgedRequest]{
+	{skippedByOCSP, "", func(j *judgedRequest) bool {
+		rest, err := asn1.Unmarshal(j.der, new(shortRequest))
+		return err == nil && len(rest) == 0
+	}},
+}
 
 var (
 	idBasic      = asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 48, 1, 1}
@@ -375,7 +393,15 @@ func FuzzDifferentialRequest(f *testing.F) {
 			explain(refusedRequests, "encoding/asn1", secondErr)
 		}
 		switch {
-		case err == nil && otherErr == nil:
+		case err == nil && otherErr != nil:
+			explain(refusedByOCSP, "x/crypto/ocsp", otherErr)
+		case err != nil && secondErr != nil && otherErr == nil:
+			explain(skippedRequestsByOCSP, "x/crypto/ocsp", nil)
+		}
+		if otherErr != nil {
+			return
+		}
+		if err == nil {
 			id := j.first.Entries[0].CertID
 			hashes := appendTLV(appendTLV(nil, tagOctetString, other.IssuerNameHash),
 				tagOctetString, other.IssuerKeyHash)
@@ -383,11 +409,16 @@ func FuzzDifferentialRequest(f *testing.F) {
 				SerialInt(id.Serial).Cmp(other.SerialNumber) != 0 {
 				t.Fatalf("x/crypto/ocsp reads %+v, ParseRequest %+v: %x", other, id, der)
 			}
-		case err == nil:
-			explain(refusedByOCSP, "x/crypto/ocsp", otherErr)
 		}
-		// What x/crypto/ocsp accepts and ParseRequest does not is explained above if encoding/asn1
-		// accepts it. Otherwise it is skippedByOCSP.
+		if secondErr == nil {
+			id := j.second.TBS.List[0].CertID
+			if hashSizes[id.Hash.ID.String()] != other.HashAlgorithm.Size() ||
+				!bytes.Equal(id.NameHash, other.IssuerNameHash) ||
+				!bytes.Equal(id.KeyHash, other.IssuerKeyHash) ||
+				id.Serial.Cmp(other.SerialNumber) != 0 {
+				t.Fatalf("x/crypto/ocsp reads %+v, encoding/asn1 %+v: %x", other, id, der)
+			}
+		}
 	})
 }
 

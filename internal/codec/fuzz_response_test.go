@@ -6,7 +6,10 @@ import (
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"errors"
+	"fmt"
 	"math/big"
+	"regexp"
+	"slices"
 	"testing"
 	"time"
 
@@ -22,8 +25,9 @@ type (
 			Response []byte
 		} `asn1:"explicit,tag:0,optional"`
 	}
-	secondBasic struct {
-		Data         secondData
+	secondBasic       = basicOf[secondData]
+	basicOf[Data any] struct {
+		Data         Data
 		Algorithm    secondAlgorithm
 		Signature    asn1.BitString
 		Certificates []asn1.RawValue `asn1:"explicit,tag:0,optional"`
@@ -35,6 +39,14 @@ type (
 		ProducedAt  time.Time `asn1:"generalized"`
 		Responses   []secondSingle
 		Extensions  []secondExtension `asn1:"explicit,tag:1,optional"`
+	}
+	// shortData is what x/crypto/ocsp reads of a ResponseData.
+	shortData struct {
+		Raw         asn1.RawContent
+		Version     int `asn1:"explicit,tag:0,default:0,optional"`
+		ResponderID asn1.RawValue
+		ProducedAt  time.Time `asn1:"generalized"`
+		Responses   []secondSingle
 	}
 	secondSingle struct {
 		Raw     asn1.RawContent
@@ -72,16 +84,24 @@ type judgedResponse struct {
 	second *secondBasic
 }
 
-// read has encoding/asn1 read the response.
-func (j *judgedResponse) read() error {
-	rest, err := asn1.Unmarshal(j.der, j.outer)
+// readBasic has encoding/asn1 read a response.
+func readBasic[Data any](der []byte, outer *secondResponse, basic *basicOf[Data]) error {
+	rest, err := asn1.Unmarshal(der, outer)
 	if err == nil && len(rest) == 0 {
-		rest, err = asn1.Unmarshal(j.outer.Bytes.Response, j.second)
+		rest, err = asn1.Unmarshal(outer.Bytes.Response, basic)
 	}
 	if err == nil && len(rest) > 0 {
 		err = errors.New("trailing octets")
 	}
 	return err
+}
+
+// judgeResponse has the two readers of this package's tests read a response. It returns their
+// errors.
+func judgeResponse(der []byte) (j *judgedResponse, first, second error) {
+	j = &judgedResponse{der: der, outer: new(secondResponse), second: new(secondBasic)}
+	j.first, first = ParseResponse(der)
+	return j, first, readBasic(der, j.outer, j.second)
 }
 
 // refusedResponses are those that ParseResponse refuses and encoding/asn1 accepts.
@@ -113,34 +133,123 @@ var refusedResponses = []difference[*judgedResponse]{
 		}},
 }
 
-// refusedResponsesByOCSP are those that this package may write and x/crypto/ocsp refuses.
+// refusedResponsesByASN1 are those that ParseResponse accepts and encoding/asn1 refuses.
+var refusedResponsesByASN1 = []difference[*judgedResponse]{
+	{"a part that ParseResponse skips and encoding/asn1 cannot read", "",
+		func(j *judgedResponse) bool { return j.readable(bytes.Clone) }},
+	{"a time with a fraction of a second", "", func(j *judgedResponse) bool {
+		fractions := 0
+		whole := func(at []byte) []byte {
+			text := tlv(at).Bytes
+			if fraction.Match(text) {
+				fractions++
+				at = appendTLV(nil, tagGeneralizedTime, text[:14], []byte("Z"))
+			}
+			return at
+		}
+		return j.readable(whole) && fractions > 0
+	}},
+}
+
+var fraction = regexp.MustCompile(`^[0-9]{14}[.,][0-9]+Z$`)
+
+// readable reports whether encoding/asn1 reads the same values as ParseResponse from what that does
+// not skip. The rest is replaced by what this package writes. The times pass through a function.
+func (j *judgedResponse) readable(at func([]byte) []byte) bool {
+	p := goodParts()
+	basic := within(j.der, 1, 0, 1, 0)
+	single := within(basic, 0, 2, 0)
+	p.produced, p.this, p.next = at(within(basic, 0, 1)), at(within(single, 2)),
+		at(within(single, 3, 0))
+	p.signature = within(basic, 2)
+	mended, err, secondErr := judgeResponse(p.der())
+	return err == nil && secondErr == nil && mended.first.values() == mended.second.Data.values() &&
+		mended.first.times() == j.first.times() &&
+		bytes.Equal(mended.second.Signature.Bytes, j.first.Signature)
+}
+
+// within returns the element to which a path leads: the number of an element in der, the number of
+// one in that, and so on. What comes after it is not read.
+func within(der []byte, path ...int) []byte {
+	for _, n := range path {
+		rest := tlv(der).Bytes
+		for range n {
+			rest = rest[len(tlv(rest).FullBytes):]
+		}
+		der = tlv(rest).FullBytes
+	}
+	return der
+}
+
+// skippedResponsesByOCSP are those that only x/crypto/ocsp accepts: what encoding/asn1 refuses is
+// not read by it, and the rest is of a kind that ParseResponse refuses.
+var skippedResponsesByOCSP = []difference[*judgedResponse]{
+	{skippedByOCSP, "", func(j *judgedResponse) bool {
+		var short basicOf[shortData]
+		if readBasic(j.der, j.outer, &short) != nil {
+			return false
+		}
+		d := &short.Data
+		return explained(refusedResponses, "", &judgedResponse{
+			der: j.der, outer: j.outer, second: &secondBasic{
+				Data: secondData{
+					Raw: d.Raw, Version: d.Version, ResponderID: d.ResponderID,
+					ProducedAt: d.ProducedAt, Responses: d.Responses,
+				},
+				Algorithm: short.Algorithm, Signature: short.Signature,
+				Certificates: short.Certificates,
+			},
+		})
+	}},
+}
+
+// refusedResponsesByOCSP are those that only x/crypto/ocsp refuses.
 var refusedResponsesByOCSP = []difference[*judgedResponse]{
+	{"an error status beside an answer", "", func(j *judgedResponse) bool {
+		return j.outer.Status != asn1.Enumerated(Successful)
+	}},
+	{"another responseType than id-pkix-ocsp-basic", "", func(j *judgedResponse) bool {
+		return !j.outer.Bytes.Type.Equal(idBasic)
+	}},
+	{"a critical extension of a SingleResponse", "", func(j *judgedResponse) bool {
+		return slices.ContainsFunc(j.second.Data.Responses[0].Extensions, isCritical)
+	}},
 	{"a CertID with an unknown hash algorithm", "", func(j *judgedResponse) bool {
 		return hashSizes[j.second.Data.Responses[0].CertID.Hash.ID.String()] == 0
 	}},
+	{"an embedded certificate and an algorithm that x/crypto/ocsp does not know", "",
+		func(j *judgedResponse) bool {
+			return len(j.second.Certificates) > 0 &&
+				!slices.Contains(knownByOCSP, j.second.Algorithm.ID.String())
+		}},
 	{"an embedded certificate that did not sign the response", "", func(j *judgedResponse) bool {
 		if len(j.second.Certificates) == 0 {
 			return false
 		}
 		cert, err := x509.ParseCertificate(j.second.Certificates[0].FullBytes)
 		return err != nil || cert.CheckSignature(signatureAlgorithmOf(j.second.Algorithm.Raw),
-			j.second.Data.Raw, j.second.Signature.Bytes) != nil
+			j.second.Data.Raw, j.second.Signature.RightAlign()) != nil
 	}},
 	{"a responderID that is neither a name nor a hash", "", func(j *judgedResponse) bool {
 		id := j.second.Data.ResponderID
 		var name pkix.RDNSequence
 		var hash []byte
-		rest, err := asn1.Unmarshal(id.Bytes, &name)
-		if id.Tag == 2 {
+		rest, err := id.Bytes, errors.New("another choice")
+		switch id.Tag {
+		case 1:
+			rest, err = asn1.Unmarshal(id.Bytes, &name)
+		case 2:
 			rest, err = asn1.Unmarshal(id.Bytes, &hash)
 		}
 		return err != nil || len(rest) > 0
 	}},
 }
 
-// skippedResponse is the difference of the responses that ParseResponse accepts and the others do
-// not: it skips what it need not know, and its callers compare.
-const skippedResponse = "a response that is not, octet for octet, what this package writes"
+// knownByOCSP are the signature algorithms of x/crypto/ocsp that crypto/x509 still verifies.
+var knownByOCSP = []string{
+	"1.2.840.113549.1.1.11", "1.2.840.113549.1.1.12", "1.2.840.113549.1.1.13",
+	"1.2.840.10045.4.3.2", "1.2.840.10045.4.3.3", "1.2.840.10045.4.3.4",
+}
 
 // rewritten returns what this package writes of the values that encoding/asn1 read.
 func (j *judgedResponse) rewritten() []byte {
@@ -207,45 +316,85 @@ func (s *secondSingle) single() Single {
 	return single
 }
 
+// responseValues are what all three readers take from a response.
+type responseValues struct {
+	tbs string
+	responseTimes
+}
+
+type responseTimes struct{ producedAt, thisUpdate, nextUpdate int64 }
+
+func (r *Response) times() responseTimes {
+	return responseTimes{r.ProducedAt, r.ThisUpdate, r.NextUpdate}
+}
+
+func (r *Response) values() responseValues { return responseValues{string(r.TBS), r.times()} }
+
+// values returns those of a response about one certificate.
+func (d *secondData) values() responseValues {
+	single := &d.Responses[0]
+	return responseValues{string(d.Raw), responseTimes{
+		d.ProducedAt.Unix(), single.ThisUpdate.Unix(), single.NextUpdate.Unix(),
+	}}
+}
+
 // FuzzDifferentialResponse compares ParseResponse with encoding/asn1 and x/crypto/ocsp. What they
 // judge differently must be of a kind that is listed above. Of what they accept they must read the
-// same values. A response that this package writes must be accepted by all.
+// same values.
 func FuzzDifferentialResponse(f *testing.F) {
 	seeds(f, "responses")
+	for _, der := range exampleResponses() {
+		f.Add(der)
+	}
 	f.Fuzz(func(t *testing.T, der []byte) {
-		j := &judgedResponse{der: der, outer: new(secondResponse), second: new(secondBasic)}
-		var err error
-		j.first, err = ParseResponse(der)
-		secondErr := j.read()
+		j, err, secondErr := judgeResponse(der)
 		other, otherErr := xocsp.ParseResponse(der, nil)
-		switch {
-		case err != nil && secondErr == nil:
-			if !explained(refusedResponses, "", j) {
-				t.Fatalf("encoding/asn1 accepts, ParseResponse does not: %x", der)
-			}
-		case err == nil && secondErr == nil:
-			d := &j.second.Data
-			if len(d.Responses) != 1 || !bytes.Equal(j.first.TBS, d.Raw) ||
-				!bytes.Equal(j.first.Signature, j.second.Signature.Bytes) ||
-				!bytes.Equal(j.first.CertID, d.Responses[0].CertID.Raw) ||
-				j.first.ProducedAt != d.ProducedAt.Unix() ||
-				j.first.ThisUpdate != d.Responses[0].ThisUpdate.Unix() ||
-				j.first.NextUpdate != d.Responses[0].NextUpdate.Unix() {
-				t.Fatalf("encoding/asn1 reads %+v, ParseResponse %+v: %x", j.second, j.first, der)
-			}
-			if otherErr != nil && !explained(refusedResponsesByOCSP, "", j) &&
-				bytes.Equal(j.rewritten(), der) {
-				t.Fatalf("this package may write, x/crypto/ocsp refuses (%v): %x", otherErr, der)
-			}
+		verdict := func() string {
+			const text = "ParseResponse: %v; encoding/asn1: %v; x/crypto/ocsp: %v: %x"
+			return fmt.Sprintf(text, err, secondErr, otherErr, der)
 		}
-		if err == nil && otherErr == nil &&
-			(j.first.ProducedAt != other.ProducedAt.Unix() ||
-				j.first.ThisUpdate != other.ThisUpdate.Unix() ||
-				j.first.NextUpdate != other.NextUpdate.Unix() ||
-				!bytes.Equal(j.first.TBS, other.TBSResponseData)) {
-			t.Fatalf("x/crypto/ocsp reads %+v, ParseResponse %+v: %x", other, j.first, der)
+		if list := responseDifferences(err, secondErr, otherErr); list != nil &&
+			!explained(list, "", j) {
+			t.Fatalf("not of a kind: %s", verdict())
+		}
+		values := map[responseValues]string{}
+		if err == nil {
+			values[j.first.values()] = "ParseResponse"
+		}
+		if secondErr == nil && len(j.second.Data.Responses) == 1 {
+			values[j.second.Data.values()] = "encoding/asn1"
+		}
+		if otherErr == nil {
+			values[responseValues{string(other.TBSResponseData), responseTimes{
+				other.ProducedAt.Unix(), other.ThisUpdate.Unix(), other.NextUpdate.Unix(),
+			}}] = "x/crypto/ocsp"
+		}
+		if len(values) > 1 {
+			t.Fatalf("they read other values: %v: %s", values, verdict())
+		}
+		if err == nil && secondErr == nil &&
+			(!bytes.Equal(j.first.Signature, j.second.Signature.Bytes) ||
+				!bytes.Equal(j.first.CertID, j.second.Data.Responses[0].CertID.Raw)) {
+			t.Fatalf("encoding/asn1 reads %+v, ParseResponse %+v: %x", j.second, j.first, der)
 		}
 	})
+}
+
+// responseDifferences returns the kinds that explain why the readers judge a response differently,
+// by their errors. It returns nil if they agree.
+func responseDifferences(first, second, other error) []difference[*judgedResponse] {
+	switch {
+	case first == nil && second != nil:
+		return refusedResponsesByASN1
+	case first != nil && second == nil:
+		return refusedResponses
+	case first == nil && other != nil:
+		return refusedResponsesByOCSP
+	case first != nil && other == nil:
+		return skippedResponsesByOCSP
+	default:
+		return nil
+	}
 }
 
 // FuzzWriteResponse: encoding/asn1 and x/crypto/ocsp read what was written, and no other encoding
@@ -288,14 +437,14 @@ func FuzzWriteResponse(f *testing.F) {
 		der := AppendResponse(nil, data.AppendTBS(nil), signatureAlgorithms[0].der,
 			[]byte(signature), nil)
 
-		j := &judgedResponse{der: der, outer: new(secondResponse), second: new(secondBasic)}
-		if err := j.read(); err != nil {
-			t.Fatalf("encoding/asn1: %v: %x", err, der)
+		j, err, secondErr := judgeResponse(der)
+		if secondErr != nil {
+			t.Fatalf("encoding/asn1: %v: %x", secondErr, der)
 		}
 		if again := j.rewritten(); !bytes.Equal(again, der) {
 			t.Fatalf("%x\nis written again as\n%x", der, again)
 		}
-		first, err := ParseResponse(der)
+		first := j.first
 		if err != nil || first.ProducedAt != data.ProducedAt || !bytes.Equal(first.CertID, want.CertID) {
 			t.Fatalf("ParseResponse: %+v, %v: %x", first, err, der)
 		}

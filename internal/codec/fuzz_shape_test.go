@@ -94,16 +94,16 @@ func TestDifferencesAreDocumented(t *testing.T) {
 			rows = append(rows, strings.TrimPrefix(cells[0], "| "))
 		}
 	}
-	names := []string{skippedByOCSP, skippedResponse}
+	var names []string
 	for _, list := range [][]difference[*judgedRequest]{
-		refusedRequests, refusedByASN1, refusedByOCSP,
+		refusedRequests, refusedByASN1, refusedByOCSP, skippedRequestsByOCSP,
 	} {
 		for _, d := range list {
 			names = append(names, d.name)
 		}
 	}
 	for _, list := range [][]difference[*judgedResponse]{
-		refusedResponses, refusedResponsesByOCSP,
+		refusedResponses, refusedResponsesByASN1, refusedResponsesByOCSP, skippedResponsesByOCSP,
 	} {
 		for _, d := range list {
 			names = append(names, d.name)
