@@ -13,6 +13,10 @@ if [[ $goroot == "$(go env GOMODCACHE)"* ]]; then
 	export GOROOT=$copy PATH=$copy/bin:$PATH GOTOOLCHAIN=local
 fi
 
+# The corpora, for each target that has one, in NAME_seed_corpus.zip. The adapter changes the test
+# files below, which this looks for.
+go run ./scripts/fuzz -seeds "$OUT"
+
 # targets builds targets of the package in a directory. The adapter makes ordinary files of all test
 # files, and then those of an external test package would collide with the package.
 targets() (

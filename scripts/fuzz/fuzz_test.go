@@ -122,8 +122,8 @@ func TestCounts(t *testing.T) {
 	require.Equal(t, "17", found[len(found)-1][1])
 }
 
-// oss-fuzz/build.sh builds each target once, under its name. It runs in a copy of the repository,
-// with a stand-in for the image's script that compiles.
+// oss-fuzz/build.sh builds each target once, under its name, with its corpus. It runs in a copy of
+// the repository, with a stand-in for the image's script that compiles.
 func TestOSSFuzz(t *testing.T) {
 	t.Parallel()
 	src, out := t.TempDir(), t.TempDir()
@@ -140,14 +140,19 @@ func TestOSSFuzz(t *testing.T) {
 
 	built, err := os.ReadDir(out)
 	require.NoError(t, err)
-	var list []string
+	var list, archives []string
 	for _, file := range built {
+		if strings.HasSuffix(file.Name(), ".zip") {
+			archives = append(archives, file.Name())
+			continue
+		}
 		text, err := os.ReadFile(filepath.Join(out, file.Name()))
 		require.NoError(t, err)
 		dir := strings.TrimPrefix(string(bytes.TrimSpace(text)), house.Module+"/")
 		list = append(list, dir+"."+file.Name())
 	}
 	require.ElementsMatch(t, names(t), list)
+	checkSeeds(t, out, archives)
 
 	script, err := os.ReadFile(filepath.Join(root, "oss-fuzz", "build.sh"))
 	require.NoError(t, err)

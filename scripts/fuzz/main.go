@@ -1,15 +1,17 @@
 // Command fuzz runs the fuzz targets of all modules, one at a time, and counts:
 //
 //	go run ./scripts/fuzz [-time 5s] [-run REGEXP]
+//	go run ./scripts/fuzz -seeds FOLDER
 //
 // It runs in the root folder of the tree. It adds the executions to docs/fuzzing.tsv, which has one
 // line for each target, Go version and day, writes their sums into docs/RELIABILITY.md, and adds
 // entries of the go command's corpus to that of the repository. With -time 0 it writes the sums
-// alone. It ends with the first target that fails.
+// alone. It ends with the first target that fails. The second form writes the corpora for OSS-Fuzz.
 package main
 
 import (
 	"bytes"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -23,8 +25,17 @@ import (
 func main() {
 	limit := flag.Duration("time", 5*time.Second, "how long each target runs")
 	only := flag.String("run", "", "run only the targets that `REGEXP` matches")
+	seeds := flag.String("seeds", "", "write the corpora as OSS-Fuzz wants them to this `folder`")
 	flag.Parse()
-	if err := run(*limit, *only); err != nil {
+	err := errors.New("there are no arguments")
+	switch {
+	case flag.NArg() > 0:
+	case *seeds != "":
+		err = writeSeeds(".", *seeds)
+	default:
+		err = run(*limit, *only)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "fuzz:", err)
 		os.Exit(1)
 	}
