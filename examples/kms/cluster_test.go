@@ -10,14 +10,18 @@ import (
 	"fmt"
 	"maps"
 	"math/big"
+	"net/http"
 	"os"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/kmsocsp/ocsp/examples/kms/internal/cluster"
@@ -322,7 +326,7 @@ func lasting(breakIt func() error) func() error {
 
 // postgresFaults breaks the store, and has outsiders keep it busy.
 func (f *faultTest) postgresFaults() {
-	db, err := sql.Open("pgx", f.postgres.PostgresURL("postgres"))
+	db, err := sql.Open("pgx", f.postgres.PostgresURL("postgres")+"&application_name="+outsiders)
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -332,39 +336,91 @@ func (f *faultTest) postgresFaults() {
 	f.during(fault{"PostgreSQL stopped, started", try, true, f.postgres.Stop, f.postgres.Start})
 	f.during(fault{"SIGSTOP of PostgreSQL", try, true, lasting(f.postgres.Pause), f.postgres.Resume})
 	f.during(fault{"connections to PostgreSQL killed, again and again", try, true, func() error {
-		const kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity " +
-			"WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
+		c, err := db.Conn(ctx)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = c.Close() }()
+		var killed int64
 		for range 50 {
-			if _, err := db.ExecContext(ctx, kill); err != nil {
+			n, err := killReplicas(ctx, c)
+			if err != nil {
 				return err
 			}
+			killed += n
 			time.Sleep(*pauseTime / 50)
 		}
-		return nil
+		return f.happened(killed, "connections were killed")
 	}, nothing})
 	var held []*sql.Conn
-	f.during(fault{"PostgreSQL out of connections", try, true, lasting(func() error {
-		for range 120 { // of max_connections 100
-			c, err := db.Conn(ctx)
-			if err != nil {
-				break
-			}
-			held = append(held, c)
-		}
-		for _, r := range f.Replicas {
-			for _, cert := range f.cached {
-				r.Query(ctx, cert)
-			}
-		}
-		return nil
-	}), func() error {
+	f.during(fault{"PostgreSQL out of connections", try, true, func() error {
+		return f.exhaust(db, &held)
+	}, func() error {
 		var errs []error
 		for _, c := range held {
 			errs = append(errs, c.Close())
 		}
 		return errors.Join(errs...)
 	}})
-	f.during(fault{"a flood of unknown serials", try, false, f.flood, nothing})
+	f.during(fault{"a flood of unknown serials at a slow PostgreSQL", try, true, func() error {
+		return f.flood(db)
+	}, nothing})
+}
+
+// outsiders is the name of the connections to PostgreSQL that are not a replica's.
+const outsiders = "outsiders"
+
+// killReplicas ends the connections of all replicas, by another one. It returns how many they were.
+func killReplicas(ctx context.Context, by *sql.Conn) (int64, error) {
+	const kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity " +
+		"WHERE application_name <> $1 AND backend_type = 'client backend'"
+	result, err := by.ExecContext(ctx, kill, outsiders)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
+// exhaust has outsiders take all connections that PostgreSQL allows, and most of those that the
+// replicas have, for a while. It returns an error unless a replica was refused one.
+func (f *faultTest) exhaust(db *sql.DB, held *[]*sql.Conn) error {
+	const tooMany = "53300" // the code of PostgreSQL's error
+	refusals := func() (n int64) {
+		for _, r := range f.Replicas {
+			n += int64(strings.Count(r.Log(), tooMany))
+		}
+		return n
+	}
+	ctx, before := f.Context(), refusals()
+	first, err := db.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = first.Close() }()
+	for range 5 {
+		if _, err := killReplicas(ctx, first); err != nil {
+			return err
+		}
+		for {
+			c, err := db.Conn(ctx)
+			var refusal *pgconn.PgError
+			if errors.As(err, &refusal) && refusal.Code == tooMany {
+				break
+			}
+			if err != nil {
+				return err
+			}
+			*held = append(*held, c)
+		}
+	}
+	for _, r := range f.Replicas {
+		for _, cert := range f.cached {
+			r.Query(ctx, cert)
+		}
+	}
+	time.Sleep(*pauseTime) // is how long the fault lasts
+	return errors.Join(f.happened(int64(len(*held)), "connections were held"),
+		f.happened(refusals()-before, "lines about refused connections were logged"))
 }
 
 // redisClient returns a client of the Redis server.
@@ -384,15 +440,18 @@ func (f *faultTest) redisFaults(allowed []string, store bool) {
 	pause := lasting(f.redis.Pause)
 	f.during(fault{"SIGSTOP of Redis", allowed, store, pause, f.redis.Resume})
 	f.during(fault{"connections to Redis killed, again and again", allowed, store, func() error {
+		var killed int64
 		for range 50 {
 			for _, kind := range []string{"normal", "pubsub"} {
-				if err := client.Do(ctx, "CLIENT", "KILL", "TYPE", kind).Err(); err != nil {
+				n, err := client.Do(ctx, "CLIENT", "KILL", "TYPE", kind).Int64()
+				if err != nil {
 					return err
 				}
+				killed += n
 			}
 			time.Sleep(*pauseTime / 50)
 		}
-		return nil
+		return f.happened(killed, "connections were killed")
 	}, nothing})
 }
 
@@ -413,10 +472,13 @@ func (f *faultTest) otherFaults() {
 	}, nothing})
 	f.during(fault{"SIGSTOP of a replica", nil, false, lasting(last.Pause), last.Resume})
 	f.during(fault{"feed connections cut, again and again", nil, false, func() error {
+		var killed int64
 		for n := range 20 {
-			if err := client.Do(ctx, "CLIENT", "KILL", "TYPE", "pubsub").Err(); err != nil {
+			cut, err := client.Do(ctx, "CLIENT", "KILL", "TYPE", "pubsub").Int64()
+			if err != nil {
 				return err
 			}
+			killed += cut
 			var seen cluster.Tally
 			if _, err := f.Round(ctx, n, &seen); err != nil {
 				return err
@@ -425,7 +487,7 @@ func (f *faultTest) otherFaults() {
 				return fmt.Errorf("good for %v after a revocation", seen.Worst)
 			}
 		}
-		return nil
+		return f.happened(killed, "connections were cut")
 	}, nothing})
 	f.during(fault{"Redis full of random bytes, and messages of them", nil, false, func() error {
 		for range 20 {
@@ -447,15 +509,33 @@ func (f *faultTest) otherFaults() {
 	}
 }
 
-// flood has outsiders ask every replica about serials that it does not know, which takes all of its
-// connections to the store.
-func (f *faultTest) flood() error {
-	const outsiders = 40 // at each replica; a pool has 16 connections
-	ctx, stop := context.WithTimeout(f.Context(), *pauseTime)
+// happened returns an error if a fault did not happen.
+func (f *faultTest) happened(n int64, what string) error {
+	if n == 0 {
+		return fmt.Errorf("no %s", what)
+	}
+	f.Logf("%d %s", n, what)
+	return nil
+}
+
+// flood has outsiders ask every replica about serials that it does not know, while somebody locks
+// the table of certificates nearly all the time. Each time that the lock is given up PostgreSQL
+// answers what waits for it, which is one lookup on each connection, so the questions wait longer
+// than a replica waits for the store. It returns an error unless all connections of all replicas
+// were in use, and a replica has reported that the store is busy or silent.
+func (f *faultTest) flood(db *sql.DB) error {
+	const (
+		clients     = 300 // at each replica
+		connections = 16  // of each replica's pool
+		locked      = 700 * time.Millisecond
+		timeout     = 10 * time.Second // of a replica's answer
+	)
+	before := f.reports()
+	ctx, stop := context.WithTimeout(f.Context(), max(*pauseTime, timeout+2*time.Second))
 	defer stop()
 	var group sync.WaitGroup
 	var asked atomic.Int64
-	for i := range outsiders * len(f.Replicas) {
+	for i := range clients * len(f.Replicas) {
 		r := f.Replicas[i%len(f.Replicas)]
 		group.Go(func() {
 			client := ocsptest.Client{URL: r.Client.URL + "/ocsp", HTTP: r.Client.HTTP}
@@ -468,9 +548,59 @@ func (f *faultTest) flood() error {
 			}
 		})
 	}
+	most, waiting := 0, 0
+	var err error
+	for ctx.Err() == nil && err == nil {
+		waiting, err = lockedOut(f.Context(), db, locked)
+		most = max(most, waiting)
+	}
+	stop()
 	group.Wait()
-	f.Logf("the flood asked %d questions", asked.Load())
-	return nil
+	if err != nil {
+		return err
+	}
+	if most < connections*len(f.Replicas) {
+		return fmt.Errorf("at most %d connections of the replicas were in use", most)
+	}
+	return errors.Join(f.happened(asked.Load(), "questions of the flood were answered"),
+		f.happened(int64(most), "connections were in use"),
+		f.happened(f.reports()-before, "answers reported that the store is busy or silent"))
+}
+
+// lockedOut locks the table of certificates for a time, and returns how many connections wait for
+// it then.
+func lockedOut(ctx context.Context, db *sql.DB, d time.Duration) (waiting int, err error) {
+	tx, err := db.BeginTx(ctx, nil)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, tx.Rollback()) }()
+	if _, err := tx.ExecContext(ctx, "LOCK TABLE objects IN ACCESS EXCLUSIVE MODE"); err != nil {
+		return 0, err
+	}
+	time.Sleep(d) // is how long lookups wait
+	const count = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+	err = tx.QueryRowContext(ctx, count).Scan(&waiting)
+	return waiting, err
+}
+
+var condition = regexp.MustCompile(
+	`(?m)^ocsp_answers_total\{.*ocsp_store_condition="(?:busy|silent)".*\} (\d+)$`)
+
+// reports returns how many answers of all replicas had a store that was busy or silent, by their
+// metrics.
+func (f *faultTest) reports() (n int64) {
+	for _, r := range f.Replicas {
+		_, text := send(f.T, r.Client, http.MethodGet, "/metrics", "")
+		for _, m := range condition.FindAllStringSubmatch(text, -1) {
+			count, err := strconv.ParseInt(m[1], 10, 64)
+			if err != nil {
+				f.Error(err)
+			}
+			n += count
+		}
+	}
+	return n
 }
 
 // poison overwrites every answer in the remote cache, and publishes random bytes to the feed.
