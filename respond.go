@@ -340,28 +340,22 @@ func (x *exchange) mayStandIn(err error, now time.Time) bool {
 // if there is none.
 func (x *exchange) standIn(now time.Time) (*reply, time.Time) {
 	look, d, found := x.findStandIn(now)
-	if found == nil {
-		return nil, now
-	}
-	if now = x.clock.now(); !found.Alive(now.Unix()) || !look.Stands() {
+	now = x.clock.now()
+	if found == nil || !found.Alive(now.Unix()) || !look.Stands() {
 		return nil, now
 	}
 	return x.signatures.write(d, &look, found, &x.scratch), now
 }
 
-// findStandIn finds the answer that standIn sends, nil if there is none. A client that was promised
-// its nonce gets none.
+// findStandIn finds the answer that standIn sends if it is alive, nil if there is none. A client that
+// was promised its nonce gets none.
 func (x *exchange) findStandIn(now time.Time) (look, *draft, *wireAnswer) {
 	look := x.memory.Look(&x.key, x.clock.moment(now))
 	if !look.Known || x.req.NonceForm != codec.NonceAbsent && x.cfg.Nonce == NonceRequire {
 		return look, nil, nil
 	}
 	d := x.draftOf(&look, now)
-	found := x.signatures.find(d, &look, &x.scratch)
-	if found == nil || !found.Alive(now.Unix()) {
-		return look, nil, nil
-	}
-	return look, d, found
+	return look, d, x.signatures.find(d, &look, &x.scratch)
 }
 
 // canStandIn reports whether a cached answer can stand in for the one to this request while the
@@ -370,8 +364,9 @@ func (x *exchange) canStandIn() bool {
 	if x.cfg.Cache.FailClosed || x.id == nil {
 		return false
 	}
-	_, _, found := x.findStandIn(x.clock.now())
-	return found != nil
+	now := x.clock.now()
+	_, _, found := x.findStandIn(now)
+	return found != nil && found.Alive(now.Unix())
 }
 
 // draftOf returns a draft of what is to be answered, in the default algorithm and without nonce.

@@ -57,6 +57,10 @@ func (w *world) ask(rep, cert int, varied bool) *op {
 		client := ocsptest.Client{Nonce: o.nonce}
 		der = client.Request(w.issuers[c.issuer].ca.Certificate, leaves...)
 	}
+	staple := varied && c.issued != nil && w.one(4)
+	if staple {
+		o.certs, o.nonce = []int{cert}, nil
+	}
 	p := w.reps[rep]
 	o.leased = !w.p.feed || p.lease > w.now()
 	w.requests++
@@ -67,9 +71,21 @@ func (w *world) ask(rep, cert int, varied bool) *op {
 			ctx, cancel = context.WithTimeout(ctx, limit)
 			defer cancel()
 		}
-		o.result = p.r.Respond(ctx, der)
+		if staple {
+			o.result = stapled(p.r.Staple(ctx, c.issued))
+		} else {
+			o.result = p.r.Respond(ctx, der)
+		}
 	})
 	return o
+}
+
+// stapled returns what Staple returned as an answer. It may be one that stands in.
+func stapled(der []byte, err error) ocsp.Answer {
+	if err != nil {
+		return ocsp.Answer{Outcome: ocsp.OutcomeTryLater, Err: err}
+	}
+	return ocsp.Answer{DER: der, Outcome: ocsp.OutcomeStale}
 }
 
 // read reads an answer.

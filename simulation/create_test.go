@@ -103,6 +103,9 @@ func (w *world) create() {
 			for j, hash := range []crypto.Hash{crypto.SHA1, crypto.SHA256} {
 				c.plain[j] = ocsptest.Client{Hash: hash}.Request(a.ca.Certificate, c.leaf())
 			}
+			if w.p.staples {
+				c.issued = a.ca.Issue(ocsptest.Options{Signer: a.ca.Key, Serial: serial})
+			}
 			w.certs = append(w.certs, c)
 			w.store(len(w.certs)-1, ocsp.Good, 0)
 		}

@@ -14,6 +14,7 @@ type plan struct {
 	marked                 bool // each version has another end, so that an answer names its version
 	long                   bool // serials
 	neighbours             bool // the certificates share a stripe of the memory of statuses
+	staples                bool // the host itself asks too
 	twins                  int  // stores of an issuer: one has no certificates
 	tiny, compact          bool
 	disabled, failClosed   bool
@@ -84,6 +85,7 @@ func newPlan(c chooser) (p plan) {
 		}
 	}
 	p.long, p.neighbours = c.one(4), p.reps == 1 && c.one(2)
+	p.staples = !p.long && c.one(4) // package x509 issues no certificates with long serials
 	if !p.changes {
 		p.twins = []int{0, 0, emptyFirst, emptyLast}[c.n(4)]
 	}

@@ -2,6 +2,7 @@ package simulation
 
 import (
 	"context"
+	"crypto/x509"
 	"fmt"
 	"math/big"
 	"slices"
@@ -28,6 +29,7 @@ type certificate struct {
 	issuer   int
 	number   int // of the serial, by which the history names it
 	serial   *big.Int
+	issued   *x509.Certificate // nil: the host does not staple
 	versions []version
 	plain    [2][]byte // requests, with SHA-1 and SHA-256
 }

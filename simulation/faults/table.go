@@ -195,8 +195,8 @@ var faults = []fault{
 	{
 		name: "a stand-in may be past its nextUpdate",
 		file: "respond.go",
-		old:  "if found == nil || !found.Alive(now.Unix()) {\n\t\treturn look, nil, nil",
-		new:  "if found == nil {\n\t\treturn look, nil, nil",
+		old:  "if found == nil || !found.Alive(now.Unix()) || !look.Stands() {",
+		new:  "if found == nil || !look.Stands() {",
 	},
 	{
 		name: "an answer with a nonce is cached",
@@ -207,8 +207,8 @@ var faults = []fault{
 	{
 		name: "thisUpdate is now",
 		file: "draft.go",
-		old:  "ThisUpdate: max(p.read-int64(c.Backdate/time.Second), s.notBefore, p.latest),",
-		new:  "ThisUpdate: max(p.read, now),",
+		old:  "p.thisUpdate, p.nextUpdate = l.ThisUpdate, l.NextUpdate",
+		new:  "p.thisUpdate, p.nextUpdate = now, l.NextUpdate",
 	},
 	{
 		name: "what is attached to a status is sent for any signer",
