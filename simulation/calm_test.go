@@ -13,6 +13,8 @@ func (w *world) end() {
 	w.calm = true
 	w.finishAll(100)
 	w.pause(time.Minute)
+	w.askMany()
+	w.pause(time.Minute)
 	for rep, p := range w.reps {
 		for cert := range w.certs {
 			if !p.closed {
@@ -28,6 +30,22 @@ func (w *world) end() {
 	w.finishAll(100)
 }
 
+// askMany asks about all certificates of an issuer at once, when what is trusted is past its
+// refresh point.
+func (w *world) askMany() {
+	w.many = true
+	for rep, p := range w.reps {
+		for cert, c := range w.certs {
+			if !p.closed && c.number == 0 {
+				w.question(rep, cert, !slices.ContainsFunc(w.of(c.issuer), func(i int) bool {
+					return !w.issued(rep, i)
+				}))
+			}
+		}
+	}
+	w.many = false
+}
+
 // askCalmly asks about a certificate while all is well, and then while the store fails and hangs:
 // the answer that was just made stands in.
 func (w *world) askCalmly(rep, cert int) {
@@ -36,6 +54,10 @@ func (w *world) askCalmly(rep, cert int) {
 	versions := w.certs[cert].versions
 	if p := &w.p; !must || p.disabled || p.tiny || p.nonce == ocsp.NonceRequire ||
 		versions[len(versions)-1].status == ocsp.Unknown {
+		return
+	}
+	if w.p.brief {
+		w.askBusy(rep, cert)
 		return
 	}
 	if o := w.question(rep, cert, true); o.reads > 0 && w.p.ttl > time.Minute && !w.p.feed {
@@ -58,6 +80,18 @@ func (w *world) askCalmly(rep, cert int) {
 		w.finishAll(20)
 	}
 	w.askHanging(rep, cert, false)
+}
+
+// askBusy asks about a certificate whose answer is to be renewed, while the store is busy and the
+// feed vouches for nothing any more.
+func (w *world) askBusy(rep, cert int) {
+	w.question(rep, cert, true)
+	w.pause(6500 * time.Millisecond)
+	w.vouch()
+	w.gather()
+	w.fate.busy = true
+	w.question(rep, cert, false)
+	w.fate.busy = false
 }
 
 // askHanging asks about a certificate while the store hangs.
@@ -100,7 +134,7 @@ func (w *world) finishAll(rounds int) {
 		for n := 0; n < 1000; n++ {
 			w.gather()
 			i := slices.IndexFunc(w.pending, func(c *call) bool {
-				return w.fate.hangs && c.kind != toStore && c.kind != toFollow ||
+				return w.fate.hangs && (c.kind != toStore || c.empty) && c.kind != toFollow ||
 					!w.fate.hangs && (c.kind != toFollow || c.ctx.Err() != nil)
 			})
 			if i < 0 {

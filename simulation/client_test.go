@@ -48,6 +48,14 @@ func (w *world) ask(rep, cert int, varied bool) *op {
 			der = ocsptest.Client{}.Request(w.issuers[c.issuer].ca.Certificate, leaves...)
 		}
 	}
+	if w.many {
+		var leaves []*x509.Certificate
+		o.certs = w.of(c.issuer)
+		for _, i := range o.certs {
+			leaves = append(leaves, w.certs[i].leaf())
+		}
+		der = ocsptest.Client{}.Request(w.issuers[c.issuer].ca.Certificate, leaves...)
+	}
 	if varied && w.one(4) || w.p.nonce == ocsp.NonceRequire && (!varied || !w.one(5)) {
 		o.nonce = fmt.Appendf(nil, "nonce %10d", o.id)
 		var leaves []*x509.Certificate
@@ -98,8 +106,12 @@ func (w *world) read(o *op) string {
 	o.issuer = issuer
 	o.absent = a.Err != nil && strings.Contains(a.Err.Error(), "no configured issuer")
 	if a.Outcome.IsError() {
-		if a.Err != nil && strings.Contains(a.Err.Error(), "never issued") && len(o.certs) == 1 {
-			o.seen = []seen{{refused: true}}
+		if a.Err != nil && strings.Contains(a.Err.Error(), "never issued") {
+			if len(o.certs) == 1 {
+				o.seen = []seen{{refused: true}}
+			} else if !w.mayRefuse(o) {
+				w.failures = append(w.failures, fmt.Sprintf("request %d: refused after a fence", o.id))
+			}
 		}
 		if a.Outcome == ocsp.OutcomeInternalError && !w.mayPanic() {
 			w.failures = append(w.failures, fmt.Sprintf("request %d: %v", o.id, a.Err))
@@ -114,7 +126,14 @@ func (w *world) read(o *op) string {
 		return text
 	}
 	stale := a.Outcome == ocsp.OutcomeStale
-	if stale && w.p.ttl == 0 && errors.Is(a.Err, ocsp.ErrStoreBusy) {
+	if stale && w.p.ttl > 0 && errors.Is(a.Err, ocsp.ErrStoreBusy) && len(o.clocks) > 2 {
+		t := o.clocks[len(o.clocks)-3] // when the read had failed; then came the stand-in and its check
+		if !t.leased || w.certs[o.certs[0]].reads[o.rep] <= t.at-w.p.ttl {
+			w.failures = append(w.failures,
+				fmt.Sprintf("request %d: stands in for a busy store, and is not trusted", o.id))
+		}
+	}
+	if stale && w.p.ttl == 0 && (errors.Is(a.Err, ocsp.ErrStoreBusy) || errors.Is(a.Err, errAlone)) {
 		w.failures = append(w.failures, fmt.Sprintf("request %d: stands in for a busy store", o.id))
 	}
 	nonce, err := ocsptest.ResponseNonce(a.DER)
@@ -143,6 +162,22 @@ func (w *world) read(o *op) string {
 		}
 	}
 	return text
+}
+
+// mayRefuse reports whether one of the certificates of a request was unknown since the last
+// Invalidate, or report of the feed, that had returned when it was refused.
+func (w *world) mayRefuse(o *op) bool {
+	return w.p.swaps || slices.ContainsFunc(o.certs, func(cert int) bool {
+		from := 0
+		for _, f := range w.fences {
+			if f.rep == o.rep && f.cert == cert && f.local && f.ret < o.ret {
+				from = max(from, f.floor)
+			}
+		}
+		return slices.ContainsFunc(w.certs[cert].versions[from:], func(v version) bool {
+			return v.status == ocsp.Unknown
+		})
+	})
 }
 
 // mayPanic reports whether something that the Responder calls may panic, or makes no sense.

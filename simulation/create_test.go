@@ -1,6 +1,7 @@
 package simulation
 
 import (
+	"context"
 	"crypto"
 	"crypto/rand"
 	"crypto/x509"
@@ -11,6 +12,7 @@ import (
 	mathrand "math/rand/v2"
 	"reflect"
 	"slices"
+	"sync/atomic"
 	"time"
 	"unsafe"
 
@@ -62,13 +64,16 @@ func (w *world) create() {
 			Logger: slog.New(slog.DiscardHandler),
 			Now:    func() time.Time { return w.clock(i) },
 		}
+		if w.p.brief {
+			cfg.Validity = time.Duration(10+w.n(3)) * time.Second
+		}
 		if w.p.marked {
 			cfg.Validity = 24 * time.Hour
 		}
 		if cfg.Cache.Disabled = w.p.disabled; !w.p.disabled {
 			cfg.Cache.StatusTTL, cfg.Cache.Compact = w.p.ttl, w.p.compact
 			cfg.Cache.FailClosed, cfg.Cache.StorePatience = w.p.failClosed, w.p.patience
-			cfg.Cache.MaxEntries = 1000
+			cfg.Cache.MaxEntries = 1000 + w.p.crowd
 			if w.p.tiny {
 				cfg.Cache.MaxEntries = 1
 			}
@@ -96,6 +101,14 @@ func (w *world) create() {
 		if p.r, err = ocsp.New(cfg); err != nil {
 			panic(err)
 		}
+		if w.p.apart > 0 {
+			w.number(p)
+		}
+	}
+	for i := range w.p.crowd { // this goroutine belongs to no operation, so nothing blocks
+		leaf := &x509.Certificate{SerialNumber: big.NewInt(int64(i) + 1)}
+		der := ocsptest.Client{}.Request(w.issuers[0].ca.Certificate, leaf)
+		w.reps[0].r.Respond(context.Background(), der)
 	}
 	for i, serial := range w.choose(w.p.serials) {
 		for issuer, a := range w.issuers {
@@ -124,6 +137,19 @@ func (w *world) issuer(p *replica, issuer, signer int) ocsp.Issuer {
 	return ocsp.Issuer{
 		ID: a.id, Certificate: a.ca.Certificate, ResponderCertificate: a.certs[signer],
 		Signer: key, Store: p.stores[issuer],
+	}
+}
+
+// number gives the issuers of a replica numbers that differ in one bit.
+func (w *world) number(p *replica) {
+	field := reflect.ValueOf(p.r).Elem().FieldByName("issuers").FieldByName("numbers")
+	numbers := (*atomic.Uint64)(unsafe.Pointer(field.UnsafeAddr()))
+	for issuer, a := range w.issuers {
+		p.r.RemoveIssuer(a.id)
+		numbers.Store(100 + uint64(issuer)<<w.p.apart)
+		if err := p.r.SetIssuer(w.issuer(p, issuer, 0)); err != nil {
+			panic(err)
+		}
 	}
 }
 

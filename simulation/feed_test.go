@@ -144,6 +144,20 @@ func (w *world) extend(c *call) {
 	w.release(c, "valid until "+p.lease.String(), func() { c.sink.ValidUntil(until) })
 }
 
+// unvouch ends the lease of a replica. It reports false if there is none.
+func (w *world) unvouch(rep int) bool {
+	p := w.reps[rep]
+	for _, c := range w.pending {
+		if c.kind == toFollow && c.op.rep == rep && p.lease > w.now() {
+			p.lease = w.now()
+			until := time.Now()
+			w.release(c, "valid no longer", func() { c.sink.ValidUntil(until) })
+			return true
+		}
+	}
+	return false
+}
+
 // vouch delivers all messages, while all is well.
 func (w *world) vouch() {
 	for _, c := range slices.Clone(w.pending) {

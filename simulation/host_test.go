@@ -2,9 +2,11 @@ package simulation
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto"
 	"errors"
+	"fmt"
 	"math/big"
 	"runtime"
 	"strings"
@@ -13,7 +15,10 @@ import (
 	"github.com/kmsocsp/ocsp"
 )
 
-var errBroken = errors.New("simulation: broken")
+var (
+	errBroken = errors.New("simulation: broken")
+	errAlone  = fmt.Errorf("%w for one, while others were answered", errBroken)
+)
 
 // timeout is an error of a store whose own time was up.
 type timeout struct{}
@@ -37,6 +42,7 @@ func (w *world) clock(rep int) time.Time {
 	}
 	s.enter(&call{kind: toClock, op: o, ctx: context.Background()})
 	o.clock = s.now() + p.offset
+	o.clocks = append(o.clocks, tick{s.now(), !w.p.feed || p.lease > s.now()})
 	return time.Now().Add(p.offset)
 }
 
@@ -59,12 +65,19 @@ type store struct {
 	w      *world
 	frozen map[int]int // version, by certificate; nil: it is in use
 	empty  bool
+
+	answered time.Duration // when a call last returned an answer; 0: none has
 }
 
 func (s *store) FindBySerial(
 	ctx context.Context, id string, serial *big.Int,
 ) (record ocsp.Record, err error) {
-	c := &call{kind: toStore, op: opOf(ctx), ctx: ctx, cert: -1, frozen: -1, empty: s.empty}
+	if opOf(ctx) == nil { // of the crowd
+		return ocsp.Record{State: ocsp.Active}, nil
+	}
+	c := &call{
+		kind: toStore, op: opOf(ctx), ctx: ctx, cert: -1, frozen: -1, empty: s.empty, store: s,
+	}
 	s.w.mu.Lock()
 	for i, cert := range s.w.certs {
 		if s.w.issuers[cert.issuer].id == strings.TrimSuffix(id, " twin") &&
@@ -84,19 +97,32 @@ func (s *store) FindBySerial(
 // answerStore lets a call of the store return.
 func (w *world) answerStore(c *call) {
 	c.op.reads++
+	broken := errBroken
+	if s := c.store; s.answered > 0 && !w.p.changes && // which may bring a store back as a new one
+		w.now()-s.answered < cmp.Or(w.p.patience, time.Second)-time.Millisecond {
+		broken = errAlone
+	}
 	if c.cert < 0 || c.empty && !w.fails(w.p.storeFaults) {
 		if w.p.twins == emptyLast && c.empty {
 			w.forgets(c)
 		}
+		c.store.answered = w.now()
 		w.release(c, "not issued", func() { c.answer(ocsp.Record{}, ocsp.ErrNotFound) })
 		return
 	}
 	if w.fate.fails || c.empty {
-		w.release(c, "error", func() { c.answer(ocsp.Record{}, errBroken) })
+		w.release(c, "error", func() { c.answer(ocsp.Record{}, broken) })
+		return
+	}
+	if w.fate.busy {
+		if !w.unvouch(c.op.rep) {
+			w.release(c, "timeout", func() { c.answer(ocsp.Record{}, timeout{}) })
+		}
 		return
 	}
 	if w.fate.senseless {
 		w.forgets(c)
+		c.store.answered = w.now()
 		w.release(c, "invalid record", func() { c.answer(ocsp.Record{}, ocsp.ErrInvalidRecord) })
 		return
 	}
@@ -114,7 +140,7 @@ func (w *world) answerStore(c *call) {
 			how string
 			run func()
 		}{
-			{"error", func() { c.answer(ocsp.Record{}, errBroken) }},
+			{"error", func() { c.answer(ocsp.Record{}, broken) }},
 			{"timeout", func() { c.answer(ocsp.Record{}, timeout{}) }},
 			{"invalid record", func() { c.answer(ocsp.Record{}, ocsp.ErrInvalidRecord) }},
 			{"invalid state", func() { c.answer(ocsp.Record{State: 77}, nil) }},
@@ -123,6 +149,7 @@ func (w *world) answerStore(c *call) {
 		}[w.n(6)]
 		if strings.HasPrefix(fault.how, "invalid") {
 			w.forgets(c)
+			c.store.answered = w.now()
 		}
 		w.release(c, fault.how, fault.run)
 		return
@@ -131,6 +158,8 @@ func (w *world) answerStore(c *call) {
 	if v.status == ocsp.Unknown && w.p.twins != emptyLast {
 		w.forgets(c)
 	}
+	c.store.answered = w.now()
+	cert.reads[c.op.rep] = max(cert.reads[c.op.rep], c.at)
 	w.release(c, how+" "+v.text, func() {
 		if v.status == ocsp.Unknown {
 			c.answer(ocsp.Record{}, ocsp.ErrNotFound)
@@ -155,6 +184,9 @@ func (w *world) signer(key crypto.Signer) crypto.Signer {
 	return ocsp.NewSigner(key.Public(), func(
 		ctx context.Context, digest []byte, opts crypto.SignerOpts,
 	) (signature []byte, err error) {
+		if opOf(ctx) == nil { // for the crowd
+			return key.Sign(random, digest, opts)
+		}
 		c := &call{kind: toSigner, op: opOf(ctx), ctx: ctx}
 		c.fault = func(e error) { err = e }
 		w.enter(c)

@@ -15,6 +15,9 @@ type plan struct {
 	long                   bool // serials
 	neighbours             bool // the certificates share a stripe of the memory of statuses
 	staples                bool // the host itself asks too
+	crowd                  int  // other certificates in that memory
+	apart                  int  // the numbers of issuers differ in this bit
+	brief                  bool // answers live for seconds, so that many are renewed
 	twins                  int  // stores of an issuer: one has no certificates
 	tiny, compact          bool
 	disabled, failClosed   bool
@@ -92,5 +95,13 @@ func newPlan(c chooser) (p plan) {
 	if !p.disabled && !p.failClosed {
 		p.patience = []time.Duration{0, 50 * time.Millisecond}[c.n(2)]
 	}
+	if p.issuers > 1 && p.twins == 0 && c.one(4) {
+		p.apart = []int{8, 16, 24, 32}[c.n(4)]
+	}
+	if p.reps == 1 && !p.disabled && !p.tiny && !p.remote && p.nonce != ocsp.NonceRequire &&
+		c.one(40) {
+		p.crowd = 1022 // those of the world lie on both sides of a segment's end
+	}
+	p.brief = p.ttl > 0 && !p.marked && p.backdate == 0 && c.one(2)
 	return p
 }

@@ -41,6 +41,7 @@ type call struct {
 	frozen int    // of the store: the version that a store that was replaced has, or -1
 	seen   int    // of the store: the version when the call came
 	empty  bool   // the store has no certificates
+	store  *store // that is called
 	key    string // of the remote cache
 	keys   []string
 	value  []byte
@@ -69,8 +70,16 @@ type op struct {
 	clock  time.Duration // by the replica's clock, when it last called it
 	after  func()        // runs when it has ended
 
+	clocks []tick // its calls of the clock
+
 	versions []int // of an Invalidate: what was stored when it was called, by certs
 	local    bool
+}
+
+// tick is a call of the clock that returns.
+type tick struct {
+	at     time.Duration
+	leased bool // a status may be trusted
 }
 
 // event is an entry of the history of a world, which replays.

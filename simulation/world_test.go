@@ -31,7 +31,8 @@ type certificate struct {
 	serial   *big.Int
 	issued   *x509.Certificate // nil: the host does not staple
 	versions []version
-	plain    [2][]byte // requests, with SHA-1 and SHA-256
+	plain    [2][]byte        // requests, with SHA-1 and SHA-256
+	reads    [3]time.Duration // when the last read that returned what the store has began, by replica
 }
 
 // replica is one Responder.
@@ -40,10 +41,11 @@ type replica struct {
 	offset  time.Duration // of its clock
 	lease   time.Duration // until when statuses may be trusted
 	closed  bool
-	signers []int    // of each issuer; -1: it was removed
-	stores  []*store // of each issuer
-	setting []int    // calls of SetIssuer and RemoveIssuer in progress, by issuer
-	synced  bool     // the feed reports changes
+	ahead   time.Duration // until then its clock is not set back
+	signers []int         // of each issuer; -1: it was removed
+	stores  []*store      // of each issuer
+	setting []int         // calls of SetIssuer and RemoveIssuer in progress, by issuer
+	synced  bool          // the feed reports changes
 	queue   []message
 	former  ocsp.FeedSink // of a call of Follow that has returned
 }
@@ -75,6 +77,7 @@ type world struct {
 	failures    []string
 	outcomes    map[ocsp.Outcome]int
 	calm        bool
+	many        bool // requests are about all certificates of an issuer
 	fate        fate // of the store, in the end
 }
 
@@ -152,7 +155,7 @@ func (w *world) change(cert int) {
 }
 
 // fate is what the store does when nothing is left to chance.
-type fate struct{ fails, senseless, hangs bool }
+type fate struct{ fails, senseless, hangs, busy bool }
 
 // step lets one thing happen.
 func (w *world) step() {
@@ -327,6 +330,12 @@ func (w *world) jump(rep int) {
 	d := time.Duration(w.n(2001)-1000) * []time.Duration{3, 3, 300, 9000}[w.n(4)] * time.Millisecond
 	if p.offset+d < -4*time.Hour || p.offset+d > 4*time.Hour {
 		return
+	}
+	if d < 0 && w.now() < p.ahead { // it would take back a jump that has ended trust
+		return
+	}
+	if w.p.ttl > 0 && d >= min(w.p.ttl, maxLag) {
+		p.ahead = w.now() + w.p.ttl
 	}
 	p.offset += d
 	w.note("clock jumps", rep, 0, p.offset.String())

@@ -482,4 +482,53 @@ var faults = []fault{
 		old:  "if other.generation == generation && time.Since",
 		new:  "if time.Since",
 	},
+	{
+		name: "the loop that removes entries goes on among the free ones",
+		file: statusesDir + "table.go",
+		old:  "\t\tn = next\n",
+		new:  "\t\t_, n = next, e.next\n",
+	},
+	{
+		name: "the last entry of a segment is looked for in the next one",
+		file: statusesDir + "table.go",
+		old:  "t.segments[(number-1)/segmentSize].Load()",
+		new:  "t.segments[number/segmentSize].Load()",
+	},
+	{
+		name: "issuers whose numbers differ by 256 share their statuses",
+		file: statusesDir + "statuses.go",
+		old:  "issuer&(1<<40-1)",
+		new:  "issuer&(1<<8-1)",
+	},
+	{
+		name: "requests for several certificates ask for no newer read",
+		file: "respond.go",
+		old:  "newer, issued := x.newer, false",
+		new:  "newer, issued := int64(0), false",
+	},
+	{
+		name:  "a refusal about several certificates is sent without the last check",
+		file:  "respond.go",
+		after: "func (x *exchange) attemptMany(",
+		old:   "if !look.Stands() {",
+		new:   "if false {",
+	},
+	{
+		name: "an answer stands in for a busy store although trust has ended",
+		file: "respond.go",
+		old:  "return x.newer != 0 && look.Trusted",
+		new:  "return x.newer != 0 && look.Known",
+	},
+	{
+		name: "an error for one is taken for the store's, while others are answered",
+		file: "reads.go",
+		old:  "case how == hostcall.Answered || isBroken(s.err):",
+		new:  "case how < hostcall.TimedOut || isBroken(s.err):",
+	},
+	{
+		name: "a request does not notice that its read moved on to another store",
+		file: "reads.go",
+		old:  "if n < len(s.moved) {",
+		new:  "if n+1 < len(s.moved) {",
+	},
 }
