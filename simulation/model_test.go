@@ -150,12 +150,12 @@ func (w *world) check() []string {
 		for i := range ops {
 			ops[i].ClientId = i
 		}
-		switch porcupine.CheckOperationsTimeout(m, ops, 2*time.Minute) {
+		switch porcupine.CheckOperationsTimeout(m, ops, time.Minute) {
 		case porcupine.Illegal:
 			failures = append(failures, report(claim, rep, of, m, ops))
 		case porcupine.Unknown:
 			failures = append(failures, fmt.Sprintf(
-				"%s: replica %d, %d: not checked within two minutes", claim, rep, of))
+				"%s: replica %d, %d: no order found within a minute", claim, rep, of))
 		}
 	}
 	for rep := range w.reps {

@@ -180,7 +180,7 @@ var failurePatterns = []struct {
 // look runs the simulation until it fails, or for that long. It returns nil if it does not fail.
 func look(dir string, limit time.Duration) (*failure, error) {
 	begun := time.Now()
-	out, err := simulate(dir, limit+time.Minute, "-for", limit.String())
+	out, err := simulate(dir, limit+5*time.Minute, "-for", limit.String())
 	if err == nil {
 		return nil, nil
 	}
