@@ -259,7 +259,8 @@ func (x *exchange) attempt(ctx, caller context.Context, now time.Time) (*reply, 
 	look, now, err := x.status(ctx, x.match.authority, &x.key, x.id.Serial, now, x.newer)
 	if err != nil {
 		if caller.Err() == nil && x.mayStandIn(err, now) {
-			if p, now := x.standIn(x.clock.now()); p != nil {
+			var p *reply
+			if p, now = x.standIn(x.clock.now()); p != nil {
 				return x.serve(OutcomeStale, p, err), now
 			}
 		}
@@ -404,7 +405,7 @@ func (x *exchange) findOrSign(ctx context.Context, look *look, now time.Time) (*
 		}
 		return nil, now
 	}
-	if p, now := x.standIn(now); p != nil && p.singles[0].status == look.Status {
+	if p, now = x.standIn(now); p != nil && p.singles[0].status == look.Status {
 		return x.serve(OutcomeStale, p, err), now // without the nonce, in the default algorithm
 	}
 	return x.unsigned(err, look.Status.issued), now
