@@ -222,7 +222,7 @@ func (r *Replica) ask(
 	case Get:
 		client.Method = http.MethodGet
 	case Nonce:
-		client.Nonce = []byte(rand.Text())
+		client.Nonce, client.NonceOptional = []byte(rand.Text()), true
 	}
 	result, err := client.Query(ctx, r.CA, cert)
 	var refused xocsp.ResponseError
@@ -235,6 +235,10 @@ func (r *Replica) ask(
 		return "wrong: " + err.Error(), false
 	}
 	stale = result.Header.Get(OutcomeHeader) == ocsp.OutcomeStale.String()
+	nonce, err := ocsptest.ResponseNonce(result.DER)
+	if err != nil || how == Nonce && nonce == nil && !stale { // what stands in was signed for others
+		return fmt.Sprintf("wrong: the nonce is missing: %v", err), false
+	}
 	answer := result.Responses[0]
 	switch {
 	case answer.Status == xocsp.Good:
