@@ -55,7 +55,7 @@ missing=$(./scripts/install.sh -list $tools)
 race=-race
 cat <<'EOF'
 make test: all checks of all modules. On two cores it takes about 12 minutes if the caches of the go
-command are warm, and 20 more from empty ones. "make check" is the short one: half a minute.
+command are warm, and 20 more from empty ones. "make check" is the short one: a minute.
 EOF
 if [ -n "$missing" ]; then
 	if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
