@@ -54,7 +54,7 @@ tools="build databases clients browser model"
 missing=$(./scripts/install.sh -list $tools)
 race=-race
 cat <<'EOF'
-make test: all checks of all modules. On two cores it takes about 12 minutes if the caches of the go
+make test: all checks of all modules. On two cores it takes a quarter of an hour if the caches of the go
 command are warm, and 20 more from empty ones. "make check" is the short one: a minute.
 EOF
 if [ -n "$missing" ]; then
