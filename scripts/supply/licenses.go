@@ -17,8 +17,8 @@ const licensesFile = "docs/LICENSES.md"
 // anything of a host but to keep its notice.
 var allowed = []string{"Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "ISC", "MIT"}
 
-// alsoDeployed has the licences that what the daemon is linked with may have besides. Whoever changes
-// a file that has the MPL must publish that file; SQLite is in the public domain.
+// alsoDeployed has more licences that the dependencies of ocspd may have. The MPL asks those who
+// change one of its files to publish that file. SQLite is in the public domain.
 var alsoDeployed = []string{"MPL-2.0", publicDomain}
 
 const publicDomain = "LicenseRef-public-domain"
@@ -236,9 +236,9 @@ and Windows, without what only their tests need. This project has the Apache Lic
 licenses" writes this page from the licence files in the modules. A test fails if it is out of date,
 and if a licence is not one of ` + "`Apache-2.0`, `BSD-2-Clause`, `BSD-3-Clause`, `ISC` and `MIT`" + `.
 What only ocspd is linked with may also be in the public domain, or have the licence ` + "`MPL-2.0`" + `,
-under which whoever changes one of its files publishes that file.
+which asks those who change one of its files to publish that file.
 
-Licences of a part count too: where there are several, all of them apply. Who distributes a program
+Licences of a part count too: where there are several, all of them apply. Those who distribute a program
 must pass on their notices: releases of ocspcheck have them in NOTICES.txt.
 
 | Module | Version | Licence | Linked into |
