@@ -612,12 +612,14 @@ func poison(ctx context.Context, client *redis.Client) error {
 	if len(names) == 0 {
 		return fmt.Errorf("the remote cache is empty")
 	}
-	for _, name := range names {
-		if err := client.Set(ctx, name, "\x30\x82\x01\x00 random", time.Hour).Err(); err != nil {
-			return err
+	_, err = client.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for _, name := range names {
+			p.Set(ctx, name, "\x30\x82\x01\x00 random", time.Hour)
 		}
-	}
-	return client.Publish(ctx, "{ocsp}:feed", rand.Text()).Err()
+		p.Publish(ctx, "{ocsp}:feed", rand.Text())
+		return nil
+	})
+	return err
 }
 
 // ownServer starts a server for one test.

@@ -165,17 +165,28 @@ func (c *Cluster) Rounds(
 	return context.Cause(ctx)
 }
 
-// Lives makes certificates live until ctx ends: each is put on hold, released and revoked, every
-// change at another replica and made again until it is known to have been made, with questions to
-// all replicas before, during and after. It requires nothing of the answers: the histories that it
-// returns have them.
+// awaits waits for a tick. It returns false if ctx has ended.
+func awaits(ctx context.Context, pace *time.Ticker) bool {
+	select {
+	case <-pace.C:
+	case <-ctx.Done():
+	}
+	return ctx.Err() == nil
+}
+
+// Lives makes certificates live until ctx ends, 16 a second at most: each is put on hold, released
+// and revoked, every change at another replica and made again until it is known to have been made,
+// with questions to all replicas before, during and after. It requires nothing of the answers: the
+// histories that it returns have them.
 func (c *Cluster) Lives(ctx context.Context, workers int) func() []*Certificate {
 	var mu sync.Mutex
 	var all []*Certificate
+	pace := time.NewTicker(time.Second / 16)
+	context.AfterFunc(ctx, pace.Stop)
 	var group sync.WaitGroup
 	for w := range workers {
 		group.Go(func() {
-			for n := w; ctx.Err() == nil; n += workers {
+			for n := w; awaits(ctx, pace); n += workers {
 				// What has begun is finished, or the last call would look like one without a reply.
 				if x := c.live(context.WithoutCancel(ctx), ctx.Done(), n); x != nil {
 					mu.Lock()
@@ -221,12 +232,15 @@ func (c *Cluster) live(ctx context.Context, end <-chan struct{}, n int) *Certifi
 	return x
 }
 
-// Load queries certificates at all replicas until ctx ends.
+// Load queries certificates at all replicas until ctx ends, 200 times a second at most: what is
+// asked has the same processors as who asks.
 func (c *Cluster) Load(ctx context.Context, certs []*x509.Certificate, workers int, t *Tally) *sync.WaitGroup {
+	pace := time.NewTicker(5 * time.Millisecond)
+	context.AfterFunc(ctx, pace.Stop)
 	var group sync.WaitGroup
 	for w := range workers {
 		group.Go(func() {
-			for i := w; ctx.Err() == nil; i++ {
+			for i := w; awaits(ctx, pace); i++ {
 				if got := c.Replicas[i%len(c.Replicas)].Query(ctx, certs[i/len(c.Replicas)%len(certs)]); ctx.Err() == nil {
 					t.add(got)
 				}
