@@ -254,15 +254,20 @@ func Parse(der []byte, issuer *x509.Certificate) ([]*xocsp.Response, error) {
 		}
 	}
 	responses := make([]*xocsp.Response, len(basic.Data.Responses))
+	first := map[string]*xocsp.Response{} // x/crypto/ocsp reads the first of a serial number, and all of der for it
 	for i := range basic.Data.Responses {
 		id, err := readCertID(basic.Data.Responses[i].CertID.FullBytes)
 		if err != nil {
 			return nil, fmt.Errorf("ocsptest: CertID: %w", err)
 		}
-		responses[i], err = xocsp.ParseResponseForCert(der, &x509.Certificate{SerialNumber: id.Serial}, issuer)
-		if err != nil {
-			return nil, fmt.Errorf("ocsptest: x/crypto/ocsp: %w", err)
+		serial := id.Serial.String()
+		if first[serial] == nil {
+			first[serial], err = xocsp.ParseResponseForCert(der, &x509.Certificate{SerialNumber: id.Serial}, issuer)
+			if err != nil {
+				return nil, fmt.Errorf("ocsptest: x/crypto/ocsp: %w", err)
+			}
 		}
+		responses[i] = first[serial]
 	}
 	return responses, nil
 }
