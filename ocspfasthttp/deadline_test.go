@@ -306,6 +306,7 @@ func deadlineStory(t *testing.T, seed uint64, serve func(*ocspfasthttp.Server, n
 				var calls sync.WaitGroup
 				end := begun.Add(steps * time.Second)
 				calls.Go(func() {
+					time.Sleep(71_009 * time.Microsecond) // after the first deadline has been set
 					for time.Now().Before(end) {
 						n, err := c.Read(make([]byte, 4))
 						note("read %d %v", n, err)
@@ -313,6 +314,7 @@ func deadlineStory(t *testing.T, seed uint64, serve func(*ocspfasthttp.Server, n
 					}
 				})
 				calls.Go(func() {
+					time.Sleep(31_013 * time.Microsecond)
 					for time.Now().Before(end) {
 						n, err := c.Write(make([]byte, 8))
 						note("wrote %d %v", n, err)
