@@ -17,9 +17,12 @@ step() {
 	name=$* begun=$SECONDS
 	[ -z "$name" ] || printf '\n== %s\n' "$name"
 }
-# fail prints what the tests wrote to a file, without those that passed, and ends it all.
+# fail prints what the tests of packages that failed wrote to a file, without those that passed, and
+# ends it all. What comes before the line with a package's name is of that package.
 fail() {
-	grep -vE '^\s*(=== |--- PASS)' "$1" || true
+	grep -avE '^\s*(=== |--- PASS)' "$1" |
+		awk '/^(ok|\?) .*\t/ { text = ""; next } { text = text $0 "\n" } /^FAIL\t/ { printf "%s", text; text = "" }
+			END { printf "%s", text }' || true
 	step
 	summary || true
 	exit 1
