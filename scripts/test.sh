@@ -58,7 +58,7 @@ missing=$(./scripts/install.sh -list $tools)
 race=-race
 cat <<'EOF'
 make test: all checks of all modules. On two cores it takes 12 minutes if the caches of the go command
-are warm, and 15 more from empty ones. "make check" is the short one: a minute.
+are warm, and 10 more from empty ones. "make check" is the short one: a minute.
 EOF
 if [ -n "$missing" ]; then
 	if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
