@@ -69,6 +69,7 @@ func TestFloodOfARealPoolBringsNoStaleGood(t *testing.T) {
 	// They go on until the others have their answers. One issuer may hold 512 places.
 	var flood, asking sync.WaitGroup
 	var over atomic.Bool
+	defer over.Store(true)
 	var tooLong atomic.Int64
 	for i := range 500 {
 		flood.Go(func() {
