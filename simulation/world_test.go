@@ -39,6 +39,7 @@ type certificate struct {
 type replica struct {
 	r       *ocsp.Responder
 	offset  time.Duration // of its clock
+	highest time.Duration // that offset has been
 	lease   time.Duration // until when statuses may be trusted
 	closed  bool
 	ahead   time.Duration // until then its clock is not set back
@@ -334,16 +335,18 @@ func (w *world) jump(rep int) {
 	if d < 0 && w.now() < p.ahead { // it would take back a jump that has ended trust
 		return
 	}
-	if w.p.ttl > 0 && d >= min(w.p.ttl, maxLag) {
-		p.ahead = w.now() + w.p.ttl
-	}
 	p.offset += d
 	w.note("clock jumps", rep, 0, p.offset.String())
-	if p.lease-w.now() <= d {
+	forward := p.offset - p.highest // what a jump back took, and this one gives back, nobody can see
+	p.highest = max(p.highest, p.offset)
+	if w.p.ttl > 0 && forward >= min(w.p.ttl, maxLag) {
+		p.ahead = w.now() + w.p.ttl
+	}
+	if p.lease-w.now() <= forward {
 		p.lease = 0
 	}
 	for i := range w.certs {
-		if w.p.ttl > 0 && d >= w.p.ttl {
+		if w.p.ttl > 0 && forward >= w.p.ttl {
 			w.fences = append(w.fences, fence{
 				rep: rep, cert: i, floor: w.floor(i), call: w.now(), ret: w.now(),
 			})
